@@ -1,0 +1,1 @@
+"""The rules of the program, free of I/O: nouns, price choice, state machine, events, errors."""

@@ -1,0 +1,340 @@
+"""The nouns: what was ordered, what we know of the machine, and what Novita says of it.
+
+Money is :class:`~decimal.Decimal` US dollars; ``price_per_hour`` is always for all GPUs together.
+Times are aware UTC datetimes ending in ``_at``.  Everything is frozen: a change is a new value.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+
+class BillingMode(StrEnum):
+    """How Novita bills a machine."""
+
+    SPOT = "spot"
+    ON_DEMAND = "onDemand"
+
+
+class OnFailure(StrEnum):
+    """What happens to a machine that did not come up."""
+
+    KEEP = "keep"
+    DELETE = "delete"
+
+
+class Status(StrEnum):
+    """Where our instance is; the diagram is in :mod:`gpukeeper.domain.lifecycle`."""
+
+    REQUESTED = "requested"
+    CREATING = "creating"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    DELETING = "deleting"
+    DELETED = "deleted"
+    FAILED = "failed"
+    RECLAIMED = "reclaimed"
+    LOST = "lost"
+
+
+class Desired(StrEnum):
+    """What the owner wants of the instance now."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    DELETED = "deleted"
+
+
+class Verb(StrEnum):
+    """A change that Novita was asked to make to an existing machine."""
+
+    START = "start"
+    STOP = "stop"
+    RESTART = "restart"
+    DELETE = "delete"
+
+
+class Phase(StrEnum):
+    """What one of Novita's status words means, free of Novita's vocabulary."""
+
+    PREPARING = "preparing"
+    STARTING = "starting"
+    UP = "up"
+    GOING_DOWN = "going_down"
+    DOWN = "down"
+    GOING = "going"
+    GONE = "gone"
+    UNKNOWN = "unknown"
+
+
+class SpotSignal(StrEnum):
+    """What Novita says about taking a spot machine back."""
+
+    NONE = "none"
+    NOTIFIED = "notified"
+    RECLAIMING = "reclaiming"
+    TERMINATED = "terminated"
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One port of the container, ``http`` (with a public address) or ``tcp``."""
+
+    number: int
+    protocol: str
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.protocol}"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a port of a running machine is reached; ``url`` is ``host:port`` for tcp."""
+
+    port: int
+    type: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool of Novita's (Jupyter, …) that a template asks for; ``port`` is text at Novita."""
+
+    name: str
+    port: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What a Novita template gives to a new machine."""
+
+    id: str
+    name: str
+    image_url: str
+    image_auth_id: str = ""
+    command: str = ""
+    ports: tuple[Port, ...] = ()
+    envs: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tools: tuple[Tool, ...] = ()
+    min_cuda_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """One of Novita's regions; ``name`` may carry a label: ``US-CA-06 (California)``."""
+
+    id: str
+    name: str
+
+    @property
+    def region(self) -> str:
+        """The name without its label, as people write it: ``US-CA-06``."""
+        return self.name.split(" ", 1)[0] or self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A kind of machine as Novita lists it for one cluster; prices are USD per GPU and hour."""
+
+    id: str
+    name: str
+    price: Decimal
+    spot_price: Decimal
+    is_deployable: bool
+    stock: str
+    min_disk_gb: int
+    max_disk_gb: int
+    regions: tuple[str, ...] = ()
+    billing_modes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A product in one region at one price (USD per hour, all GPUs) and billing mode."""
+
+    product_id: str
+    product_name: str
+    cluster_id: str
+    region: str
+    billing_mode: BillingMode
+    gpu_num: int
+    price_per_hour: Decimal
+    stock: str
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What was asked; defaults are the contract's (§1.4-1.6)."""
+
+    name: str
+    product_name: str
+    template_id: str
+    gpu_num: int = 1
+    rootfs_size_gb: int = 60
+    billing_mode: BillingMode = BillingMode.SPOT
+    region: str = ""
+    regions: tuple[str, ...] = ()
+    max_price_per_hour: Decimal | None = None
+    envs: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ports: tuple[Port, ...] | None = None
+    command: str | None = None
+    webhook_url: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    startup_timeout: timedelta = timedelta(seconds=600)
+    on_failure: OnFailure = OnFailure.KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """Everything that Novita is told when a machine is bought."""
+
+    name: str
+    offer: Offer
+    template: Template
+    rootfs_size_gb: int
+    envs: Mapping[str, str] = field(repr=False)
+    ports: tuple[Port, ...] = ()
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What Novita said of one machine, and when it said so.
+
+    ``word`` is Novita's status as written; ``phase`` is what it means.  ``price_per_hour`` is
+    ``None`` where Novita does not say.  ``error`` is empty while all is well.  It never holds a
+    secret: passwords and environment values stay in the Novita client.
+    """
+
+    novita_id: str
+    name: str
+    word: str
+    phase: Phase
+    at: datetime
+    error: str = ""
+    spot_signal: SpotSignal = SpotSignal.NONE
+    reclaim_at: datetime | None = None
+    endpoints: tuple[Endpoint, ...] = ()
+    ssh_command: str = ""
+    cluster_id: str = ""
+    cluster_name: str = ""
+    product_id: str = ""
+    product_name: str = ""
+    image_url: str = ""
+    gpu_num: int = 0
+    rootfs_size_gb: int = 0
+    billing_mode: str = ""
+    price_per_hour: Decimal | None = None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One look at every machine of the account; only a complete one can show an absence."""
+
+    machines: tuple[Observation, ...]
+    is_complete: bool
+    at: datetime
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How to reach a running machine; the only place where its password is shown."""
+
+    endpoints: tuple[Endpoint, ...]
+    ssh_command: str
+    ssh_password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why an instance is in its status: a stable code and a sentence."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try to buy an offer; ``outcome`` is ``accepted`` or the code of the refusal."""
+
+    product_id: str
+    region: str
+    price_per_hour: Decimal
+    outcome: str
+    detail: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The last change that Novita was asked to make, so that it is neither lost nor repeated."""
+
+    verb: Verb
+    at: datetime
+    times: int = 1
+    is_acknowledged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Buying:
+    """The intent to buy an offer, stored before Novita is asked.
+
+    ``is_answered`` is False from the moment the intent is stored until an answer is stored; a row
+    found like that by anyone but the worker that asked has to be looked up by name first.
+    """
+
+    offer: Offer
+    since: datetime
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One GPU machine that someone ordered from us: the whole row."""
+
+    id: str
+    novita_name: str
+    order: Order
+    status: Status
+    desired: Desired
+    created_at: datetime
+    deadline_at: datetime
+    reason: Reason | None = None
+    novita_id: str | None = None
+    product_id: str | None = None
+    product_name: str | None = None
+    cluster_id: str | None = None
+    region: str | None = None
+    image_url: str | None = None
+    price_per_hour: Decimal | None = None
+    endpoints: tuple[Endpoint, ...] = ()
+    ssh_command: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    buying: Buying | None = None
+    asked: Asked | None = None
+    restart_wanted: bool = False
+    accepted_at: datetime | None = None
+    started_at: datetime | None = None
+    running_at: datetime | None = None
+    deleted_at: datetime | None = None
+    gone_at: datetime | None = None
+    novita_status: str | None = None
+    observed_at: datetime | None = None
+    spot_signal: SpotSignal = SpotSignal.NONE
+    reclaim_at: datetime | None = None
+    doubts: int = 0
+    due_at: datetime | None = None
+    failures: int = 0
+    version: int = 0
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a machine may exist at Novita that belongs to this row."""
+        return self.novita_id is not None and self.gone_at is None
