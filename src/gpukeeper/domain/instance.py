@@ -284,20 +284,29 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Buying:
-    """The intent to buy an offer, stored before Novita is asked.
+    """The intent to buy an offer, stored before Novita is asked and removed with its answer.
 
-    ``is_answered`` is False from the moment the intent is stored until an answer is stored; a row
-    found like that by anyone but the worker that asked has to be looked up by name first.
+    A row found with one has lost the answer: it is looked up by name until ``lookup_until``
+    (``None`` before the first look-up) before anything is bought again.
     """
 
     offer: Offer
     since: datetime
-    times: int = 1
+    lookup_until: datetime | None = None
+    lookup_at: datetime | None = None
+    lookups: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One GPU machine that someone ordered from us: the whole row."""
+    """One GPU machine that someone ordered from us: the whole row.
+
+    ``doubts`` counts looks that contradict the status without being believed yet, ``misses``
+    the absences that Novita has confirmed; ``confirm_at`` is when it is to be asked about this
+    machine alone; ``gone_at`` is when Novita confirmed that the machine no longer exists.
+    ``seen_fingerprint`` stands for the last observation that was taken in, so that an equal one
+    costs nothing.  ``failures`` counts temporary errors in a row.
+    """
 
     id: str
     novita_name: str
@@ -326,13 +335,16 @@ class Instance:
     deleted_at: datetime | None = None
     gone_at: datetime | None = None
     novita_status: str | None = None
+    phase: Phase | None = None
     observed_at: datetime | None = None
     spot_signal: SpotSignal = SpotSignal.NONE
     reclaim_at: datetime | None = None
     doubts: int = 0
+    seen_fingerprint: str | None = None
+    misses: int = 0
+    confirm_at: datetime | None = None
     due_at: datetime | None = None
     failures: int = 0
-    version: int = 0
 
     @property
     def is_watched(self) -> bool:

@@ -1,0 +1,47 @@
+"""Compute how long to wait before the next try: exponential delays, and what Retry-After asks."""
+
+import math
+import re
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+_SECONDS = re.compile(r"[+-]?[0-9]{1,10}(\.[0-9]*)?")
+
+
+def exponential(
+    attempt: int, *, first: timedelta, ceiling: timedelta, jitter: float = 0.2, random: float
+) -> timedelta:
+    """Return the delay after the given failed attempt (1 is the first one).
+
+    It is ``first`` after attempt 1, doubles with each attempt up to ``ceiling``, and is then
+    spread by the share ``jitter``: ``random`` from [0, 1) maps to -jitter…+jitter.  The spread
+    comes after the ceiling, so that those who wait longest do not come back in step.
+    """
+    if first <= timedelta(0):
+        return timedelta(0)
+    doublings = attempt - 1
+    is_capped = doublings >= math.log2(max(ceiling / first, 1))
+    delay = ceiling if is_capped else first * 2**doublings
+    return delay * (1 + jitter * (2 * random - 1))
+
+
+def parse_retry_after(value: str | None, *, now: datetime) -> timedelta | None:
+    """Return the delay that a Retry-After header asks for, never negative.
+
+    The header holds seconds or an HTTP date (RFC 9110 §10.2.3); anything else gives ``None``.
+    """
+    if value is None:
+        return None
+    text = value.strip()
+    if _SECONDS.fullmatch(text):
+        return max(timedelta(seconds=float(text)), timedelta(0))
+    at = _http_date(text)
+    return None if at is None else max(at - now, timedelta(0))
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        at = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

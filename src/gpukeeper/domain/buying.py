@@ -1,0 +1,176 @@
+"""What comes of trying to buy: the choice, Novita's answer, and the look-up of a lost answer.
+
+The intent (``buying``) is stored before Novita is asked, and removed together with its answer.
+So a row that is found with an intent has lost the answer, and its machine is looked up by its
+unique name before anything is bought again: never two machines for one order.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from gpukeeper.domain.errors import GpuKeeperError, OutcomeUnknown, OutOfStock
+from gpukeeper.domain.instance import (
+    Attempt,
+    Buying,
+    Instance,
+    Observation,
+    Offer,
+    Purchase,
+    Status,
+    Template,
+)
+from gpukeeper.domain.lifecycle import Limits, become, fail
+
+# Between looks for a machine whose purchase was not answered: soon at first, then calmer.
+_LOOKUP_DELAYS = (timedelta(seconds=1), timedelta(seconds=3), timedelta(seconds=8))
+_LOOKUP_DELAY = timedelta(seconds=15)
+
+ACCEPTED = "accepted"
+
+
+def untried(instance: Instance, offers: Sequence[Offer]) -> Offer | None:
+    """Return the best offer that was not refused for this order yet."""
+    refused = {(attempt.product_id, attempt.region) for attempt in instance.attempts}
+    return next(
+        (offer for offer in offers if (offer.product_id, offer.region) not in refused), None
+    )
+
+
+def chosen(instance: Instance, offer: Offer | None, template: Template, now: datetime) -> Instance:
+    """Return the instance with the intent to buy, or failed if nothing is left to try.
+
+    An order that was cancelled meanwhile gets no intent.
+    """
+    if instance.status is not Status.REQUESTED:
+        return instance
+    if offer is None:
+        tried = ", ".join(f"{a.product_id} in {a.region}" for a in instance.attempts)
+        return fail(instance, "out_of_stock", f"Novita had none left of: {tried}.", now)
+    return replace(
+        instance,
+        buying=Buying(offer, since=now),
+        image_url=template.image_url,
+        product_name=offer.product_name,
+    )
+
+
+def purchase(
+    instance: Instance, offer: Offer, template: Template, *, envs: Mapping[str, str]
+) -> Purchase:
+    """Return what Novita is told: the template's parts with the order's laid over them.
+
+    ``envs`` are the order's environment values, which an instance's row does not carry.
+    """
+    order = instance.order
+    return Purchase(
+        name=instance.novita_name,
+        offer=offer,
+        template=template,
+        rootfs_size_gb=order.rootfs_size_gb,
+        envs={**template.envs, **envs},
+        ports=template.ports if order.ports is None else order.ports,
+        command=template.command if order.command is None else order.command,
+    )
+
+
+def not_chosen(instance: Instance, error: GpuKeeperError, now: datetime) -> Instance:
+    """Return the instance failed because nothing could be chosen, unless it was cancelled."""
+    if instance.status is not Status.REQUESTED:
+        return instance
+    return fail(instance, error.error_code, error.message, now)
+
+
+def bought(instance: Instance, offer: Offer, novita_id: str, now: datetime) -> Instance:
+    """Return the instance with the machine that Novita sold, whatever became of it meanwhile.
+
+    One that was cancelled or failed while Novita was asked keeps its status and knows its
+    machine, so that it can be deleted.
+    """
+    owned = replace(
+        instance,
+        novita_id=novita_id,
+        product_id=offer.product_id,
+        product_name=offer.product_name,
+        cluster_id=offer.cluster_id,
+        region=offer.region,
+        price_per_hour=offer.price_per_hour,
+        attempts=(*instance.attempts, _attempt(offer, ACCEPTED, None, now)),
+        buying=None,
+        accepted_at=now,
+        started_at=now,
+        failures=0,
+    )
+    if instance.status is not Status.REQUESTED:
+        return owned
+    return become(owned, Status.CREATING, now)
+
+
+def not_bought(
+    instance: Instance, offer: Offer, error: GpuKeeperError, now: datetime, limits: Limits
+) -> Instance:
+    """Return the instance after Novita refused, or did not answer.
+
+    Out of stock leads to the next offer, a lost answer to a look-up, anything else to failure.
+    """
+    if isinstance(error, OutcomeUnknown):
+        return lost_answer(instance, now, limits)
+    attempt = _attempt(offer, error.error_code, error.message, now)
+    refused = replace(instance, buying=None, attempts=(*instance.attempts, attempt))
+    if isinstance(error, OutOfStock) or instance.status is not Status.REQUESTED:
+        return refused
+    return fail(refused, error.error_code, error.message, now)
+
+
+def lost_answer(instance: Instance, now: datetime, limits: Limits) -> Instance:
+    """Return the instance with a look-up under way for as long as Novita may lag behind."""
+    if instance.buying is None:
+        return instance
+    looking = replace(
+        instance.buying,
+        lookup_until=now + limits.adoption_window,
+        lookup_at=now + _LOOKUP_DELAYS[0],
+        lookups=0,
+    )
+    return replace(instance, buying=looking)
+
+
+def looked_up(
+    instance: Instance,
+    found: Sequence[Observation],
+    now: datetime,
+    limits: Limits,
+    *,
+    is_complete: bool,
+) -> Instance:
+    """Return the instance after Novita listed the machines of exactly its name.
+
+    The oldest is adopted.  None in a complete listing after the whole window means that nothing
+    was bought.
+    """
+    buying = instance.buying
+    if buying is None:
+        return instance
+    if found:
+        oldest = min(found, key=lambda seen: (seen.created_at or now, seen.novita_id))
+        return bought(instance, buying.offer, oldest.novita_id, now)
+    if buying.lookup_until is None:
+        return lost_answer(instance, now, limits)
+    if is_complete and now >= buying.lookup_until:
+        return replace(instance, buying=None)
+    return look_up_later(instance, now)
+
+
+def look_up_later(instance: Instance, now: datetime) -> Instance:
+    """Return the instance with the next look-up put off: Novita could not be asked, or lags."""
+    if instance.buying is None:
+        return instance
+    lookups = instance.buying.lookups + 1
+    delay = _LOOKUP_DELAYS[lookups] if lookups < len(_LOOKUP_DELAYS) else _LOOKUP_DELAY
+    return replace(
+        instance, buying=replace(instance.buying, lookups=lookups, lookup_at=now + delay)
+    )
+
+
+def _attempt(offer: Offer, outcome: str, detail: str | None, now: datetime) -> Attempt:
+    return Attempt(offer.product_id, offer.region, offer.price_per_hour, outcome, detail, now)

@@ -1,0 +1,248 @@
+"""What happened, whom it is told, and the JSON body in which it is told.
+
+An event is derived from a change of an instance and from nothing else, so a change that is
+stored has its event and a change that is not stored has none (:func:`events_of`).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from gpukeeper.domain.instance import Instance, Reason, SpotSignal, Status
+
+Json = dict[str, Any]
+
+
+class EventType(StrEnum):
+    """Every kind of event; those in :data:`ANNOUNCED` are also sent as webhooks."""
+
+    REQUESTED = "instance.requested"
+    CREATED = "instance.created"
+    STARTING = "instance.starting"
+    RUNNING = "instance.running"
+    STOPPING = "instance.stopping"
+    STOPPED = "instance.stopped"
+    DELETING = "instance.deleting"
+    DELETED = "instance.deleted"
+    FAILED = "instance.failed"
+    RECLAIM_NOTIFIED = "instance.reclaim_notified"
+    RECLAIMED = "instance.reclaimed"
+    LOST = "instance.lost"
+    TEST = "webhook.test"
+
+
+# The webhook contract (§5). The other types are history only: they show the way, not an outcome.
+ANNOUNCED = frozenset(
+    {
+        EventType.CREATED,
+        EventType.RUNNING,
+        EventType.FAILED,
+        EventType.STOPPED,
+        EventType.DELETED,
+        EventType.RECLAIM_NOTIFIED,
+        EventType.RECLAIMED,
+        EventType.LOST,
+        EventType.TEST,
+    }
+)
+
+_TYPE_OF_STATUS = {
+    Status.REQUESTED: EventType.REQUESTED,
+    Status.CREATING: EventType.CREATED,
+    Status.STARTING: EventType.STARTING,
+    Status.RUNNING: EventType.RUNNING,
+    Status.STOPPING: EventType.STOPPING,
+    Status.STOPPED: EventType.STOPPED,
+    Status.DELETING: EventType.DELETING,
+    Status.DELETED: EventType.DELETED,
+    Status.FAILED: EventType.FAILED,
+    Status.RECLAIMED: EventType.RECLAIMED,
+    Status.LOST: EventType.LOST,
+}
+
+# Statuses whose reason is an error that the receiver wants to see as one.
+_ERRORS = frozenset({Status.FAILED, Status.RECLAIMED, Status.LOST})
+
+
+class DeliveryStatus(StrEnum):
+    """Where a delivery is: ``ended`` means that the receiver said 410 Gone."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    EXHAUSTED = "exhausted"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened; ``data`` is the JSON that webhooks and histories show.
+
+    ``number`` orders all events of a store; it is ``0`` until the event is stored.
+    """
+
+    id: str
+    type: EventType
+    instance_id: str | None
+    at: datetime
+    data: Mapping[str, Any]
+    number: int = 0
+
+    @property
+    def is_announced(self) -> bool:
+        """Whether webhooks are sent for it."""
+        return self.type in ANNOUNCED
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryAttempt:
+    """One try to deliver: what the receiver answered (first 1 kB), or what went wrong."""
+
+    number: int
+    at: datetime
+    duration: timedelta
+    response_status: int | None
+    error: str | None
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The duty to tell one URL of one event.
+
+    ``is_trusted`` marks the operator's own URL, whose address is not vetted.  Deliveries of one
+    ``lane`` (a URL and an instance) leave one after the other, in the order of their events.
+    ``allowed_attempts`` is the number of tries after which it is exhausted.
+    """
+
+    id: str
+    event: Event
+    url: str
+    is_trusted: bool
+    lane: str
+    status: DeliveryStatus
+    created_at: datetime
+    due_at: datetime | None
+    finished_at: datetime | None = None
+    attempts: int = 0
+    allowed_attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An instance before and after; ``before`` is None when it has just been ordered."""
+
+    before: Instance | None
+    after: Instance
+    at: datetime
+
+    @property
+    def event_types(self) -> tuple[EventType, ...]:
+        """What happened between the two: at most one change of status and one spot notice."""
+        types: list[EventType] = []
+        if _is_newly_notified(self.before, self.after):
+            types.append(EventType.RECLAIM_NOTIFIED)
+        if self.before is None or self.before.status is not self.after.status:
+            types.append(_TYPE_OF_STATUS[self.after.status])
+        return tuple(types)
+
+
+def data_of(change: Change) -> Json:
+    """Return the ``data`` of an event about this change (contract §5), free of secrets."""
+    before = change.before
+    return {
+        "instance": instance_body(change.after),
+        "previousStatus": before.status.value if before else None,
+        "error": reason_body(change.after.reason) if change.after.status in _ERRORS else None,
+    }
+
+
+def webhook_body(event: Event) -> Json:
+    """Return what is POSTed for an event; the same in every attempt."""
+    return {"type": event.type.value, "timestamp": format_time(event.at), "data": dict(event.data)}
+
+
+def encode(body: Json) -> bytes:
+    """Return a body as the bytes that are signed and sent."""
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def instance_body(
+    instance: Instance, *, observed_at: datetime | None = None, is_stale: bool = False
+) -> Json:
+    """Return the instance as clients see it (contract §4.3), free of secrets.
+
+    ``observed_at`` says when Novita was last seen to agree with the row, where that is later
+    than the row's last change.
+    """
+    order = instance.order
+    return {
+        "id": instance.id,
+        "novitaId": instance.novita_id,
+        "name": order.name,
+        "status": instance.status.value,
+        "reason": reason_body(instance.reason),
+        "productName": instance.product_name or order.product_name,
+        "productId": instance.product_id,
+        "region": instance.region or order.region,
+        "clusterId": instance.cluster_id,
+        "templateId": order.template_id,
+        "imageUrl": instance.image_url,
+        "gpuNum": order.gpu_num,
+        "rootfsSize": order.rootfs_size_gb,
+        "billingMode": order.billing_mode.value,
+        "pricePerHour": format_money(instance.price_per_hour),
+        "currency": "USD",
+        "labels": dict(order.labels),
+        "endpoints": [
+            {"port": endpoint.port, "type": endpoint.type, "url": endpoint.url}
+            for endpoint in instance.endpoints
+        ],
+        "sshCommand": instance.ssh_command,
+        "createdAt": format_time(instance.created_at),
+        "startedAt": format_time(instance.started_at),
+        "runningAt": format_time(instance.running_at),
+        "deletedAt": format_time(instance.deleted_at),
+        "reclaimAt": format_time(instance.reclaim_at),
+        "isBilling": instance.is_watched,
+        "novitaStatus": instance.novita_status,
+        "observedAt": format_time(observed_at or instance.observed_at),
+        "stale": is_stale,
+        "attempts": [
+            {
+                "productId": attempt.product_id,
+                "region": attempt.region,
+                "pricePerHour": format_money(attempt.price_per_hour),
+                "outcome": attempt.outcome,
+                "detail": attempt.detail,
+                "at": format_time(attempt.at),
+            }
+            for attempt in instance.attempts
+        ],
+    }
+
+
+def reason_body(reason: Reason | None) -> Json | None:
+    """Return a reason as JSON."""
+    return {"code": reason.code, "message": reason.message} if reason else None
+
+
+def format_time(at: datetime | None) -> str | None:
+    """Return a time as RFC 3339 UTC with milliseconds: ``2026-11-23T05:12:25.123Z``."""
+    if at is None:
+        return None
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def format_money(amount: Decimal | None) -> str | None:
+    """Return dollars without trailing zeros or an exponent: ``0.175``."""
+    return None if amount is None else f"{amount.normalize():f}"
+
+
+def _is_newly_notified(before: Instance | None, after: Instance) -> bool:
+    was_notified = before is not None and before.spot_signal is not SpotSignal.NONE
+    is_notified = after.spot_signal in (SpotSignal.NOTIFIED, SpotSignal.RECLAIMING)
+    return is_notified and not was_notified and after.status is not Status.RECLAIMED

@@ -1,0 +1,251 @@
+"""What a look at Novita does to an instance: one observation, or one absence, folded into its row.
+
+Answers of Novita's may be late, short, or go back once (API notes §3.2, §16.2).  So a look that
+contradicts the status without a cause is believed when the next look says the same, and an
+absence when Novita has confirmed it for this machine in two looks (in one, if we deleted it).
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from gpukeeper.domain.instance import (
+    Desired,
+    Instance,
+    Observation,
+    Phase,
+    Reason,
+    SpotSignal,
+    Status,
+    Verb,
+)
+from gpukeeper.domain.lifecycle import (
+    COMING_UP,
+    Limits,
+    become,
+    conclude_deleted,
+    fail,
+    is_new,
+)
+
+_RISING = frozenset({Phase.PREPARING, Phase.STARTING})
+_AT_REST = frozenset({Status.STOPPED, Status.RECLAIMED})
+_TAKEN = frozenset({SpotSignal.RECLAIMING, SpotSignal.TERMINATED})
+
+# Confirmed absences before a machine that nobody here deleted counts as gone.
+_MISSES_NEEDED = 2
+
+
+def observe(
+    instance: Instance,
+    seen: Observation,
+    now: datetime,
+    limits: Limits,
+    *,
+    is_single: bool = False,
+) -> Instance:
+    """Return the instance after Novita said this of its machine.
+
+    ``is_single`` marks the answer to a question about this machine alone, which may leave out
+    what only listings say (spot signals, API notes §3.3).  An observation made before the last
+    verb was answered says nothing about what the verb did, and changes nothing.
+    """
+    if not instance.is_watched:
+        return instance
+    if instance.asked is not None and seen.at <= instance.asked.at:
+        return instance
+    if seen.phase is Phase.GONE:
+        return _gone(instance, now, limits) if is_single else _missed(instance, now, limits)
+    if _is_surprising(instance, seen) and instance.doubts == 0:
+        return replace(instance, doubts=1, confirm_at=None, seen_fingerprint=None)
+    known = _with_facts(instance, seen, is_single=is_single)
+    return _BY_PHASE[seen.phase](known, now, limits)
+
+
+def miss(instance: Instance, now: datetime, limits: Limits) -> Instance:
+    """Return the instance after a complete listing left its machine out.
+
+    Nothing is concluded: Novita is asked about this machine alone (:func:`confirm_absence`).
+    """
+    return _missed(instance, now, limits) if instance.is_watched else instance
+
+
+def confirm_absence(instance: Instance, now: datetime, limits: Limits) -> Instance:
+    """Return the instance after Novita said that it does not know this machine."""
+    return _gone(instance, now, limits) if instance.is_watched else instance
+
+
+def confirm_later(instance: Instance, now: datetime, delay: timedelta) -> Instance:
+    """Return the instance after Novita could not be asked about this machine."""
+    return replace(instance, confirm_at=now + delay, failures=instance.failures + 1)
+
+
+def fingerprint(seen: Observation) -> str:
+    """Return a short text that is equal for observations that say the same."""
+    said = repr(replace(seen, at=_NO_TIME))
+    return hashlib.blake2b(said.encode(), digest_size=12).hexdigest()
+
+
+_NO_TIME = datetime.min.replace(tzinfo=UTC)
+
+
+def _is_surprising(instance: Instance, seen: Observation) -> bool:
+    """Whether Novita goes back to a status that was left behind, with nothing asked of it."""
+    if instance.status is Status.RUNNING:
+        return seen.phase in _RISING
+    if instance.status in _AT_REST:
+        return seen.phase in _RISING or seen.phase is Phase.UP
+    return False
+
+
+def _with_facts(instance: Instance, seen: Observation, *, is_single: bool) -> Instance:
+    says_nothing_of_spot = is_single and seen.spot_signal is SpotSignal.NONE
+    return replace(
+        instance,
+        novita_status=seen.word,
+        phase=seen.phase,
+        observed_at=seen.at,
+        endpoints=seen.endpoints,
+        ssh_command=seen.ssh_command or None,
+        spot_signal=instance.spot_signal if says_nothing_of_spot else seen.spot_signal,
+        reclaim_at=instance.reclaim_at if says_nothing_of_spot else seen.reclaim_at,
+        image_url=seen.image_url or instance.image_url,
+        seen_fingerprint=None if is_single else fingerprint(seen),
+        reason=_boot_error(instance, seen) or instance.reason,
+        doubts=0,
+        misses=0,
+        failures=0,
+        confirm_at=None,
+    )
+
+
+def _boot_error(instance: Instance, seen: Observation) -> Reason | None:
+    """Novita's own error text, kept while the machine is coming up."""
+    if not seen.error or instance.status not in COMING_UP:
+        return None
+    return Reason("boot_failed", f"Novita: {seen.error}")
+
+
+def _rising(instance: Instance, now: datetime, limits: Limits) -> Instance:
+    match instance.status:
+        case Status.CREATING | Status.STARTING if instance.reason is not None:
+            return fail(instance, instance.reason.code, instance.reason.message, now)
+        case Status.CREATING if instance.phase is Phase.STARTING:
+            return become(instance, Status.STARTING, now)
+        case Status.RUNNING | Status.STOPPED | Status.RECLAIMED:
+            return become(
+                instance,
+                Status.STARTING,
+                now,
+                desired=Desired.RUNNING,
+                deadline_at=now + instance.order.startup_timeout,
+            )
+    return instance
+
+
+def _up(instance: Instance, now: datetime, limits: Limits) -> Instance:
+    if instance.spot_signal in _TAKEN and instance.status is Status.RECLAIMED:
+        return instance
+    match instance.status:
+        case Status.STARTING if instance.restart_wanted:
+            return instance
+        case Status.CREATING | Status.STARTING | Status.STOPPED | Status.RECLAIMED:
+            return become(instance, Status.RUNNING, now, desired=Desired.RUNNING, asked=None)
+        case Status.FAILED if instance.desired is Desired.RUNNING:
+            return become(instance, Status.RUNNING, now, asked=None)
+    return instance
+
+
+def _going_down(instance: Instance, now: datetime, limits: Limits) -> Instance:
+    if instance.status is Status.RUNNING:
+        reason = Reason("stopped_elsewhere", f"Novita says '{instance.novita_status}'.")
+        return become(instance, Status.STOPPING, now, reason=reason, desired=Desired.STOPPED)
+    return instance
+
+
+def _down(instance: Instance, now: datetime, limits: Limits) -> Instance:
+    match instance.status:
+        case Status.CREATING | Status.STARTING:
+            return _down_while_starting(instance, now, limits)
+        case Status.RUNNING if _is_taken_back(instance) or instance.order.billing_mode == "spot":
+            return become(instance, Status.RECLAIMED, now, reason=_why_taken(instance))
+        case Status.RUNNING:
+            reason = Reason("stopped_elsewhere", "The machine stopped; nobody here asked for it.")
+            return become(instance, Status.STOPPED, now, reason=reason, desired=Desired.STOPPED)
+        case Status.STOPPING:
+            if instance.reason is not None and _is_taken_back(instance):
+                return become(instance, Status.RECLAIMED, now, reason=_why_taken(instance))
+            return become(instance, Status.STOPPED, now, reason=instance.reason, asked=None)
+    return instance
+
+
+def _down_while_starting(instance: Instance, now: datetime, limits: Limits) -> Instance:
+    """A machine found exited is started (contract 2.1), unless it failed or was taken back.
+
+    Just after a start Novita may still show what was before it, so nothing is concluded then.
+    """
+    asked = instance.asked
+    if asked is not None and now < asked.at + limits.ask_again_after:
+        return replace(instance, reason=None)
+    if instance.spot_signal in _TAKEN:
+        return become(instance, Status.RECLAIMED, now, reason=_why_taken(instance))
+    if instance.reason is not None:
+        return fail(instance, instance.reason.code, instance.reason.message, now)
+    return instance
+
+
+def _unchanged(instance: Instance, now: datetime, limits: Limits) -> Instance:
+    return instance
+
+
+_BY_PHASE: dict[Phase, Callable[[Instance, datetime, Limits], Instance]] = {
+    Phase.PREPARING: _rising,
+    Phase.STARTING: _rising,
+    Phase.UP: _up,
+    Phase.GOING_DOWN: _going_down,
+    Phase.GOING: _going_down,
+    Phase.DOWN: _down,
+    Phase.UNKNOWN: _unchanged,
+}
+
+
+def _missed(instance: Instance, now: datetime, limits: Limits) -> Instance:
+    if is_new(instance, now, limits) and instance.status is not Status.DELETING:
+        return instance
+    return replace(instance, confirm_at=instance.confirm_at or now)
+
+
+def _gone(instance: Instance, now: datetime, limits: Limits) -> Instance:
+    """Count a confirmed absence, and conclude from it when there are enough."""
+    asked = instance.asked
+    was_deleted_by_us = asked is not None and asked.verb is Verb.DELETE and asked.is_acknowledged
+    counted = replace(
+        instance, misses=instance.misses + 1, confirm_at=None, failures=0, seen_fingerprint=None
+    )
+    if is_new(instance, now, limits) and not was_deleted_by_us:
+        return replace(counted, misses=0)
+    if counted.misses < _MISSES_NEEDED and not was_deleted_by_us:
+        return counted
+    if instance.status is Status.DELETING:
+        return conclude_deleted(counted, now)
+    if instance.status in (Status.FAILED, Status.RECLAIMED):
+        return replace(counted, gone_at=now)
+    if _is_taken_back(instance) and instance.desired is Desired.RUNNING:
+        return become(counted, Status.RECLAIMED, now, reason=_why_taken(instance), gone_at=now)
+    reason = Reason("gone_at_novita", "Novita no longer knows the machine; nobody here deleted it.")
+    return become(counted, Status.LOST, now, reason=reason, gone_at=now)
+
+
+def _is_taken_back(instance: Instance) -> bool:
+    return instance.spot_signal is not SpotSignal.NONE or instance.reclaim_at is not None
+
+
+def _why_taken(instance: Instance) -> Reason:
+    if _is_taken_back(instance):
+        return Reason("reclaimed", "Novita took the spot machine back.")
+    return Reason(
+        "exited_without_notice",
+        "The spot machine exited and nobody here stopped it: taken back without notice, "
+        "stopped in the console, or its process ended.",
+    )
