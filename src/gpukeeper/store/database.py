@@ -1,0 +1,149 @@
+"""Transactions: units of work run in threads, all writes in one thread and grouped by commit.
+
+A unit is a plain function of a connection.  SQLite has one writer at a time, so writers queue in
+our process instead of polling for the lock, and whatever has queued up meanwhile is committed
+together: each unit behind its own savepoint, one fsync for all.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import SQLAlchemyError
+
+# What the other packages need to name: a unit's connection, and whatever can go wrong with it.
+StoreError = SQLAlchemyError
+__all__ = ["Connection", "Database", "StoreError"]
+
+T = TypeVar("T")
+Unit = Callable[[Connection], T]
+
+# How long a statement waits for another process that writes to the same file.
+_BUSY_TIMEOUT_MS = 5_000
+# Readers block each other only in Python; more threads than this gain nothing.
+_READERS = 4
+# Units that share one commit; bounds how long the first of them waits for the last.
+_GROUP_SIZE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class _Queued:
+    unit: Unit[Any]
+    future: Future[Any]
+
+
+class Database:
+    """One database, open from construction until :meth:`close`."""
+
+    def __init__(self, url: str) -> None:
+        self._writer = _engine(url, begin="BEGIN IMMEDIATE")
+        self._reader = _engine(url, begin="BEGIN")
+        self._queue: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
+        self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
+        self._thread = threading.Thread(target=self._write_all, name="store-write", daemon=True)
+        self._thread.start()
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that may write, for migrations before anything else runs."""
+        return self._writer
+
+    async def read(self, unit: Unit[T]) -> T:
+        """Return what ``unit`` reads, from one consistent snapshot."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, unit)
+
+    async def write(self, unit: Unit[T]) -> T:
+        """Return what ``unit`` returns once its changes are on disk.
+
+        An exception in the unit undoes this unit alone and is raised here.  A caller that is
+        cancelled does not undo its unit.
+        """
+        future: Future[T] = Future()
+        self._queue.put(_Queued(unit, future))
+        return await asyncio.shield(asyncio.wrap_future(future))
+
+    def close(self) -> None:
+        """Finish the queued writes and close every connection; idempotent."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+        self._pool.shutdown()
+        self._writer.dispose()
+        self._reader.dispose()
+
+    def _read(self, unit: Unit[T]) -> T:
+        with self._reader.connect() as connection:
+            return unit(connection)
+
+    def _write_all(self) -> None:
+        is_open = True
+        while is_open:
+            group, is_open = self._next_group()
+            if group:
+                self._commit(group)
+
+    def _next_group(self) -> tuple[list[_Queued], bool]:
+        group: list[_Queued] = []
+        while len(group) < _GROUP_SIZE:
+            try:
+                queued = self._queue.get(block=not group)
+            except queue.Empty:
+                break
+            if queued is None:
+                return group, False
+            group.append(queued)
+        return group, True
+
+    def _commit(self, group: list[_Queued]) -> None:
+        outcomes: list[tuple[_Queued, Any, BaseException | None]] = []
+        try:
+            with self._writer.begin() as connection:
+                for queued in group:
+                    outcomes.append((queued, *_run(connection, queued.unit)))
+        except BaseException as error:  # noqa: BLE001 - handed to everyone who waits
+            for queued in group:
+                queued.future.set_exception(error)
+            return
+        for queued, result, failure in outcomes:
+            if failure is None:
+                queued.future.set_result(result)
+            else:
+                queued.future.set_exception(failure)
+
+
+def _run(connection: Connection, unit: Unit[Any]) -> tuple[Any, BaseException | None]:
+    savepoint = connection.begin_nested()
+    try:
+        result = unit(connection)
+    except BaseException as error:  # noqa: BLE001 - handed to the one who waits
+        savepoint.rollback()
+        return None, error
+    savepoint.commit()
+    return result, None
+
+
+def _engine(url: str, *, begin: str) -> Engine:
+    engine = create_engine(url, connect_args={"check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, record: object) -> None:
+        # The driver must not open transactions of its own: `begin` below says how they start.
+        connection.isolation_level = None
+        for pragma in (
+            f"busy_timeout = {_BUSY_TIMEOUT_MS}",
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine

@@ -1,0 +1,293 @@
+"""The units of work on deliveries: claim what is due, finish it, redeliver, and list.
+
+A pending delivery without ``due_at`` waits for the one before it in its lane.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from gpukeeper.domain.errors import LeaseLost
+from gpukeeper.domain.events import (
+    Delivery,
+    DeliveryAttempt,
+    DeliveryStatus,
+    Event,
+    EventType,
+)
+from gpukeeper.store import leases
+from gpukeeper.store.leases import Lease
+from gpukeeper.store.tables import (
+    IS_PENDING,
+    deliveries,
+    delivery_attempts,
+    ended_urls,
+    events,
+)
+
+
+def claim(
+    connection: Connection,
+    now: datetime,
+    limit: int,
+    lease: Lease,
+    *,
+    per_url: int,
+    busy: Mapping[str, int],
+) -> list[Delivery]:
+    """Lease deliveries that are due, a fair share of each URL's, and return them oldest first.
+
+    Each URL may have ``per_url`` under way; ``busy`` says of the URLs that have some how many
+    more they may have.
+    """
+    full = [url for url, room in busy.items() if room <= 0]
+    ready = (
+        select(
+            deliveries.c.id,
+            deliveries.c.url,
+            deliveries.c.event_number,
+            func.row_number()
+            .over(partition_by=deliveries.c.url, order_by=deliveries.c.event_number)
+            .label("place"),
+        )
+        .where(
+            IS_PENDING,
+            deliveries.c.due_at <= now,
+            leases.is_free(deliveries, now),
+            deliveries.c.url.not_in(full),
+        )
+        .subquery()
+    )
+    rows = connection.execute(
+        select(ready.c.id, ready.c.url, ready.c.place)
+        .where(ready.c.place <= per_url)
+        .order_by(ready.c.place, ready.c.event_number)
+        .limit(limit)
+    ).all()
+    ids = [row.id for row in rows if row.place <= busy.get(row.url, per_url)]
+    if not ids:
+        return []
+    leases.take(connection, deliveries, ids, lease)
+    return _read(connection, deliveries.c.id.in_(ids))
+
+
+def next_due_at(
+    connection: Connection, now: datetime, *, except_urls: Sequence[str] = ()
+) -> datetime | None:
+    """Return when the next delivery is due that nobody works on, leaving out some URLs."""
+    due_at: datetime | None = connection.scalar(
+        select(func.min(deliveries.c.due_at)).where(
+            IS_PENDING,
+            leases.is_free(deliveries, now),
+            deliveries.c.url.not_in(except_urls),
+        )
+    )
+    return due_at
+
+
+def finish(
+    connection: Connection, delivery: Delivery, attempt: DeliveryAttempt, lease_token: str
+) -> None:
+    """Store an attempt and what became of its delivery, and give the lease back.
+
+    Raises LeaseLost when someone else owns the delivery by now.
+    """
+    done = connection.execute(
+        update(deliveries)
+        .where(deliveries.c.id == delivery.id, leases.is_held(deliveries, lease_token))
+        .values(
+            status=delivery.status.value,
+            attempts=delivery.attempts,
+            due_at=delivery.due_at,
+            finished_at=delivery.finished_at,
+            lease_token=None,
+            lease_until=None,
+        )
+    )
+    if done.rowcount == 0:
+        raise LeaseLost
+    connection.execute(
+        insert(delivery_attempts).values(
+            delivery_id=delivery.id,
+            number=attempt.number,
+            at=attempt.at,
+            duration_us=int(attempt.duration.total_seconds() * 1_000_000),
+            response_status=attempt.response_status,
+            error=attempt.error,
+            answer=attempt.answer,
+        )
+    )
+    if delivery.status is not DeliveryStatus.PENDING:
+        _let_next_go(connection, delivery)
+    if delivery.status is DeliveryStatus.ENDED:
+        _end(connection, delivery)
+    elif delivery.status is DeliveryStatus.DELIVERED:
+        connection.execute(delete(ended_urls).where(ended_urls.c.url == delivery.url))
+
+
+def redeliver(connection: Connection, delivery_id: str, now: datetime, retries: int) -> bool:
+    """Make a delivery due again with its retries renewed; False if there is no such delivery.
+
+    One that is pending is tried now and keeps its count.
+    """
+    found = connection.execute(
+        update(deliveries)
+        .where(deliveries.c.id == delivery_id)
+        .values(
+            status=DeliveryStatus.PENDING.value,
+            due_at=now,
+            finished_at=None,
+            allowed_attempts=deliveries.c.attempts + 1 + retries,
+        )
+    )
+    return found.rowcount > 0
+
+
+def find(connection: Connection, delivery_id: str) -> Delivery | None:
+    """Return a delivery."""
+    return next(iter(_read(connection, deliveries.c.id == delivery_id)), None)
+
+
+def attempts_of(connection: Connection, delivery_id: str) -> list[DeliveryAttempt]:
+    """Return a delivery's attempts, first to last."""
+    rows = connection.execute(
+        select(delivery_attempts)
+        .where(delivery_attempts.c.delivery_id == delivery_id)
+        .order_by(delivery_attempts.c.number)
+    )
+    return [
+        DeliveryAttempt(
+            number=row.number,
+            at=row.at,
+            duration=timedelta(microseconds=row.duration_us),
+            response_status=row.response_status,
+            error=row.error,
+            answer=row.answer,
+        )
+        for row in rows
+    ]
+
+
+def page(
+    connection: Connection,
+    *,
+    status: DeliveryStatus | None,
+    instance_id: str | None,
+    before: int | None,
+    limit: int,
+) -> tuple[list[Delivery], int | None]:
+    """Return deliveries newest first, and where the next page begins."""
+    conditions: list[ColumnElement[bool]] = []
+    if status is not None:
+        conditions.append(deliveries.c.status == status.value)
+    if instance_id is not None:
+        conditions.append(deliveries.c.instance_id == instance_id)
+    if before is not None:
+        conditions.append(deliveries.c.number < before)
+    numbers = connection.scalars(
+        select(deliveries.c.number)
+        .where(*conditions)
+        .order_by(deliveries.c.number.desc())
+        .limit(limit + 1)
+    ).all()
+    shown = numbers[:limit]
+    following = shown[-1] if len(numbers) > limit else None
+    found = _read(connection, deliveries.c.number.in_(shown))
+    return sorted(found, key=lambda delivery: delivery.id, reverse=True), following
+
+
+def pending(connection: Connection) -> tuple[int, datetime | None]:
+    """Return how many deliveries are pending, and since when the oldest of them is."""
+    row = connection.execute(
+        select(func.count(), func.min(deliveries.c.created_at)).where(IS_PENDING)
+    ).one()
+    return row[0], row[1]
+
+
+def _let_next_go(connection: Connection, delivery: Delivery) -> None:
+    """Make the next delivery of the lane due: it waited for this one to finish."""
+    following = (
+        select(func.min(deliveries.c.number))
+        .where(deliveries.c.lane == delivery.lane, IS_PENDING)
+        .scalar_subquery()
+    )
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.number == following, deliveries.c.due_at.is_(None))
+        .values(due_at=delivery.finished_at)
+    )
+
+
+def _end(connection: Connection, delivery: Delivery) -> None:
+    """End every other pending delivery to a URL that said 410, and owe it nothing new."""
+    connection.execute(delete(ended_urls).where(ended_urls.c.url == delivery.url))
+    connection.execute(insert(ended_urls).values(url=delivery.url, at=delivery.finished_at))
+    connection.execute(
+        update(deliveries)
+        .where(
+            and_(
+                deliveries.c.url == delivery.url,
+                IS_PENDING,
+            )
+        )
+        .values(
+            status=DeliveryStatus.ENDED.value,
+            due_at=None,
+            finished_at=delivery.finished_at,
+            lease_token=None,
+            lease_until=None,
+        )
+    )
+
+
+def _read(connection: Connection, condition: ColumnElement[bool]) -> list[Delivery]:
+    rows = connection.execute(
+        select(
+            deliveries,
+            events.c.id.label("event_id"),
+            events.c.type.label("event_type"),
+            events.c.at.label("event_at"),
+            events.c.data.label("event_data"),
+        )
+        .join(events, events.c.number == deliveries.c.event_number)
+        .where(condition)
+        .order_by(deliveries.c.number)
+    )
+    return [_delivery(row) for row in rows]
+
+
+def _delivery(row: Row[Any]) -> Delivery:
+    event = Event(
+        id=row.event_id,
+        type=EventType(row.event_type),
+        instance_id=row.instance_id,
+        at=row.event_at,
+        data=json.loads(row.event_data),
+        number=row.event_number,
+    )
+    return Delivery(
+        id=row.id,
+        event=event,
+        url=row.url,
+        is_trusted=row.is_trusted,
+        lane=row.lane,
+        status=DeliveryStatus(row.status),
+        created_at=row.created_at,
+        due_at=row.due_at,
+        finished_at=row.finished_at,
+        attempts=row.attempts,
+        allowed_attempts=row.allowed_attempts,
+    )

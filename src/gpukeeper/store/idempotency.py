@@ -1,0 +1,31 @@
+"""Idempotency keys: stored in the transaction that stores the order they stand for."""
+
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, select
+
+from gpukeeper.domain.errors import KeyReused
+from gpukeeper.store.tables import idempotency_keys
+
+
+def instance_of(connection: Connection, key: str, body_hash: str) -> str | None:
+    """Return the id of the instance that this key ordered, or None for a new key.
+
+    Raises KeyReused when the key came with another body before.
+    """
+    row = connection.execute(select(idempotency_keys).where(idempotency_keys.c.key == key)).first()
+    if row is None:
+        return None
+    if row.body_hash != body_hash:
+        raise KeyReused
+    instance_id: str = row.instance_id
+    return instance_id
+
+
+def keep(connection: Connection, key: str, body_hash: str, instance_id: str, now: datetime) -> None:
+    """Store that this key ordered this instance."""
+    connection.execute(
+        insert(idempotency_keys).values(
+            key=key, body_hash=body_hash, instance_id=instance_id, at=now
+        )
+    )

@@ -1,0 +1,39 @@
+"""The way from any older schema to this one: Alembic revisions, run at start under a lock."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine
+
+_HERE = Path(__file__).parent
+
+
+def upgrade(engine: Engine) -> str:
+    """Bring the schema to this version's revision and return it; idempotent.
+
+    All of it happens in one write transaction, so of several processes that start together one
+    migrates while the others wait and then find nothing left to do.
+    """
+    with engine.begin() as connection:
+        command.upgrade(_config(connection), "head")
+        return current(connection) or ""
+
+
+def current(connection: Connection) -> str | None:
+    """Return the schema's revision; None for an empty database."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def newest() -> str:
+    """Return the revision that this version of the program needs."""
+    return ScriptDirectory(str(_HERE)).get_current_head() or ""
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_HERE).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config

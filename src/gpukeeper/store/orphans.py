@@ -1,0 +1,64 @@
+"""Machines at Novita that carry our mark and that no row of ours knows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import TypeAdapter
+from sqlalchemy import Connection, delete, insert, select, update
+
+from gpukeeper.domain.instance import Observation
+from gpukeeper.store.tables import orphans
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A machine that costs money and that nobody here ordered, as Novita last showed it."""
+
+    machine: Observation
+    first_seen_at: datetime
+    last_seen_at: datetime
+
+
+def see(connection: Connection, machines: Sequence[Observation], now: datetime) -> None:
+    """Store the orphans of a complete listing; those that are not in it any more are forgotten."""
+    known = set(connection.scalars(select(orphans.c.novita_id)))
+    seen = {machine.novita_id for machine in machines}
+    for machine in machines:
+        body = _adapter.dump_json(machine).decode()
+        if machine.novita_id in known:
+            connection.execute(
+                update(orphans)
+                .where(orphans.c.novita_id == machine.novita_id)
+                .values(last_seen_at=now, body=body)
+            )
+        else:
+            connection.execute(
+                insert(orphans).values(
+                    novita_id=machine.novita_id, first_seen_at=now, last_seen_at=now, body=body
+                )
+            )
+    for novita_id in known - seen:
+        forget(connection, novita_id)
+
+
+def every(connection: Connection) -> list[Orphan]:
+    """Return all orphans, longest known first."""
+    rows = connection.execute(select(orphans).order_by(orphans.c.first_seen_at))
+    return [
+        Orphan(_adapter.validate_json(row.body), row.first_seen_at, row.last_seen_at)
+        for row in rows
+    ]
+
+
+def find(connection: Connection, novita_id: str) -> Orphan | None:
+    """Return one orphan."""
+    return next((o for o in every(connection) if o.machine.novita_id == novita_id), None)
+
+
+def forget(connection: Connection, novita_id: str) -> None:
+    """Remove an orphan that was adopted, deleted or is gone."""
+    connection.execute(delete(orphans).where(orphans.c.novita_id == novita_id))
+
+
+_adapter = TypeAdapter(Observation)
