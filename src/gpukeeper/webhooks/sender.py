@@ -1,0 +1,203 @@
+"""Send one webhook delivery, once, and tell what came of it."""
+
+import asyncio
+import codecs
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import httpx2
+from pydantic import SecretStr
+
+from gpukeeper.domain.backoff import parse_retry_after
+from gpukeeper.webhooks import signing
+from gpukeeper.webhooks.guard import Allowance, ForbiddenAddress, Resolver, look_up, resolve
+
+# Enough of an answer to see what a receiver complains of; nobody's data is kept by accident.
+MAX_ANSWER_BYTES = 1024
+
+# Common servers drop an idle connection after 5 s at the earliest.  Letting go first avoids
+# writing into a connection that is just being closed, which would cost a delivery one retry.
+_KEEP_ALIVE_SECONDS = 2.0
+_KEPT_CONNECTIONS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What came of one try to deliver.
+
+    ``status`` is the receiver's answer, ``None`` if there was none; ``error`` says in a few words
+    why there was none, or why it does not count.  ``answer`` is printable text from the first
+    1 kB of the body; ``retry_after`` is how long the receiver asks to be left alone.
+    """
+
+    at: datetime
+    duration: timedelta
+    status: int | None
+    error: str | None
+    answer: str
+    retry_after: timedelta | None = None
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether the receiver took the webhook: any 2xx."""
+        return self.status is not None and 200 <= self.status < 300
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the receiver wants no more webhooks: 410."""
+        return self.status == 410
+
+
+class Sender:
+    """Sign and send webhooks, each within one deadline; close it with :meth:`aclose`.
+
+    It uses HTTP transports and no HTTP client, so there are no redirects, no proxies from the
+    environment and no cookies that one receiver would set for another.
+    """
+
+    def __init__(
+        self,
+        *,
+        timeout_seconds: float,
+        secrets: tuple[SecretStr, ...],
+        allow: Allowance,
+        user_agent: str,
+        clock: Callable[[], datetime],
+        resolver: Resolver = look_up,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._secrets = secrets
+        self._allow = allow
+        self._user_agent = user_agent
+        self._clock = clock
+        self._resolver = resolver
+        context = tls or httpx2.create_ssl_context()
+        # No limit of connections: whoever calls decides how many deliveries go on at a time, and
+        # slow receivers must not use up the turns of the others.
+        self._trusted = httpx2.AsyncHTTPTransport(
+            verify=context,
+            limits=httpx2.Limits(
+                max_connections=None,
+                max_keepalive_connections=_KEPT_CONNECTIONS,
+                keepalive_expiry=_KEEP_ALIVE_SECONDS,
+            ),
+        )
+        # No connection is kept: connections are pooled by address, and a second host name on the
+        # same address would be sent over one whose certificate was checked for the first.
+        self._pinned = httpx2.AsyncHTTPTransport(
+            verify=context,
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
+        )
+
+    async def send(self, *, url: str, is_trusted: bool, webhook_id: str, body: bytes) -> Receipt:
+        """POST a body once and return what came of it; trouble of the network is not raised.
+
+        ``is_trusted`` marks the operator's own URL, whose address is not vetted.  The deadline
+        spans look-up, connection, request and the kept part of the answer.  A status counts once
+        it has come, even if the body then breaks off or outlasts the deadline: a receiver that
+        said 2xx has taken the webhook.
+        """
+        sent_at = self._clock()
+        status: int | None = None
+        error: str | None = None
+        retry_after: timedelta | None = None
+        answer = bytearray()
+        signed = signing.headers(self._secrets, webhook_id=webhook_id, sent_at=sent_at, body=body)
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                response = await self._post(url, is_trusted=is_trusted, headers=signed, body=body)
+                status = response.status_code
+                retry_after = parse_retry_after(response.headers.get("retry-after"), now=sent_at)
+                await _read(response, answer)
+        except ForbiddenAddress as refusal:
+            error = f"address not allowed: {refusal.message}"
+        except TimeoutError:
+            error = f"timed out after {self._timeout_seconds:g} s"
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ExceptionGroup) as trouble:
+            error = _sentence(trouble)
+        if status is not None:
+            error = "redirects are not followed" if 300 <= status < 400 else None
+        return Receipt(
+            at=sent_at,
+            duration=self._clock() - sent_at,
+            status=status,
+            error=error,
+            answer=_text(answer),
+            retry_after=retry_after,
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection; may be repeated."""
+        await self._trusted.aclose()
+        await self._pinned.aclose()
+
+    async def _post(
+        self, url: str, *, is_trusted: bool, headers: dict[str, str], body: bytes
+    ) -> httpx2.Response:
+        headers = {"content-type": "application/json", "user-agent": self._user_agent} | headers
+        if is_trusted:
+            request = httpx2.Request("POST", url, headers=headers, content=body)
+            return await self._trusted.handle_async_request(request)
+        target = await resolve(url, allow=self._allow, resolver=self._resolver)
+        named = httpx2.URL(target.url)
+        request = httpx2.Request(
+            "POST",
+            named.copy_with(host=str(target.address)),
+            headers={"host": named.netloc.decode("ascii")} | headers,
+            content=body,
+            extensions={"sni_hostname": target.host},
+        )
+        return await self._pinned.handle_async_request(request)
+
+
+async def _read(response: httpx2.Response, answer: bytearray) -> None:
+    """Read the kept part of an answer; what is left unread closes the connection."""
+    async with aclosing(response.aiter_raw()) as chunks:
+        async for chunk in chunks:
+            answer += chunk
+            if len(answer) >= MAX_ANSWER_BYTES:
+                return
+
+
+def _text(answer: bytearray) -> str:
+    """Return printable text: nothing that moves a terminal's cursor or a log's line."""
+    # Not final, so that a character cut in two is left out instead of replaced.
+    text = codecs.getincrementaldecoder("utf-8")("replace").decode(bytes(answer[:MAX_ANSWER_BYTES]))
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def _sentence(trouble: Exception) -> str:
+    for cause in _causes(trouble):
+        match cause:
+            case ConnectionRefusedError():
+                return "connection refused"
+            case socket.gaierror():
+                return "host name not found"
+            case ssl.SSLCertVerificationError():
+                return f"certificate not accepted: {cause.verify_message}"
+            case ssl.SSLError():
+                return "TLS failed"
+    match trouble:
+        case httpx2.ConnectError():
+            return "could not connect"
+        case httpx2.RemoteProtocolError():
+            return "no valid HTTP answer"
+        case httpx2.NetworkError():
+            return "connection broken"
+    return "could not be sent"
+
+
+def _causes(trouble: Exception) -> list[BaseException]:
+    """Return an error and all that led to it, the nearest first."""
+    causes: list[BaseException] = [trouble]
+    for cause in causes:  # it grows while it is walked
+        if isinstance(cause, BaseExceptionGroup):
+            causes.extend(cause.exceptions)
+        if earlier := cause.__cause__ or cause.__context__:
+            causes.append(earlier)
+    return causes
