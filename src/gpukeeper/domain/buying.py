@@ -15,12 +15,10 @@ from gpukeeper.domain.instance import (
     Buying,
     Instance,
     Observation,
-    Offer,
-    Purchase,
     Status,
-    Template,
 )
 from gpukeeper.domain.lifecycle import Limits, become, fail
+from gpukeeper.domain.market import Offer, Purchase, Template
 
 # Between looks for a machine whose purchase was not answered: soon at first, then calmer.
 _LOOKUP_DELAYS = (timedelta(seconds=1), timedelta(seconds=3), timedelta(seconds=8))

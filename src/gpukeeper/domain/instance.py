@@ -10,12 +10,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
-
-class BillingMode(StrEnum):
-    """How Novita bills a machine."""
-
-    SPOT = "spot"
-    ON_DEMAND = "onDemand"
+from gpukeeper.domain.market import BillingMode, Offer, Port
 
 
 class OnFailure(StrEnum):
@@ -81,90 +76,12 @@ class SpotSignal(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Port:
-    """One port of the container, ``http`` (with a public address) or ``tcp``."""
-
-    number: int
-    protocol: str
-
-    def __str__(self) -> str:
-        return f"{self.number}/{self.protocol}"
-
-
-@dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where a port of a running machine is reached; ``url`` is ``host:port`` for tcp."""
 
     port: int
     type: str
     url: str
-
-
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """A tool of Novita's (Jupyter, …) that a template asks for; ``port`` is text at Novita."""
-
-    name: str
-    port: str
-    type: str
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """What a Novita template gives to a new machine."""
-
-    id: str
-    name: str
-    image_url: str
-    image_auth_id: str = ""
-    command: str = ""
-    ports: tuple[Port, ...] = ()
-    envs: Mapping[str, str] = field(default_factory=dict, repr=False)
-    tools: tuple[Tool, ...] = ()
-    min_cuda_version: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """One of Novita's regions; ``name`` may carry a label: ``US-CA-06 (California)``."""
-
-    id: str
-    name: str
-
-    @property
-    def region(self) -> str:
-        """The name without its label, as people write it: ``US-CA-06``."""
-        return self.name.split(" ", 1)[0] or self.id
-
-
-@dataclass(frozen=True, slots=True)
-class Product:
-    """A kind of machine as Novita lists it for one cluster; prices are USD per GPU and hour."""
-
-    id: str
-    name: str
-    price: Decimal
-    spot_price: Decimal
-    is_deployable: bool
-    stock: str
-    min_disk_gb: int
-    max_disk_gb: int
-    regions: tuple[str, ...] = ()
-    billing_modes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A product in one region at one price (USD per hour, all GPUs) and billing mode."""
-
-    product_id: str
-    product_name: str
-    cluster_id: str
-    region: str
-    billing_mode: BillingMode
-    gpu_num: int
-    price_per_hour: Decimal
-    stock: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,19 +104,6 @@ class Order:
     labels: Mapping[str, str] = field(default_factory=dict)
     startup_timeout: timedelta = timedelta(seconds=600)
     on_failure: OnFailure = OnFailure.KEEP
-
-
-@dataclass(frozen=True, slots=True)
-class Purchase:
-    """Everything that Novita is told when a machine is bought."""
-
-    name: str
-    offer: Offer
-    template: Template
-    rootfs_size_gb: int
-    envs: Mapping[str, str] = field(repr=False)
-    ports: tuple[Port, ...] = ()
-    command: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +205,8 @@ class Buying:
 class Instance:
     """One GPU machine that someone ordered from us: the whole row.
 
-    ``doubts`` counts looks that contradict the status without being believed yet, ``misses``
+    ``wanted`` is the start or restart that the owner asked for and that Novita has not accepted
+    yet.  ``doubts`` counts looks that contradict the status without being believed yet, ``misses``
     the absences that Novita has confirmed; ``confirm_at`` is when it is to be asked about this
     machine alone; ``gone_at`` is when Novita confirmed that the machine no longer exists.
     ``seen_fingerprint`` stands for the last observation that was taken in, so that an equal one
@@ -328,7 +233,7 @@ class Instance:
     attempts: tuple[Attempt, ...] = ()
     buying: Buying | None = None
     asked: Asked | None = None
-    restart_wanted: bool = False
+    wanted: Verb | None = None
     accepted_at: datetime | None = None
     started_at: datetime | None = None
     running_at: datetime | None = None

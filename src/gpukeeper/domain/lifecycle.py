@@ -12,27 +12,17 @@
     any status ──delete──► deleting ──Novita confirms the absence──► deleted
 
 ``decide`` reads the row alone: what Novita says has been folded into it before
-(:mod:`gpukeeper.domain.watching`), and so has what came of a step (:mod:`gpukeeper.domain.buying`
-and :func:`answered`).  Every function is pure: the row, the time and the limits go in, a new row
-or a step comes out.
+(:mod:`gpukeeper.domain.watching`), and so has what came of a step
+(:mod:`gpukeeper.domain.buying`, :mod:`gpukeeper.domain.asking`).  Every function is pure: the row,
+the time and the limits go in, a new row or a step comes out.
 """
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from gpukeeper.domain.errors import (
-    BadCredentials,
-    GpuKeeperError,
-    InvalidStateChange,
-    NovitaError,
-    NovitaNotFound,
-    NovitaUnavailable,
-    OutcomeUnknown,
-    WrongStatus,
-)
+from gpukeeper.domain.errors import WrongStatus
 from gpukeeper.domain.instance import (
-    Asked,
     Desired,
     Instance,
     OnFailure,
@@ -53,9 +43,6 @@ _MAY = {
     Verb.STOP: frozenset({Status.CREATING, Status.STARTING, Status.RUNNING, Status.FAILED}),
     Verb.RESTART: frozenset({Status.RUNNING}),
 }
-
-# A deleted machine is usually gone after 2 s (API notes §4), so it is asked about soon after.
-CONFIRM_DELETE_AFTER = timedelta(seconds=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,59 +133,25 @@ def want(instance: Instance, verb: Verb, now: datetime) -> Instance:
     """
     if verb is Verb.DELETE:
         return _delete(instance, now)
-    if instance.status not in _MAY[verb] or not instance.is_watched:
-        allowed = ", ".join(sorted(status.value for status in _MAY[verb]))
-        raise WrongStatus(
-            f"'{instance.order.name}' is {instance.status.value}; "
-            f"{verb.value} needs a machine that is {allowed}."
-        )
+    _check_may(instance, verb)
     if verb is Verb.STOP:
         return become(instance, Status.STOPPING, now, desired=Desired.STOPPED, **_AFRESH)
-    return become(
+    coming_up = become(
         instance,
         Status.STARTING,
         now,
         desired=Desired.RUNNING,
-        restart_wanted=verb is Verb.RESTART,
+        wanted=verb,
         deadline_at=now + instance.order.startup_timeout,
-        spot_signal=SpotSignal.NONE,
-        reclaim_at=None,
+        # Addresses change on every start (API notes §3.3).
+        endpoints=(),
+        ssh_command=None,
         **_AFRESH,
     )
-
-
-def answered(
-    instance: Instance, verb: Verb, error: NovitaError | None, now: datetime, limits: Limits
-) -> Instance:
-    """Fold Novita's answer to a verb into the row; ``error`` is None when it was accepted.
-
-    An unknown outcome or a temporary error leads to asking again later; "invalid state change"
-    to a fresh look, since the verb has often taken effect already (API notes §3.4).
-    """
-    previous = instance.asked
-    times = previous.times + 1 if previous and previous.verb is verb else 1
-    is_gone = isinstance(error, NovitaNotFound) and not is_new(instance, now, limits)
-    is_acknowledged = error is None or (verb is Verb.DELETE and is_gone)
-    asked = replace(
-        instance,
-        asked=Asked(verb, now, times, is_acknowledged),
-        seen_fingerprint=None,
-        failures=instance.failures + 1 if _is_temporary(error) else 0,
-    )
-    if is_acknowledged:
-        if verb is Verb.DELETE:
-            return replace(asked, confirm_at=now + CONFIRM_DELETE_AFTER)
-        return replace(asked, restart_wanted=asked.restart_wanted and verb is not Verb.RESTART)
-    if isinstance(error, InvalidStateChange | NovitaNotFound):
-        return replace(asked, confirm_at=now)
-    if _is_temporary(error) or verb in (Verb.DELETE, Verb.STOP):
-        return asked
     if verb is Verb.RESTART:
-        return replace(asked, restart_wanted=False, confirm_at=now)
-    if instance.status not in COMING_UP:
-        return asked
-    assert error is not None
-    return fail(asked, error.error_code, error.message, now)
+        return coming_up
+    # What was said of the spot machine before it was down does not hold for its next life.
+    return replace(coming_up, spot_signal=SpotSignal.NONE, reclaim_at=None)
 
 
 def become(
@@ -211,15 +164,14 @@ def become(
 ) -> Instance:
     """Return the instance in a new status with the times that go with it.
 
-    ``facts`` are further fields to set.  An unchanged status keeps its times.
+    ``facts`` are further fields to set.  What the owner wanted before is settled or overtaken.
     """
-    is_new_status = status is not instance.status
-    changed = replace(instance, status=status, reason=reason)
-    if is_new_status and status is Status.STARTING and instance.status is not Status.CREATING:
-        changed = replace(changed, started_at=now)
-    if is_new_status and status is Status.RUNNING:
-        changed = replace(changed, running_at=now)
-    return replace(changed, **facts)
+    times: dict[str, Any] = {}
+    if status is Status.STARTING and instance.status is not Status.CREATING:
+        times["started_at"] = now
+    if status is Status.RUNNING:
+        times["running_at"] = now
+    return replace(instance, status=status, reason=reason, **{"wanted": None, **times, **facts})
 
 
 def fail(instance: Instance, code: str, message: str, now: datetime) -> Instance:
@@ -259,15 +211,24 @@ _AFRESH: dict[str, Any] = {
 }
 
 
+def _check_may(instance: Instance, verb: Verb) -> None:
+    where = f"'{instance.order.name}' is {instance.status.value}"
+    if not instance.is_watched:
+        raise WrongStatus(f"{where} and has no machine to {verb.value}.")
+    if instance.status not in _MAY[verb]:
+        allowed = ", ".join(sorted(status.value for status in _MAY[verb]))
+        raise WrongStatus(f"{where}; {verb.value} needs a machine that is {allowed}.")
+
+
 def _next_verb(instance: Instance, now: datetime, limits: Limits) -> Step:
     match instance.status:
         case Status.DELETING:
             return _ask(instance, Verb.DELETE, now, limits)
-        case Status.STOPPING if instance.phase not in (Phase.GOING_DOWN, Phase.DOWN):
+        case Status.STOPPING if instance.desired is Desired.STOPPED and not _is_falling(instance):
             return _ask(instance, Verb.STOP, now, limits)
-        case Status.STARTING if instance.restart_wanted:
+        case Status.STARTING if instance.wanted is Verb.RESTART and not _is_down(instance):
             return _ask(instance, Verb.RESTART, now, limits)
-        case Status.CREATING | Status.STARTING if instance.phase is Phase.DOWN:
+        case Status.CREATING | Status.STARTING if _is_down(instance):
             return _ask(instance, Verb.START, now, limits)
     return Rest(None)
 
@@ -276,8 +237,19 @@ def _ask(instance: Instance, verb: Verb, now: datetime, limits: Limits) -> Step:
     asked = instance.asked
     if asked is None or asked.verb is not verb:
         return Ask(verb)
-    patience = min(limits.ask_again_after * 2 ** min(asked.times - 1, 16), limits.ask_again_ceiling)
+    doublings = asked.times - 1 + asked.is_acknowledged
+    patience = min(limits.ask_again_after * 2 ** min(doublings, 16), limits.ask_again_ceiling)
     return Ask(verb) if now >= asked.at + patience else Rest(asked.at + patience)
+
+
+def _is_falling(instance: Instance) -> bool:
+    return instance.phase in (Phase.GOING_DOWN, Phase.GOING, Phase.DOWN)
+
+
+def _is_down(instance: Instance) -> bool:
+    """Whether nothing will come up unless it is started; of an unknown word the owner decides."""
+    is_unclear = instance.wanted is Verb.START and instance.phase is Phase.UNKNOWN
+    return instance.phase is Phase.DOWN or is_unclear
 
 
 def _earliest(step: Step, instance: Instance) -> Step:
@@ -298,7 +270,6 @@ def _delete(instance: Instance, now: datetime) -> Instance:
         now,
         reason=instance.reason,
         desired=Desired.DELETED,
-        restart_wanted=False,
         **_AFRESH,
     )
 
@@ -312,10 +283,6 @@ def _is_to_be_deleted_after_failure(instance: Instance) -> bool:
         and instance.desired is Desired.RUNNING
         and (instance.is_watched or instance.buying is not None)
     )
-
-
-def _is_temporary(error: GpuKeeperError | None) -> bool:
-    return isinstance(error, NovitaUnavailable | OutcomeUnknown | BadCredentials)
 
 
 def _too_late(instance: Instance) -> str:

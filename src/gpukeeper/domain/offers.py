@@ -10,7 +10,13 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from gpukeeper.domain.errors import InvalidOrder, NothingForSale
-from gpukeeper.domain.instance import BillingMode, Cluster, Offer, Order, Product
+from gpukeeper.domain.instance import Order
+from gpukeeper.domain.market import (
+    BillingMode,
+    Cluster,
+    Offer,
+    Product,
+)
 
 # Novita's words for stock, best first; a product that says nothing stands before a low one.
 _STOCK_ORDER = {"high": 0, "normal": 1, "": 2, "low": 3}
@@ -32,11 +38,12 @@ def rank(market: Market, order: Order, product_name: str) -> tuple[Offer, ...]:
     within = tuple(offer for offer in offers if _is_within_limit(offer, order))
     if within:
         return within
-    if offers:
+    limit = order.max_price_per_hour
+    if offers and limit is not None:
         cheapest = min(offer.price_per_hour for offer in offers)
         raise NothingForSale(
             f"The cheapest offer of '{product_name}' costs ${cheapest.normalize():f} per hour, "
-            f"above the limit of ${order.max_price_per_hour}.",
+            f"above the limit of ${limit.normalize():f}.",
             code="price_above_limit",
         )
     raise NothingForSale(_why_nothing(market, order, product_name))
@@ -64,7 +71,7 @@ def find_name(wanted: str, names: Iterable[str]) -> str:
     equal = [name for name, text in folded.items() if text == needle]
     if equal:
         return equal[0]
-    containing = [name for name, text in folded.items() if needle in text]
+    containing = [name for name, text in folded.items() if needle and needle in text]
     if len(containing) == 1:
         return containing[0]
     if containing:

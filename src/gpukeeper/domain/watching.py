@@ -28,6 +28,7 @@ from gpukeeper.domain.lifecycle import (
     fail,
     is_new,
 )
+from gpukeeper.domain.market import BillingMode
 
 _RISING = frozenset({Phase.PREPARING, Phase.STARTING})
 _AT_REST = frozenset({Status.STOPPED, Status.RECLAIMED})
@@ -53,12 +54,14 @@ def observe(
     """
     if not instance.is_watched:
         return instance
-    if instance.asked is not None and seen.at <= instance.asked.at:
+    if instance.asked is not None and seen.at < instance.asked.at:
         return instance
     if seen.phase is Phase.GONE:
         return _gone(instance, now, limits) if is_single else _missed(instance, now, limits)
-    if _is_surprising(instance, seen) and instance.doubts == 0:
-        return replace(instance, doubts=1, confirm_at=None, seen_fingerprint=None)
+    if instance.doubts == 0 and _is_surprising(instance, seen, now, limits):
+        return replace(
+            instance, doubts=1, misses=0, failures=0, confirm_at=None, seen_fingerprint=None
+        )
     known = _with_facts(instance, seen, is_single=is_single)
     return _BY_PHASE[seen.phase](known, now, limits)
 
@@ -90,29 +93,38 @@ def fingerprint(seen: Observation) -> str:
 _NO_TIME = datetime.min.replace(tzinfo=UTC)
 
 
-def _is_surprising(instance: Instance, seen: Observation) -> bool:
+def _is_surprising(instance: Instance, seen: Observation, now: datetime, limits: Limits) -> bool:
     """Whether Novita goes back to a status that was left behind, with nothing asked of it."""
     if instance.status is Status.RUNNING:
-        return seen.phase in _RISING
+        is_back_down = seen.phase is Phase.DOWN and _was_just_asked(instance, now, limits)
+        return seen.phase in _RISING or is_back_down
     if instance.status in _AT_REST:
         return seen.phase in _RISING or seen.phase is Phase.UP
     return False
 
 
+def _was_just_asked(instance: Instance, now: datetime, limits: Limits) -> bool:
+    """Whether Novita may still show what was before the last verb."""
+    return instance.asked is not None and now < instance.asked.at + limits.ask_again_after
+
+
 def _with_facts(instance: Instance, seen: Observation, *, is_single: bool) -> Instance:
     says_nothing_of_spot = is_single and seen.spot_signal is SpotSignal.NONE
+    # Listings leave the SSH command out (API notes §3.3); it holds until the machine goes down.
+    is_still_up = instance.phase is Phase.UP and seen.phase is Phase.UP and not is_single
+    is_coming_up = instance.status in COMING_UP
     return replace(
         instance,
         novita_status=seen.word,
         phase=seen.phase,
         observed_at=seen.at,
         endpoints=seen.endpoints,
-        ssh_command=seen.ssh_command or None,
+        ssh_command=seen.ssh_command or (instance.ssh_command if is_still_up else None),
         spot_signal=instance.spot_signal if says_nothing_of_spot else seen.spot_signal,
         reclaim_at=instance.reclaim_at if says_nothing_of_spot else seen.reclaim_at,
         image_url=seen.image_url or instance.image_url,
         seen_fingerprint=None if is_single else fingerprint(seen),
-        reason=_boot_error(instance, seen) or instance.reason,
+        reason=_boot_error(seen) if is_coming_up else instance.reason,
         doubts=0,
         misses=0,
         failures=0,
@@ -120,11 +132,8 @@ def _with_facts(instance: Instance, seen: Observation, *, is_single: bool) -> In
     )
 
 
-def _boot_error(instance: Instance, seen: Observation) -> Reason | None:
-    """Novita's own error text, kept while the machine is coming up."""
-    if not seen.error or instance.status not in COMING_UP:
-        return None
-    return Reason("boot_failed", f"Novita: {seen.error}")
+def _boot_error(seen: Observation) -> Reason | None:
+    return Reason("boot_failed", f"Novita: {seen.error}") if seen.error else None
 
 
 def _rising(instance: Instance, now: datetime, limits: Limits) -> Instance:
@@ -133,34 +142,43 @@ def _rising(instance: Instance, now: datetime, limits: Limits) -> Instance:
             return fail(instance, instance.reason.code, instance.reason.message, now)
         case Status.CREATING if instance.phase is Phase.STARTING:
             return become(instance, Status.STARTING, now)
+        case Status.STARTING if instance.asked is not None:
+            # What was wanted has begun, whatever Novita answered to it.
+            return replace(instance, wanted=None)
         case Status.RUNNING | Status.STOPPED | Status.RECLAIMED:
-            return become(
-                instance,
-                Status.STARTING,
-                now,
-                desired=Desired.RUNNING,
-                deadline_at=now + instance.order.startup_timeout,
-            )
+            return _started_elsewhere(instance, now)
+        case Status.STOPPING if instance.desired is Desired.RUNNING:
+            return _started_elsewhere(instance, now)
     return instance
+
+
+def _started_elsewhere(instance: Instance, now: datetime) -> Instance:
+    return become(
+        instance,
+        Status.STARTING,
+        now,
+        desired=Desired.RUNNING,
+        deadline_at=now + instance.order.startup_timeout,
+    )
 
 
 def _up(instance: Instance, now: datetime, limits: Limits) -> Instance:
-    if instance.spot_signal in _TAKEN and instance.status is Status.RECLAIMED:
-        return instance
     match instance.status:
-        case Status.STARTING if instance.restart_wanted:
+        case Status.STARTING if instance.wanted is Verb.RESTART:
             return instance
-        case Status.CREATING | Status.STARTING | Status.STOPPED | Status.RECLAIMED:
-            return become(instance, Status.RUNNING, now, desired=Desired.RUNNING, asked=None)
-        case Status.FAILED if instance.desired is Desired.RUNNING:
-            return become(instance, Status.RUNNING, now, asked=None)
-    return instance
+        case Status.STOPPING if instance.desired is Desired.STOPPED:
+            return instance
+        case Status.RUNNING | Status.DELETING:
+            return instance
+    # Coming up late, or started elsewhere, is running all the same.
+    return become(instance, Status.RUNNING, now, desired=Desired.RUNNING)
 
 
 def _going_down(instance: Instance, now: datetime, limits: Limits) -> Instance:
+    """Someone else stops the machine, or Novita does; the owner still wants it running."""
     if instance.status is Status.RUNNING:
         reason = Reason("stopped_elsewhere", f"Novita says '{instance.novita_status}'.")
-        return become(instance, Status.STOPPING, now, reason=reason, desired=Desired.STOPPED)
+        return become(instance, Status.STOPPING, now, reason=reason)
     return instance
 
 
@@ -168,31 +186,33 @@ def _down(instance: Instance, now: datetime, limits: Limits) -> Instance:
     match instance.status:
         case Status.CREATING | Status.STARTING:
             return _down_while_starting(instance, now, limits)
-        case Status.RUNNING if _is_taken_back(instance) or instance.order.billing_mode == "spot":
-            return become(instance, Status.RECLAIMED, now, reason=_why_taken(instance))
-        case Status.RUNNING:
-            reason = Reason("stopped_elsewhere", "The machine stopped; nobody here asked for it.")
-            return become(instance, Status.STOPPED, now, reason=reason, desired=Desired.STOPPED)
-        case Status.STOPPING:
-            if instance.reason is not None and _is_taken_back(instance):
-                return become(instance, Status.RECLAIMED, now, reason=_why_taken(instance))
-            return become(instance, Status.STOPPED, now, reason=instance.reason, asked=None)
+        case Status.STOPPING if instance.desired is Desired.STOPPED:
+            return become(instance, Status.STOPPED, now)
+        case Status.RUNNING | Status.STOPPING:
+            return _down_unasked(instance, now)
     return instance
 
 
 def _down_while_starting(instance: Instance, now: datetime, limits: Limits) -> Instance:
     """A machine found exited is started (contract 2.1), unless it failed or was taken back.
 
-    Just after a start Novita may still show what was before it, so nothing is concluded then.
+    Until a start has been accepted, and just after it, Novita may show what was before it: then
+    nothing is concluded, and the next look is taken in even if it says the same.
     """
-    asked = instance.asked
-    if asked is not None and now < asked.at + limits.ask_again_after:
-        return replace(instance, reason=None)
+    if instance.wanted is not None or _was_just_asked(instance, now, limits):
+        return replace(instance, reason=None, seen_fingerprint=None)
     if instance.spot_signal in _TAKEN:
         return become(instance, Status.RECLAIMED, now, reason=_why_taken(instance))
     if instance.reason is not None:
         return fail(instance, instance.reason.code, instance.reason.message, now)
     return instance
+
+
+def _down_unasked(instance: Instance, now: datetime) -> Instance:
+    if _is_taken_back(instance) or instance.order.billing_mode is BillingMode.SPOT:
+        return become(instance, Status.RECLAIMED, now, reason=_why_taken(instance))
+    reason = Reason("stopped_elsewhere", "The machine stopped; nobody here asked for it.")
+    return become(instance, Status.STOPPED, now, reason=reason, desired=Desired.STOPPED)
 
 
 def _unchanged(instance: Instance, now: datetime, limits: Limits) -> Instance:
@@ -229,12 +249,13 @@ def _gone(instance: Instance, now: datetime, limits: Limits) -> Instance:
         return counted
     if instance.status is Status.DELETING:
         return conclude_deleted(counted, now)
+    ended = replace(counted, gone_at=now, endpoints=(), ssh_command=None)
     if instance.status in (Status.FAILED, Status.RECLAIMED):
-        return replace(counted, gone_at=now)
+        return ended
     if _is_taken_back(instance) and instance.desired is Desired.RUNNING:
-        return become(counted, Status.RECLAIMED, now, reason=_why_taken(instance), gone_at=now)
+        return become(ended, Status.RECLAIMED, now, reason=_why_taken(instance))
     reason = Reason("gone_at_novita", "Novita no longer knows the machine; nobody here deleted it.")
-    return become(counted, Status.LOST, now, reason=reason, gone_at=now)
+    return become(ended, Status.LOST, now, reason=reason)
 
 
 def _is_taken_back(instance: Instance) -> bool:

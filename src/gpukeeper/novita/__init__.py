@@ -1,0 +1,1 @@
+"""The only folder that knows Novita: its JSON, its words, its errors and how to call it."""

@@ -1,0 +1,164 @@
+"""Keep what Novita sells for a short while: products, clusters and templates."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Hashable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from operator import attrgetter
+from typing import Any, Generic, TypeVar
+
+from gpukeeper.domain.errors import Fault, InvalidOrder, NovitaNotFound, NovitaUnavailable
+from gpukeeper.domain.market import (
+    BillingMode,
+    Cluster,
+    Product,
+    Template,
+)
+from gpukeeper.domain.offers import nearest
+from gpukeeper.novita.client import NovitaClient
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Catalog:
+    """Novita's products, clusters and templates, each asked for once at a time.
+
+    Concurrent identical questions share one call, and one of them being cancelled does not
+    disturb the others.  Failures are not kept.  Every method may raise what the client raises.
+    """
+
+    def __init__(
+        self,
+        client: NovitaClient,
+        *,
+        clock: Callable[[], datetime],
+        products_for: timedelta = timedelta(seconds=30),
+        clusters_for: timedelta = timedelta(hours=1),
+        templates_for: timedelta = timedelta(seconds=30),
+    ) -> None:
+        self._client = client
+        self._products: _Shelf[tuple[str | None, BillingMode, int], tuple[Product, ...]] = _Shelf(
+            keep_for=products_for, clock=clock
+        )
+        self._clusters: _Shelf[None, tuple[Cluster, ...]] = _Shelf(
+            keep_for=clusters_for, clock=clock, serves_stale=True
+        )
+        self._templates: _Shelf[str, Template] = _Shelf(keep_for=templates_for, clock=clock)
+
+    async def products(
+        self, *, cluster_id: str | None, billing_mode: BillingMode, gpu_num: int
+    ) -> tuple[Product, ...]:
+        """Return what is sold in one cluster or (``None``) in all."""
+
+        async def fetch() -> tuple[Product, ...]:
+            return await self._client.products(
+                cluster_id=cluster_id, billing_mode=billing_mode, gpu_num=gpu_num
+            )
+
+        return await self._products.get((cluster_id, billing_mode, gpu_num), fetch)
+
+    async def clusters(self) -> tuple[Cluster, ...]:
+        """Return all regions; old ones while they are refreshed, or as long as that fails."""
+        return await self._clusters.get(None, self._fetch_clusters)
+
+    async def cluster(self, region: str) -> Cluster:
+        """Return the region of this id, full name, or name without its label; case is ignored.
+
+        Raises InvalidOrder (``region_not_found``) offering the nearest names.
+        """
+        clusters = await self.clusters()
+        wanted = region.strip().casefold()
+        for spelling in map(attrgetter, ("id", "name", "region")):
+            for cluster in clusters:
+                if spelling(cluster).casefold() == wanted:
+                    return cluster
+        message = f"Novita has no region '{region}'."
+        message += nearest(region, [cluster.region for cluster in clusters])
+        raise InvalidOrder(
+            message, code="region_not_found", faults=[Fault(field="region", message=message)]
+        )
+
+    async def template(self, template_id: str) -> Template:
+        """Return a template.  Raises InvalidOrder (``template_not_found``) when there is none."""
+
+        async def fetch() -> Template:
+            return await self._client.template(template_id)
+
+        try:
+            return await self._templates.get(template_id, fetch)
+        except NovitaNotFound as error:
+            message = f"Novita has no template '{template_id}'."
+            raise InvalidOrder(
+                message,
+                code="template_not_found",
+                faults=[Fault(field="templateId", message=message)],
+            ) from error
+
+    def forget_products(self) -> None:
+        """Forget all products, because Novita refused to sell one that was listed."""
+        self._products.forget()
+
+    async def _fetch_clusters(self) -> tuple[Cluster, ...]:
+        clusters = await self._client.clusters()
+        if not clusters:
+            # Believing this would refuse every order for an hour.
+            raise NovitaUnavailable("Novita listed no region at all, which is taken for a fault.")
+        return clusters
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept(Generic[V]):
+    value: V
+    until: datetime
+
+
+class _Shelf(Generic[K, V]):
+    """Values kept for a while under their keys, each fetched by one call at a time."""
+
+    def __init__(
+        self, *, keep_for: timedelta, clock: Callable[[], datetime], serves_stale: bool = False
+    ) -> None:
+        self._keep_for = keep_for
+        self._clock = clock
+        self._serves_stale = serves_stale
+        self._kept: dict[K, _Kept[V]] = {}
+        self._fetching: dict[K, asyncio.Task[V]] = {}
+
+    async def get(self, key: K, fetch: Callable[[], Coroutine[Any, Any, V]]) -> V:
+        kept = self._kept.get(key)
+        if kept is not None and self._clock() < kept.until:
+            return kept.value
+        task = self._fetching.get(key) or self._begin(key, fetch)
+        if kept is not None and self._serves_stale:
+            return kept.value
+        # The shield lets one waiter be cancelled without cancelling the call of the others.
+        return await asyncio.shield(task)
+
+    def forget(self) -> None:
+        """Forget what is kept, and do not keep what is being fetched now."""
+        self._kept.clear()
+        self._fetching.clear()
+
+    def _begin(self, key: K, fetch: Callable[[], Coroutine[Any, Any, V]]) -> asyncio.Task[V]:
+        until = self._clock() + self._keep_for
+        task = asyncio.create_task(fetch())
+        self._fetching[key] = task
+        task.add_done_callback(lambda done: self._end(key, done, until))
+        return task
+
+    def _end(self, key: K, task: asyncio.Task[V], until: datetime) -> None:
+        # Asking for the exception also marks it as seen where only a refresh has failed.
+        is_failed = task.cancelled() or task.exception() is not None
+        if self._fetching.get(key) is not task:
+            return
+        del self._fetching[key]
+        if is_failed:
+            return
+        if not self._serves_stale:
+            self._drop_expired()
+        self._kept[key] = _Kept(task.result(), until)
+
+    def _drop_expired(self) -> None:
+        now = self._clock()
+        self._kept = {key: kept for key, kept in self._kept.items() if now < kept.until}

@@ -1,0 +1,257 @@
+"""Ask Novita: paced, and with retries of whatever surely did not happen.
+
+An answer that was lost after a change was asked for is OutcomeUnknown and never repeated here;
+NovitaUnavailable from a change means that it surely was not made.  Nothing is logged here:
+``on_call`` is told of every call, and no exception or repr shows the API key.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TypeVar
+
+import httpx2
+from pydantic import SecretStr
+
+from gpukeeper.domain.backoff import exponential
+from gpukeeper.domain.errors import NovitaError, NovitaUnavailable, RateLimited
+from gpukeeper.domain.instance import (
+    Connection,
+    Listing,
+    Observation,
+    Verb,
+)
+from gpukeeper.domain.market import (
+    BillingMode,
+    Cluster,
+    Product,
+    Purchase,
+    Template,
+)
+from gpukeeper.novita import protocol
+from gpukeeper.novita.exchange import Answer, Request
+from gpukeeper.novita.listing import read_pages
+from gpukeeper.novita.pacing import TokenBucket
+from gpukeeper.novita.protocol import Page, RegistryAuth
+from gpukeeper.novita.refusals import after_last_retry
+from gpukeeper.novita.transport import Transport
+
+T = TypeVar("T")
+
+# Short enough to ride out a hiccup within one call of the API, long enough to help when throttled.
+_FIRST_RETRY_AFTER = timedelta(seconds=1)
+_LAST_RETRY_AFTER = timedelta(seconds=10)
+
+# Whoever would have to wait longer for Novita is told so instead of being kept waiting.
+_PATIENCE = timedelta(seconds=60)
+
+# A Retry-After beyond this is taken for a mistake, so that one answer cannot silence us for days.
+_LONGEST_PAUSE = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True)
+class CallReport:
+    """One HTTP call that ended: ``outcome`` is ``ok`` or the name of the error class."""
+
+    route: str
+    outcome: str
+    seconds: float
+    status: int | None
+
+
+class NovitaClient:
+    """Novita's v1 API under neutral names (Novita API notes §3).
+
+    Safe for concurrent use by the tasks of one event loop.  ``retries`` is how often a call is
+    repeated that surely had no effect; ``timeout_seconds`` limits one call as a whole, a third
+    of it the making of the connection; ``rate_per_second`` of 0 means unlimited.  ``random``
+    returns numbers from [0, 1).  A client given as ``http`` stays its owner's to close.
+
+    Every method may raise BadCredentials, NovitaRejected, RateLimited, NovitaTimeout and
+    NovitaUnavailable besides what it names itself.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        api_key: SecretStr,
+        http: httpx2.AsyncClient | None = None,
+        timeout_seconds: float = 30,
+        retries: int = 3,
+        rate_per_second: float = 10,
+        clock: Callable[[], datetime],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        random: Callable[[], float],
+        on_call: Callable[[CallReport], None] | None = None,
+    ) -> None:
+        self._transport = Transport(
+            base_url=base_url, api_key=api_key, http=http, timeout_seconds=timeout_seconds
+        )
+        self._retries = retries
+        self._bucket = TokenBucket(rate_per_second=rate_per_second)
+        self._turn = asyncio.Lock()
+        self._clock = clock
+        self._sleep = sleep
+        self._random = random
+        self._on_call = on_call
+        self._first_page = 0
+
+    async def create(self, purchase: Purchase) -> str:
+        """Buy a machine and return Novita's id of it; it starts by itself (§3.1).
+
+        Not idempotent: a second call buys a second machine.  Raises OutcomeUnknown when a
+        machine may have been bought (look it up by name), OutOfStock, InsufficientBalance and
+        QuotaExceeded; after any error but OutcomeUnknown nothing was bought.
+        """
+        return await self._ask(protocol.create_request(purchase), protocol.created_id)
+
+    async def start(self, novita_id: str) -> None:
+        """Start a stopped machine.  Raises what :meth:`delete` does, and OutOfStock."""
+        await self._change(Verb.START, novita_id)
+
+    async def stop(self, novita_id: str) -> None:
+        """Stop a machine.  Raises what :meth:`delete` does."""
+        await self._change(Verb.STOP, novita_id)
+
+    async def restart(self, novita_id: str) -> None:
+        """Restart a machine.  Raises what :meth:`delete` does."""
+        await self._change(Verb.RESTART, novita_id)
+
+    async def delete(self, novita_id: str) -> None:
+        """Delete a machine; that Novita accepted it does not mean that it is gone (§3.4).
+
+        Raises NovitaNotFound when there is no such machine (any more), InvalidStateChange when
+        its state does not allow this or it already happened, and OutcomeUnknown when the answer
+        was lost: look again before asking again.
+        """
+        await self._change(Verb.DELETE, novita_id)
+
+    async def get(self, novita_id: str) -> Observation:
+        """Look at one machine.  Raises NovitaNotFound when it does not exist (any more)."""
+        return await self._ask(protocol.machine_request(novita_id), protocol.observation)
+
+    async def connection(self, novita_id: str) -> Connection:
+        """Return how to reach a machine, with its password, both anew after each start (§3.3).
+
+        Raises NovitaNotFound when it does not exist (any more).
+        """
+        return await self._ask(protocol.machine_request(novita_id), protocol.connection)
+
+    async def list_all(self, *, name: str | None = None) -> Listing:
+        """Look at all machines, 100 a call; only a complete listing can show an absence (§3.2).
+
+        ``name`` is Novita's fuzzy filter: compare exactly yourself.
+        """
+        at = self._clock()
+
+        async def fetch(number: int) -> Page:
+            return await self._ask(protocol.page_request(number, name=name), protocol.page)
+
+        pages = await read_pages(fetch, first=self._first_page)
+        self._first_page = pages.first
+        return Listing(pages.machines, is_complete=pages.is_complete, at=at, calls=pages.calls)
+
+    async def products(
+        self, *, cluster_id: str | None, billing_mode: BillingMode, gpu_num: int
+    ) -> tuple[Product, ...]:
+        """Return what is sold in one cluster or (``None``) in all; the stock is a hint (§3.7)."""
+        request = protocol.products_request(
+            cluster_id=cluster_id, billing_mode=billing_mode, gpu_num=gpu_num
+        )
+        return await self._ask(request, protocol.products)
+
+    async def clusters(self) -> tuple[Cluster, ...]:
+        """Return all regions (§3.8)."""
+        return await self._ask(protocol.clusters_request(), protocol.clusters)
+
+    async def template(self, template_id: str) -> Template:
+        """Return a template.  Raises NovitaNotFound when there is none of this id (§3.11)."""
+        return await self._ask(protocol.template_request(template_id), protocol.template)
+
+    async def registry_auths(self) -> tuple[RegistryAuth, ...]:
+        """Return the account's registry credentials (§3.9)."""
+        return await self._ask(protocol.registry_auths_request(), protocol.registry_auths)
+
+    async def balance(self) -> Decimal:
+        """Return the account's available money in USD (§3.14)."""
+        return await self._ask(protocol.balance_request(), protocol.balance)
+
+    async def aclose(self) -> None:
+        """Close the connections that this client opened itself."""
+        await self._transport.aclose()
+
+    async def _change(self, verb: Verb, novita_id: str) -> None:
+        await self._ask(protocol.verb_request(verb, novita_id), protocol.acknowledged)
+
+    async def _ask(self, request: Request, read: Callable[[Request, Answer], T]) -> T:
+        """Ask until there is an answer, a refusal, or no retry left.
+
+        NovitaUnavailable is retried for changes too: it means that they were surely not made.
+        """
+        failures = 0
+        was_told_to_wait = False
+        while True:
+            try:
+                return await self._ask_once(request, read)
+            except NovitaUnavailable as error:
+                failures += 1
+                was_told_to_wait = was_told_to_wait or error.retry_after is not None
+                delay = self._delay(failures, error)
+                if failures > self._retries or delay > _PATIENCE:
+                    last = after_last_retry(request, error, was_told_to_wait=was_told_to_wait)
+                    raise last from error.__cause__
+            await self._sleep(delay.total_seconds())
+
+    def _delay(self, failures: int, error: NovitaUnavailable) -> timedelta:
+        # A Retry-After of nothing is no reason to hammer.
+        if error.retry_after:
+            return error.retry_after
+        return exponential(
+            failures, first=_FIRST_RETRY_AFTER, ceiling=_LAST_RETRY_AFTER, random=self._random()
+        )
+
+    async def _ask_once(self, request: Request, read: Callable[[Request, Answer], T]) -> T:
+        await self._wait_for_turn(request)
+        asked_at = self._clock()
+        status: int | None = None
+        try:
+            answer = await self._transport.send(request, asked_at=asked_at)
+            status = answer.status
+            result = read(request, answer)
+        except NovitaError as error:
+            self._report(request, type(error).__name__, asked_at, status)
+            self._heed(error)
+            raise
+        self._report(request, "ok", asked_at, status)
+        self._bucket.recover()
+        return result
+
+    async def _wait_for_turn(self, request: Request) -> None:
+        """Wait for the bucket, first come first served; do not wait for a long pause to end."""
+        async with self._turn:
+            wait = self._bucket.wait(self._clock())
+            if wait > _PATIENCE:
+                raise RateLimited(
+                    f"Novita asked for a pause; {request.route} was not tried.", retry_after=wait
+                )
+            if wait:
+                await self._sleep(wait.total_seconds())
+            self._bucket.take(self._clock())
+
+    def _heed(self, error: NovitaError) -> None:
+        """Call more slowly, or not at all for a while, when Novita says so."""
+        now = self._clock()
+        if isinstance(error, RateLimited):
+            self._bucket.slow_down(now)
+        if isinstance(error, NovitaUnavailable) and error.retry_after is not None:
+            self._bucket.pause(now, min(error.retry_after, _LONGEST_PAUSE))
+
+    def _report(
+        self, request: Request, outcome: str, asked_at: datetime, status: int | None
+    ) -> None:
+        if self._on_call is not None:
+            seconds = (self._clock() - asked_at).total_seconds()
+            self._on_call(CallReport(request.route, outcome, max(seconds, 0.0), status))

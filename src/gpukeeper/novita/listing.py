@@ -1,0 +1,89 @@
+"""Read every page of a list whose first page may be number 0 or 1, and say whether that is all.
+
+Novita does not document the number of the first page; most likely it is 1 and 0 means the same
+(Novita API notes §3.2).  Reading starts at 0 and learns from the answers, so that a list that
+starts at 1 costs one call too many only once.
+"""
+
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from gpukeeper.domain.instance import Observation
+from gpukeeper.novita.protocol import PAGE_SIZE, Page
+
+# Pages beyond the expected ones that are still read, for lists that grow or repeat a page.
+_SPARE_PAGES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """What was read; ``first`` is the number of the page to begin with next time."""
+
+    machines: tuple[Observation, ...]
+    is_complete: bool
+    calls: int
+    first: int
+
+
+async def read_pages(fetch: Callable[[int], Awaitable[Page]], *, first: int = 0) -> Pages:
+    """Read all pages from number ``first`` (0 or 1) on, each machine once.
+
+    The result is complete only when every row was readable and as many machines were seen as
+    Novita counts.  Rows may move between pages meanwhile, so an absence still wants confirming.
+    Raises what ``fetch`` raises.
+    """
+    pages: list[Page] = []
+    seen: dict[str, Observation] = {}
+
+    async def read(number: int) -> bool:
+        page = await fetch(number)
+        known = len(seen)
+        pages.append(page)
+        seen.update((machine.novita_id, machine) for machine in page.machines)
+        return len(seen) > known
+
+    number = first
+    while True:
+        brought_new = await read(number)
+        if _is_everything(seen, pages):
+            break
+        # Page 1 may repeat page 0, and page 0 may be empty: only later ones end a list.
+        if not brought_new and (number >= 2 or first == 1):
+            break
+        if number - first >= _expected_pages(pages) + _SPARE_PAGES:
+            break
+        number += 1
+
+    begin_next = 1 if first == 1 or _starts_at_one(pages) else 0
+    if first == 1 and not _is_everything(seen, pages) and await read(0):
+        begin_next = 0
+    return Pages(
+        machines=tuple(seen.values()),
+        is_complete=_is_everything(seen, pages) and not any(page.unreadable for page in pages),
+        calls=len(pages),
+        first=begin_next,
+    )
+
+
+def _is_everything(seen: dict[str, Observation], pages: list[Page]) -> bool:
+    """Whether nothing is left to read, by the last total that Novita gave."""
+    last = pages[-1]
+    if last.total is None or len(seen) < last.total:
+        return False
+    # More than Novita counts: it leaves some rows out of its count, so only a page that is not
+    # full shows the end.
+    return len(seen) == last.total or len(last.machines) < PAGE_SIZE
+
+
+def _expected_pages(pages: list[Page]) -> int:
+    page_length = max(len(page.machines) + page.unreadable for page in pages)
+    return math.ceil((pages[-1].total or 0) / max(page_length, 1))
+
+
+def _starts_at_one(pages: list[Page]) -> bool:
+    """Whether page 1 was the first: page 0 was empty, or was the same page."""
+    if len(pages) < 2 or not pages[1].machines:
+        return False
+    zero, one = ([machine.novita_id for machine in page.machines] for page in pages[:2])
+    return not zero or zero == one

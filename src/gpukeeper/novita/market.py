@@ -1,0 +1,97 @@
+"""What an order can buy now: its regions' products, its exact product name, and its template."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gpukeeper.domain import offers
+from gpukeeper.domain.instance import Order
+from gpukeeper.domain.market import (
+    BillingMode,
+    Cluster,
+    Offer,
+    Product,
+    Template,
+)
+from gpukeeper.novita.catalog import Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """Asks Novita's catalog on behalf of orders; ``default_region`` serves those without one."""
+
+    catalog: Catalog
+    default_region: str
+
+    async def offers(self, order: Order) -> tuple[Offer, ...]:
+        """Return the offers that fit an order, best first.
+
+        Raises InvalidOrder for an unknown product or region, NothingForSale when nothing fits,
+        and NovitaError when Novita cannot be asked.
+        """
+        market = await self._regions(order)
+        name = await self._find_name(order, market)
+        return offers.rank(market, order, name)
+
+    async def template(self, order: Order) -> Template:
+        """Return the order's template.  Raises InvalidOrder for an unknown one, NovitaError."""
+        return await self.catalog.template(order.template_id)
+
+    async def price_list(
+        self,
+        *,
+        product_name: str | None,
+        region: str | None,
+        billing_mode: BillingMode,
+        gpu_num: int,
+    ) -> tuple[Offer, ...]:
+        """Return what one region sells, cheapest first.  Raises as :meth:`offers` does."""
+        cluster = await self.catalog.cluster(region or self.default_region)
+        products = await self.catalog.products(
+            cluster_id=cluster.id, billing_mode=billing_mode, gpu_num=gpu_num
+        )
+        if product_name is not None:
+            name = await self._name(product_name, products, billing_mode, gpu_num)
+            products = tuple(product for product in products if offers.is_named(product, name))
+        return offers.price_list(cluster, products, billing_mode=billing_mode, gpu_num=gpu_num)
+
+    def forget(self) -> None:
+        """Ask Novita anew next time: what it said of its stock was wrong."""
+        self.catalog.forget_products()
+
+    async def _regions(self, order: Order) -> list[tuple[Cluster, Sequence[Product]]]:
+        names = dict.fromkeys([order.region or self.default_region, *order.regions])
+        clusters = [await self.catalog.cluster(name) for name in names]
+        products = await asyncio.gather(
+            *(
+                self.catalog.products(
+                    cluster_id=cluster.id,
+                    billing_mode=order.billing_mode,
+                    gpu_num=order.gpu_num,
+                )
+                for cluster in clusters
+            )
+        )
+        return list(zip(clusters, products, strict=True))
+
+    async def _find_name(
+        self, order: Order, market: Sequence[tuple[Cluster, Sequence[Product]]]
+    ) -> str:
+        products = [product for _, products in market for product in products]
+        return await self._name(order.product_name, products, order.billing_mode, order.gpu_num)
+
+    async def _name(
+        self,
+        wanted: str,
+        products: Sequence[Product],
+        billing_mode: BillingMode,
+        gpu_num: int,
+    ) -> str:
+        """Return the exact name; every product of Novita's is asked for only if none is equal."""
+        equal = next((p.name for p in products if offers.is_named(p, wanted)), None)
+        if equal is not None:
+            return equal
+        everywhere = await self.catalog.products(
+            cluster_id=None, billing_mode=billing_mode, gpu_num=gpu_num
+        )
+        return offers.find_name(wanted, [p.name for p in (*products, *everywhere)])

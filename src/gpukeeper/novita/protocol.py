@@ -1,0 +1,229 @@
+"""Say in Novita's v1 API what the domain asks, and in the domain's words what Novita answers.
+
+No I/O: a function ``*_request`` builds a question, the function named after it reads the answer.
+Readers raise what :mod:`gpukeeper.novita.refusals` makes of an error, and NovitaUnavailable (a
+change: OutcomeUnknown) for a success that is unreadable; a bad answer is never "nothing there".
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from pydantic import SecretStr
+
+from gpukeeper.domain.instance import Connection, Observation, Verb
+from gpukeeper.domain.market import (
+    BillingMode,
+    Cluster,
+    Product,
+    Purchase,
+    Template,
+)
+from gpukeeper.novita import meaning, wire
+from gpukeeper.novita.exchange import Answer, Request
+from gpukeeper.novita.refusals import bad_answer, is_refusal, refusal
+
+_GPU = "/gpu-instance/openapi/v1"
+_BILLING = "/openapi/v1/billing"
+
+# The largest page that Novita's own code asks for (§3.2).
+PAGE_SIZE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of the list; ``unreadable`` counts rows without an id, ``total`` is Novita's."""
+
+    machines: tuple[Observation, ...]
+    unreadable: int
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryAuth:
+    """Credentials of an image registry, as Novita keeps them for the account."""
+
+    id: str
+    name: str
+    username: str
+    password: SecretStr
+
+
+def create_request(purchase: Purchase) -> Request:
+    """Ask to buy a machine; it starts by itself (Novita API notes §3.1)."""
+    credentials = purchase.template.image_auth_id
+    auth_field = "imageAuth" if ":" in credentials else "imageAuthId"
+    body: dict[str, object] = {
+        "name": purchase.name,
+        "productId": purchase.offer.product_id,
+        "gpuNum": purchase.offer.gpu_num,
+        "rootfsSize": purchase.rootfs_size_gb,
+        "imageUrl": purchase.template.image_url,
+        auth_field: credentials,
+        "ports": ",".join(str(port) for port in purchase.ports),
+        "envs": [{"key": key, "value": value} for key, value in purchase.envs.items()],
+        "tools": [
+            {"name": tool.name, "port": tool.port, "type": tool.type}
+            for tool in purchase.template.tools
+        ],
+        "command": purchase.command,
+        "clusterId": purchase.offer.cluster_id,
+        "billingMode": purchase.offer.billing_mode.value,
+        "kind": "gpu",
+        "minCudaVersion": purchase.template.min_cuda_version,
+    }
+    return Request(
+        "POST",
+        f"{_GPU}/gpu/instance/create",
+        "create",
+        body={field: value for field, value in body.items() if value},
+        secrets=(*credentials.split(":", 1)[1:], *purchase.envs.values()),
+    )
+
+
+def created_id(request: Request, answer: Answer) -> str:
+    """Return the id of the machine that was bought; OutcomeUnknown when the answer has none."""
+    created = wire.Created.model_validate(_object(request, answer, "id"))
+    if not created.id:
+        raise bad_answer(request, answer)
+    return created.id
+
+
+def verb_request(verb: Verb, novita_id: str) -> Request:
+    """Ask to change an existing machine (§3.4)."""
+    path = f"{_GPU}/gpu/instance/{verb.value}"
+    return Request("POST", path, verb.value, body={"instanceId": novita_id})
+
+
+def acknowledged(request: Request, answer: Answer) -> None:
+    """Accept any success whose body is not shaped like an error: bodies of verbs vary (§2)."""
+    if not answer.is_success or is_refusal(answer.parsed()):
+        raise refusal(request, answer)
+
+
+def machine_request(novita_id: str) -> Request:
+    """Ask for one machine (§3.3)."""
+    return Request("GET", f"{_GPU}/gpu/instance", "get", query={"instanceId": novita_id})
+
+
+def observation(request: Request, answer: Answer) -> Observation:
+    """Return what Novita says of the one machine asked for."""
+    return meaning.observation(_machine(request, answer), answer.asked_at)
+
+
+def connection(request: Request, answer: Answer) -> Connection:
+    """Return how to reach the one machine asked for, with its password."""
+    return meaning.connection(_machine(request, answer))
+
+
+def page_request(number: int, *, name: str | None) -> Request:
+    """Ask for one page of the list; ``name`` is Novita's fuzzy filter (§3.2)."""
+    query = {"pageSize": str(PAGE_SIZE), "pageNum": str(number)}
+    if name:
+        query["name"] = name
+    return Request("GET", f"{_GPU}/gpu/instances", "list", query=query)
+
+
+def page(request: Request, answer: Answer) -> Page:
+    """Return the machines of one page."""
+    listed = wire.MachinePage.model_validate(_with_list(request, answer, "instances", "total"))
+    machines = tuple(
+        meaning.observation(machine, answer.asked_at) for machine in listed.instances if machine.id
+    )
+    has_total = listed.total is not None and listed.total >= 0
+    return Page(
+        machines=machines,
+        unreadable=len(listed.instances) - len(machines),
+        total=listed.total if has_total else None,
+    )
+
+
+def products_request(*, cluster_id: str | None, billing_mode: BillingMode, gpu_num: int) -> Request:
+    """Ask what is sold, in one cluster or (``None``) in all (§3.7)."""
+    query = {"billingMethod": billing_mode.value, "gpuNum": str(gpu_num)}
+    if cluster_id:
+        query["clusterId"] = cluster_id
+    return Request("GET", f"{_GPU}/products", "products", query=query)
+
+
+def products(request: Request, answer: Answer) -> tuple[Product, ...]:
+    """Return the products that have an id, prices in USD per GPU and hour."""
+    listed = wire.Products.model_validate(_with_list(request, answer, "data"))
+    return tuple(meaning.product(product) for product in listed.data if product.id)
+
+
+def clusters_request() -> Request:
+    """Ask for all regions (§3.8)."""
+    return Request("GET", f"{_GPU}/clusters", "clusters")
+
+
+def clusters(request: Request, answer: Answer) -> tuple[Cluster, ...]:
+    """Return the regions that have an id."""
+    listed = wire.Clusters.model_validate(_with_list(request, answer, "data"))
+    return tuple(Cluster(id=cluster.id, name=cluster.name) for cluster in listed.data if cluster.id)
+
+
+def template_request(template_id: str) -> Request:
+    """Ask for one template (§3.11)."""
+    return Request("GET", f"{_GPU}/template", "template", query={"templateId": template_id})
+
+
+def template(request: Request, answer: Answer) -> Template:
+    """Return what the template gives to a new machine."""
+    given = _object(request, answer, "template")["template"]
+    if not given or not isinstance(given, dict):
+        raise bad_answer(request, answer)
+    return meaning.template(wire.Template.model_validate(given), request.query["templateId"])
+
+
+def registry_auths_request() -> Request:
+    """Ask for the account's registry credentials (§3.9)."""
+    return Request("GET", f"{_GPU}/repository/auths", "registry_auths")
+
+
+def registry_auths(request: Request, answer: Answer) -> tuple[RegistryAuth, ...]:
+    """Return the registry credentials that have an id."""
+    listed = wire.RegistryAuths.model_validate(_with_list(request, answer, "data"))
+    return tuple(
+        RegistryAuth(auth.id, auth.name, auth.username, auth.password)
+        for auth in listed.data
+        if auth.id
+    )
+
+
+def balance_request() -> Request:
+    """Ask for the account's money (§3.14)."""
+    return Request("GET", f"{_BILLING}/balance/detail", "balance")
+
+
+def balance(request: Request, answer: Answer) -> Decimal:
+    """Return the available balance in USD; negative in arrears."""
+    told = wire.Balance.model_validate(_object(request, answer, "availableBalance"))
+    if told.available_balance is None:
+        raise bad_answer(request, answer)
+    return meaning.balance(told.available_balance)
+
+
+def _object(request: Request, answer: Answer, name: str, *others: str) -> dict[str, object]:
+    """Return the answer's object: it holds ``name``, or at least one of the other fields."""
+    data = answer.parsed()
+    fields = data if isinstance(data, dict) else {}
+    if not answer.is_success or (is_refusal(fields) and not fields.get(name)):
+        raise refusal(request, answer)
+    if not any(field in fields for field in (name, *others)):
+        raise bad_answer(request, answer)
+    return fields
+
+
+def _with_list(request: Request, answer: Answer, name: str, *others: str) -> dict[str, object]:
+    """Return the answer's object, whose field ``name`` is a list; null and absent mean empty."""
+    fields = _object(request, answer, name, *others)
+    if not isinstance(fields.get(name), list | None):
+        raise bad_answer(request, answer)
+    return fields
+
+
+def _machine(request: Request, answer: Answer) -> wire.Machine:
+    machine = wire.Machine.model_validate(_object(request, answer, "id"))
+    if not machine.id:
+        raise bad_answer(request, answer)
+    return machine

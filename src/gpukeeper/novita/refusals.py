@@ -1,0 +1,205 @@
+"""Turn what Novita answers instead of data into the error tree.
+
+Novita's word (``reason``) decides first, its message in a few known cases, then the HTTP status
+(Novita API notes §5).  Where a change was asked for and the answer does not say that it was
+refused, the outcome is unknown.
+"""
+
+from dataclasses import dataclass
+
+from gpukeeper.domain.backoff import parse_retry_after
+from gpukeeper.domain.errors import (
+    BadCredentials,
+    InsufficientBalance,
+    InvalidStateChange,
+    NovitaError,
+    NovitaNotFound,
+    NovitaRejected,
+    NovitaUnavailable,
+    OutcomeUnknown,
+    OutOfStock,
+    QuotaExceeded,
+    RateLimited,
+)
+from gpukeeper.novita import wire
+from gpukeeper.novita.exchange import Answer, Request
+
+_BY_REASON: dict[str, type[NovitaError]] = {
+    "UNAUTHORIZED": BadCredentials,
+    "FORBIDDEN": BadCredentials,
+    "INVALID_API_KEY": BadCredentials,
+    "BALANCE_NOT_ENOUGH": InsufficientBalance,
+    "EXPIRED_OR_BALANCE_NOT_ENOUGH": InsufficientBalance,
+    "CREATE_INSTANCE_LIMIT": InsufficientBalance,
+    "BUDGET_NOT_ENOUGH": InsufficientBalance,
+    "NOT_ENOUGH_BUDGET": InsufficientBalance,
+    "CREATE_GPU_NUM_LIMIT": QuotaExceeded,
+    "OPERATION_LIMIT": QuotaExceeded,
+    "INSUFFICIENT_RESOURCE": OutOfStock,
+    "MIGRATE_INSUFFICIENT_RESOURCE": OutOfStock,
+    "RATE_LIMIT_EXCEEDED": RateLimited,
+    "RESOURCE_NOT_FOUND": NovitaNotFound,
+    "NOT_FOUND": NovitaNotFound,
+    "NOT_FOUNT": NovitaNotFound,
+    "TEMPLATE_NOT_FOUND": NovitaNotFound,
+    # Something else than the machine is missing: its 404 must not read as "the machine is gone".
+    "IMAGE_NOT_FOUND": NovitaRejected,
+    "NETWORK_NOT_FOUND": NovitaRejected,
+    "NETWORK_STORAGE_NOT_FOUND": NovitaRejected,
+    "INSTANCE_LOCAL_STORAGE_NOT_FOUND": NovitaRejected,
+    "JOB_NOT_FOUND": NovitaRejected,
+}
+_BY_MESSAGE: dict[str, type[NovitaError]] = {
+    "invalid state change": InvalidStateChange,
+    "not fount": NovitaNotFound,
+    "template not found": NovitaNotFound,
+}
+# This place cannot do it now (§5): when buying, another place may.
+_PLACE_IS_BUSY = frozenset(
+    {"CLUSTER_STATUS", "NODE_STATUS", "DEPENDENT_RESOURCE_STATE", "CONFLICT"}
+)
+# Routes that name one machine or template; elsewhere nothing can be "not found".
+_NAMES_ONE_THING = frozenset({"get", "start", "stop", "restart", "delete", "template"})
+
+# Longer than any reason or message of Novita's, and short enough for a log line.
+_REASON_MAX_CHARS = 100
+_MESSAGE_MAX_CHARS = 500
+# Anything shorter is no secret, and hiding it would garble messages.
+_SECRET_MIN_CHARS = 6
+
+
+def is_refusal(data: object) -> bool:
+    """Whether a body has the shape of an error, whatever its HTTP status."""
+    if not isinstance(data, dict):
+        return False
+    body = wire.ErrorBody.model_validate(data)
+    return bool(body.reason or body.error.reason or body.error.message) or _code(body) >= 400
+
+
+def refusal(request: Request, answer: Answer) -> NovitaError:
+    """Return the error that an answer stands for; never raises."""
+    said = _said(answer)
+    return _error(_kind(request, said), request, answer, said)
+
+
+def bad_answer(request: Request, answer: Answer) -> NovitaError:
+    """Return the error for a success whose body is unreadable or lacks what was asked for."""
+    said = _Said(reason="", message="the answer is unreadable", status=answer.status)
+    return _error(_without_answer(request), request, answer, said)
+
+
+def after_last_retry(
+    request: Request, error: NovitaUnavailable, *, was_told_to_wait: bool
+) -> NovitaError:
+    """Return what an error means once all retries have failed.
+
+    A purchase that is throttled for ever without being told how long to wait has met the quota
+    of GPU instances, not a speed limit (§5).
+    """
+    is_quota = (
+        request.route == "create" and error.reason == "RATE_LIMIT_EXCEEDED" and not was_told_to_wait
+    )
+    if not is_quota:
+        return error
+    return QuotaExceeded(error.message, reason=error.reason, status=error.status)
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What an error answer says; ``status`` is the HTTP status that it stands for.
+
+    Only what is ``by_novita`` itself is proof that a machine does not exist: a page or a plain
+    text comes from the gateway, which knows of no machine.
+    """
+
+    reason: str
+    message: str
+    status: int
+    by_novita: bool = True
+    is_page: bool = False
+
+
+def _said(answer: Answer) -> _Said:
+    data = answer.parsed()
+    if not isinstance(data, dict):
+        return _said_in_text(answer)
+    body = wire.ErrorBody.model_validate(data)
+    code = _code(body)
+    status = answer.status
+    if answer.is_success:
+        status = code if 400 <= code < 600 else 400
+    reason = body.reason or body.error.reason or _word(body.code_text, body.error.code_text)
+    message = body.message or body.error.message
+    return _Said(reason.strip().upper()[:_REASON_MAX_CHARS], message, status)
+
+
+def _said_in_text(answer: Answer) -> _Said:
+    text = answer.body.decode("utf-8", "replace").strip()
+    is_page = text.startswith("<") or "html" in answer.headers.get("content-type", "").lower()
+    return _Said("", "" if is_page else text, answer.status, by_novita=not text, is_page=is_page)
+
+
+def _code(body: wire.ErrorBody) -> int:
+    return max(body.code, body.error.code)
+
+
+def _word(*codes: str) -> str:
+    return next((code for code in codes if code and not code.isdigit()), "")
+
+
+def _kind(request: Request, said: _Said) -> type[NovitaError]:
+    kind = _BY_REASON.get(said.reason) or _kind_by_message(said.message)
+    if kind is NovitaNotFound and request.route not in _NAMES_ONE_THING:
+        return NovitaRejected
+    if kind is not None:
+        return kind
+    if said.reason in _PLACE_IS_BUSY:
+        return OutOfStock if request.route == "create" else NovitaUnavailable
+    return _kind_by_status(request, said)
+
+
+def _kind_by_message(message: str) -> type[NovitaError] | None:
+    lowered = message.lower()
+    return next((kind for text, kind in _BY_MESSAGE.items() if text in lowered), None)
+
+
+def _kind_by_status(request: Request, said: _Said) -> type[NovitaError]:
+    status = said.status
+    if status == 429:
+        return RateLimited
+    if status == 401 or (status == 403 and not said.is_page):
+        return BadCredentials
+    is_refused = 400 <= status < 500 and status != 408 and not said.is_page
+    if not is_refused or (status == 404 and not said.by_novita):
+        return _without_answer(request)
+    if status == 404 and request.route in _NAMES_ONE_THING:
+        return NovitaNotFound
+    return NovitaRejected
+
+
+def _without_answer(request: Request) -> type[NovitaError]:
+    return OutcomeUnknown if request.is_change else NovitaUnavailable
+
+
+def _error(kind: type[NovitaError], request: Request, answer: Answer, said: _Said) -> NovitaError:
+    message = _sentence(kind, request, answer, said)
+    reason = said.reason or None
+    if not issubclass(kind, NovitaUnavailable):
+        return kind(message, reason=reason, status=answer.status)
+    retry_after = parse_retry_after(answer.headers.get("retry-after"), now=answer.asked_at)
+    return kind(message, reason=reason, status=answer.status, retry_after=retry_after)
+
+
+def _sentence(kind: type[NovitaError], request: Request, answer: Answer, said: _Said) -> str:
+    """Say what happened (the error's docstring), what Novita said to it, and where."""
+    opening = (kind.__doc__ or "").rstrip(".")
+    message = " ".join(_without_secrets(said.message, request).split())[:_MESSAGE_MAX_CHARS]
+    where = ", ".join(filter(None, (request.route, f"HTTP {answer.status}", said.reason)))
+    return f"{opening}: {message} ({where})" if message else f"{opening} ({where})"
+
+
+def _without_secrets(message: str, request: Request) -> str:
+    for secret in sorted(request.secrets, key=len, reverse=True):
+        if len(secret) >= _SECRET_MIN_CHARS:
+            message = message.replace(secret, "***")
+    return message

@@ -1,0 +1,71 @@
+"""All calls share one pace: in order of arrival, slower after a complaint."""
+
+import anyio
+import httpx2
+import pytest
+
+from gpukeeper.domain.errors import RateLimited
+from gpukeeper.novita.client import NovitaClient
+from tests.novita.bodies import error, machine
+from tests.novita.scripted import FakeTime, ScriptedNovita, client_of, reply
+
+THROTTLED = error(429, "RATE_LIMIT_EXCEEDED", "slow down")
+
+
+async def get_many(client: NovitaClient, count: int) -> None:
+    async with anyio.create_task_group() as group:
+        for number in range(count):
+            group.start_soon(client.get, f"m{number}")
+
+
+async def test_calls_go_out_in_order_of_arrival_at_the_rate() -> None:
+    time = FakeTime()
+    started_at = time.now
+    seen: list[tuple[str, float]] = []
+
+    def novita(request: httpx2.Request) -> httpx2.Response:
+        seen.append((request.url.params["instanceId"], (time.now - started_at).total_seconds()))
+        return reply(200, machine("m1"))
+
+    await get_many(client_of(novita, time, rate_per_second=2), 6)
+    assert seen == [("m0", 0), ("m1", 0), ("m2", 0.5), ("m3", 1), ("m4", 1.5), ("m5", 2)]
+
+
+async def test_a_complaint_about_one_call_slows_all_of_them() -> None:
+    time = FakeTime()
+    client = client_of(
+        ScriptedNovita(reply(429, THROTTLED), reply(200, machine("m1"))),
+        time,
+        rate_per_second=10,
+        retries=0,
+    )
+    with pytest.raises(RateLimited):
+        await client.get("m1")
+    started_at = time.now
+    await get_many(client, 11)
+    assert 1.5 < (time.now - started_at).total_seconds() < 2.1
+
+
+async def test_a_pause_that_novita_asked_for_holds_every_call() -> None:
+    time = FakeTime()
+    client = client_of(
+        ScriptedNovita(reply(429, THROTTLED, retry_after="30"), reply(200, machine("m1"))),
+        time,
+        retries=0,
+    )
+    with pytest.raises(RateLimited):
+        await client.get("m1")
+    await client.get("m2")
+    assert time.slept == [30]
+
+
+async def test_a_cancelled_call_does_not_hold_up_the_others() -> None:
+    time = FakeTime()
+    novita = ScriptedNovita(reply(200, machine("m1")))
+    client = client_of(novita, time, rate_per_second=1)
+    await client.get("m0")
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await client.get("m1")
+    await client.get("m2")
+    assert [request.url.params["instanceId"] for request in novita.requests] == ["m0", "m2"]
