@@ -1,0 +1,110 @@
+"""The admin routes of what is for sale: catalogue, stock and balance."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import TypeVar
+
+from starlette.exceptions import HTTPException
+
+from gpukeeper.simulator import views
+from gpukeeper.simulator.catalogue import Credential, Template
+from gpukeeper.simulator.codec import BadInput, decode, updated
+from gpukeeper.simulator.deeds import PREFIX, Ask, Deed, each
+from gpukeeper.simulator.market import Product
+from gpukeeper.simulator.world import World
+
+Item = TypeVar("Item", Product, Template, Credential)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StockChange:
+    """What one cluster has of one product, and what `availableDeploy` says instead of it."""
+
+    product_id: str
+    cluster_id: str
+    stock: int | None = None
+    shown: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceChange:
+    """How many US dollars are to be available."""
+
+    usd: float
+
+
+def _stock(world: World, _: Ask) -> object:
+    return views.stock(world)
+
+
+def _change_stock(world: World, ask: Ask) -> object:
+    for body in each(ask.body):
+        change = decode(StockChange, body)
+        product = world.products.get(change.product_id)
+        if product is None or change.cluster_id not in world.clusters:
+            raise BadInput("product_id, cluster_id: both must exist")
+        stock, shown = dict(product.stock), dict(product.shown)
+        if "stock" in body:
+            stock[change.cluster_id] = change.stock
+        if change.shown is not None:
+            shown[change.cluster_id] = change.shown
+        elif "shown" in body:
+            shown.pop(change.cluster_id, None)
+        world.products[product.id] = replace(product, stock=stock, shown=shown)
+    return views.stock(world)
+
+
+def _balance(world: World, _: Ask) -> object:
+    return {"usd": world.balance()}
+
+
+def _change_balance(world: World, ask: Ask) -> object:
+    world.set_balance(Decimal(str(decode(BalanceChange, ask.body).usd)))
+    return {"usd": world.balance()}
+
+
+def _catalogue(kind: type[Item], items: Callable[[World], dict[str, Item]]) -> list[Deed]:
+    """Return the routes to read, replace, change and remove one kind of thing in the catalogue."""
+    word = f"{kind.__name__.lower()}s" if kind is not Credential else "auths"
+    path, one = f"{PREFIX}/{word}", f"{PREFIX}/{word}/{{item_id}}"
+
+    def shown(world: World, _: Ask) -> object:
+        return list(items(world).values())
+
+    def replace_all(world: World, ask: Ask) -> object:
+        new = [decode(kind, body) for body in each(ask.body)]
+        items(world).clear()
+        items(world).update({item.id: item for item in new})
+        return new
+
+    def change(world: World, ask: Ask) -> object:
+        if not isinstance(ask.body, dict):
+            raise BadInput("a JSON object is wanted")
+        item_id = ask.path["item_id"]
+        old, body = items(world).get(item_id), {**ask.body, "id": item_id}
+        items(world)[item_id] = decode(kind, body) if old is None else updated(old, body)
+        return items(world)[item_id]
+
+    def remove(world: World, ask: Ask) -> object:
+        if items(world).pop(ask.path["item_id"], None) is None:
+            raise HTTPException(404, "no such thing")
+        return list(items(world).values())
+
+    return [
+        Deed("GET", path, f"the {word}", shown),
+        Deed("PUT", path, f"replace all {word} by a list", replace_all),
+        Deed("PATCH", one, "change some fields of one, or add it", change),
+        Deed("DELETE", one, "remove one", remove),
+    ]
+
+
+MARKET_DEEDS: tuple[Deed, ...] = (
+    Deed("GET", f"{PREFIX}/stock", "the true stock", _stock),
+    Deed("PUT", f"{PREFIX}/stock", "change it, and what is shown (one or a list)", _change_stock),
+    *_catalogue(Product, lambda world: world.products),
+    *_catalogue(Template, lambda world: world.templates),
+    *_catalogue(Credential, lambda world: world.credentials),
+    Deed("GET", f"{PREFIX}/balance", "what is available", _balance),
+    Deed("PUT", f"{PREFIX}/balance", "make `usd` available", _change_balance),
+)
