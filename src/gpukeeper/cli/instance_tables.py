@@ -1,0 +1,93 @@
+"""How instances are shown to people."""
+
+from collections.abc import Iterable, Iterator
+
+from gpukeeper.cli.output import money, record, table, when
+from gpukeeper.client import InstanceInfo
+from gpukeeper.domain.events import format_money
+from gpukeeper.domain.instance import Attempt, Reason
+
+_COLUMNS = ("ID", "NAME", "STATUS", "PRODUCT", "GPUS", "REGION", "USD/H", "BILLING", "CREATED")
+
+
+def as_table(instances: Iterable[InstanceInfo]) -> str:
+    """Return a table with a row for each instance."""
+    rows = (
+        (
+            each.id,
+            each.name,
+            _status_text(each),
+            each.product_name,
+            str(each.gpu_num),
+            each.region,
+            format_money(each.price_per_hour),
+            each.billing_mode,
+            when(each.created_at),
+        )
+        for each in instances
+    )
+    return table(_COLUMNS, rows)
+
+
+def as_record(instance: InstanceInfo) -> str:
+    """Return everything about one instance, a fact to a line."""
+    return record(_facts(instance))
+
+
+def reason_text(reason: Reason | None) -> str | None:
+    """Return why an instance is in its status."""
+    return f"{reason.message} [{reason.code}]" if reason else None
+
+
+def _facts(instance: InstanceInfo) -> Iterator[tuple[str, str | None]]:
+    price = money(instance.price_per_hour)
+    yield "id", instance.id
+    yield "name", instance.name
+    yield "status", _status_text(instance)
+    yield "reason", reason_text(instance.reason)
+    yield "product", f"{instance.gpu_num} x {instance.product_name}"
+    yield "region", instance.region
+    yield "price", f"{price}/h, {instance.billing_mode}" if price else instance.billing_mode
+    yield "billed", "yes" if instance.is_billing else "no"
+    yield "disk", f"{instance.rootfs_size_gb} GB" if instance.rootfs_size_gb else None
+    yield "template", instance.template_id
+    yield "image", instance.image_url
+    for key, value in instance.labels.items():
+        yield "label", f"{key}={value}"
+    for endpoint in instance.endpoints:
+        yield "endpoint", f"{endpoint.port}/{endpoint.type} {endpoint.url}"
+    yield "ssh", instance.ssh_command
+    yield "created", when(instance.created_at)
+    yield "started", when(instance.started_at)
+    yield "running since", when(instance.running_at)
+    yield "taken back at", when(instance.reclaim_at)
+    yield "deleted", when(instance.deleted_at)
+    yield "at novita", _said_by_novita(instance)
+    for attempt in instance.attempts:
+        yield "tried", attempt_text(attempt)
+
+
+def attempt_text(attempt: Attempt) -> str:
+    """Return what one try to buy came to."""
+    detail = f" ({attempt.detail})" if attempt.detail else ""
+    return (
+        f"{attempt.product_id} in {attempt.region} "
+        f"at {money(attempt.price_per_hour)}/h: {attempt.outcome}{detail}"
+    )
+
+
+def _status_text(instance: InstanceInfo) -> str:
+    """Return the status with what a person should know of it at a glance."""
+    marks = []
+    if instance.is_stale:
+        marks.append("stale")
+    if instance.is_billing and instance.status == "failed":
+        marks.append("still billed")
+    return f"{instance.status} ({', '.join(marks)})" if marks else instance.status
+
+
+def _said_by_novita(instance: InstanceInfo) -> str | None:
+    if not instance.novita_id:
+        return None
+    seen = f", seen {when(instance.observed_at)}" if instance.observed_at else ""
+    return f"{instance.novita_id}: {instance.novita_status or 'not seen yet'}{seen}"

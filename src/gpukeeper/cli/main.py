@@ -1,0 +1,82 @@
+"""The program ``gpukeeper``: its commands, its options, and how it ends."""
+
+import io
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from gpukeeper import __version__
+from gpukeeper.cli import (
+    deliveries,
+    exits,
+    instances,
+    offers,
+    order,
+    orphans,
+    serve,
+    webhooks,
+)
+from gpukeeper.cli.access import DEFAULT_URL, Access
+from gpukeeper.domain.errors import GpuKeeperError
+
+app = typer.Typer(
+    name="gpukeeper",
+    help=(
+        "Order, start, watch and announce GPU instances at Novita.ai.\n\n"
+        "Data goes to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 usage, "
+        "3 timed out waiting, 4 nothing for sale, 5 service unreachable, 6 refused (key, balance, "
+        "quota), 78 bad configuration."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    # Plain text reads the same on a terminal, in a log and in the docs.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+for commands in (serve, order, instances, offers, deliveries, webhooks, orphans):
+    commands.register(app)
+
+
+def main(arguments: Sequence[str] | None = None, *, access: Access | None = None) -> NoReturn:
+    """Run the program with these arguments, or the process's, and exit with its status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A locale without a character must not end a command halfway.
+            stream.reconfigure(errors="replace")
+    try:
+        app(args=arguments, prog_name="gpukeeper", obj=access)
+    except GpuKeeperError as error:
+        sys.exit(exits.report(error))
+    sys.exit(0)
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    ctx: typer.Context,
+    url: Annotated[
+        str, typer.Option("--url", envvar="GPUKEEPER_URL", help="Where the service is.")
+    ] = DEFAULT_URL,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--api-key-file",
+            help="A file with the service's API key; otherwise GPUKEEPER_API_KEY is used.",
+        ),
+    ] = None,
+    is_version_wanted: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    ctx.obj = replace(ctx.obj or Access(), url=url, api_key_file=api_key_file)

@@ -1,0 +1,51 @@
+"""The command that shows what is for sale."""
+
+from typing import Annotated
+
+import typer
+
+from gpukeeper.cli.access import open_client
+from gpukeeper.cli.output import Format, Output, show, table
+from gpukeeper.domain.events import format_money
+from gpukeeper.domain.market import BillingMode
+
+_COLUMNS = ("PRODUCT ID", "PRODUCT", "REGION", "BILLING", "GPUS", "USD/H", "STOCK")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(offers)
+
+
+def offers(
+    ctx: typer.Context,
+    product: Annotated[str | None, typer.Option(help="Only products of this name.")] = None,
+    region: Annotated[str | None, typer.Option(help="Only in this region.")] = None,
+    billing: Annotated[
+        BillingMode | None,
+        typer.Option(case_sensitive=False, metavar="spot|onDemand", help="spot unless given."),
+    ] = None,
+    gpus: Annotated[int | None, typer.Option(min=1, max=8, help="GPUs; 1 unless given.")] = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Show what is for sale, cheapest first.
+
+    Prices are for all GPUs together.
+    """
+    with open_client(ctx) as client:
+        page = client.offers(
+            product_name=product, region=region, billing_mode=billing, gpu_num=gpus
+        )
+    rows = (
+        (
+            offer.product_id,
+            offer.product_name,
+            offer.region,
+            offer.billing_mode,
+            str(offer.gpu_num),
+            format_money(offer.price_per_hour),
+            offer.stock,
+        )
+        for offer in page.items
+    )
+    show(output, page.raw, lambda: table(_COLUMNS, rows))

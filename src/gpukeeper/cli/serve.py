@@ -1,0 +1,82 @@
+"""The commands that run the service itself, check its settings and prepare its database."""
+
+from dataclasses import replace
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from gpukeeper.cli import exits
+from gpukeeper.cli.output import clean, note
+
+
+class Role(StrEnum):
+    """What one process of the service does."""
+
+    ALL = "all"
+    API = "api"
+    ENGINE = "engine"
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(serve)
+    app.command()(check)
+    app.command()(migrate)
+    app.command()(simulate)
+
+
+def serve(
+    role: Annotated[
+        Role, typer.Option(help="Split the API from the engine, or run both in one process.")
+    ] = Role.ALL,
+) -> None:
+    """Run the API, the engine and the dashboard."""
+    from gpukeeper import config, process, runtime
+
+    raise typer.Exit(process.serve(config.load(), role=runtime.Role(role.value)))
+
+
+def check() -> None:
+    """Check the settings, the database and the Novita key."""
+    from gpukeeper import config, process
+
+    results = process.check(config.load())
+    for result in results:
+        print(clean(f"{'✓' if result.is_ok else '✗'} {result.name}: {result.message}"))
+    if not all(result.is_ok for result in results):
+        raise typer.Exit(exits.FAILED)
+
+
+def migrate() -> None:
+    """Bring the database to this version.
+
+    Prints the revision of its schema.
+    """
+    from gpukeeper import config, process
+
+    print(process.migrate(config.load()))
+
+
+def simulate(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port.")] = 9090,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same draws.")] = 1,
+    fast: Annotated[bool, typer.Option("--fast", help="Boot machines within seconds.")] = False,
+    speed: Annotated[float, typer.Option(min=0.001, help="Simulated seconds per second.")] = 1.0,
+) -> None:
+    """Run a local Novita for tests and demos.
+
+    It sells simulated machines: no key, no money.
+    """
+    from gpukeeper.simulator import deeds, server
+    from gpukeeper.simulator.settings import Settings
+
+    behaviour = Settings.fast() if fast else Settings()
+    settings = replace(behaviour, seed=seed, clock_speed=speed)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    note(f"Novita, simulated, on {url}")
+    note(f"  NOVITA_BASE_URL={url} NOVITA_API_KEY=simulated gpukeeper serve")
+    note(f"  curl -H 'Authorization: Bearer any' {url}/gpu-instance/openapi/v1/products")
+    note(f"  curl {url}{deeds.PREFIX}    (what can be scripted)")
+    server.serve(host, port, settings)

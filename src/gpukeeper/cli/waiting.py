@@ -1,0 +1,120 @@
+"""Wait for an instance, show how it comes along, and end with the status that says how it went."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from typing import NoReturn
+
+import typer
+
+from gpukeeper.cli import exits
+from gpukeeper.cli.access import access_of
+from gpukeeper.cli.instance_tables import as_record
+from gpukeeper.cli.output import Format, clean, note, show
+from gpukeeper.client import Client, InstanceInfo, WaitTimedOut
+from gpukeeper.domain.errors import GpuKeeperError
+from gpukeeper.domain.instance import Status
+
+_BACK_TO_LINE_START = "\r\x1b[2K"
+
+
+def wait_and_show(
+    ctx: typer.Context,
+    client: Client,
+    instance_id: str,
+    *,
+    until: Status,
+    timeout: timedelta,
+    output: Format,
+) -> None:
+    """Wait until the instance has this status and show it; exit with 1, 3, 4 or 6 if it fails.
+
+    What is known of the instance is on stdout in any case, so that a script can clean up.
+    """
+    access = access_of(ctx)
+    progress = Progress(clock=access.clock, sleep=access.sleep)
+    try:
+        instance = client.wait(
+            instance_id,
+            until={until},
+            timeout=timeout,
+            on_change=progress.change,
+            on_trouble=progress.trouble,
+            clock=access.clock,
+            sleep=progress.sleep_on,
+        )
+    except WaitTimedOut as error:
+        latest = error.instance
+        show(output, latest.raw, lambda: as_record(latest))
+        raise
+    except KeyboardInterrupt:
+        note(f"Stopped waiting; {instance_id} goes on.")
+        raise
+    finally:
+        progress.close()
+    show(output, instance.raw, lambda: as_record(instance))
+    if instance.status != until:
+        _end(instance)
+
+
+class Progress:
+    """How waiting comes along: one live line on a terminal, a line for each change elsewhere."""
+
+    def __init__(self, *, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
+        self._clock = clock
+        self._sleep = sleep
+        self._began = clock()
+        self._is_live = sys.stderr.isatty()
+        self._text = ""
+
+    def change(self, instance: InstanceInfo) -> None:
+        """Show where the instance is now, and what Novita says."""
+        said = f" (Novita: {instance.novita_status})" if instance.novita_status else ""
+        stale = ", not seen at Novita lately" if instance.is_stale else ""
+        self._show(f"{instance.status}{said}{stale}")
+
+    def trouble(self, error: GpuKeeperError) -> None:
+        """Show that a look failed and is repeated."""
+        self._show(f"looking again: {error.message}")
+
+    def sleep_on(self, seconds: float) -> None:
+        """Sleep, and keep the live line's seconds going."""
+        left = seconds
+        while self._is_live and left > 1:
+            self._sleep(1)
+            left -= 1
+            self._draw()
+        self._sleep(left)
+
+    def close(self) -> None:
+        """End the live line."""
+        if self._is_live:
+            print(_BACK_TO_LINE_START, end="", file=sys.stderr, flush=True)
+
+    def _show(self, text: str) -> None:
+        if text == self._text:
+            return
+        self._text = clean(text)
+        self._draw()
+
+    def _draw(self) -> None:
+        line = f"{self._clock() - self._began:4.0f} s  {self._text}"
+        if self._is_live:
+            # A line that wraps could not be taken back.
+            fitted = line[: shutil.get_terminal_size().columns - 1]
+            print(f"{_BACK_TO_LINE_START}{fitted}", end="", file=sys.stderr, flush=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+
+def _end(instance: InstanceInfo) -> NoReturn:
+    """Say why the instance is not where it was waited for, and exit."""
+    reason = instance.reason
+    why = f": {reason.message} [{reason.code}]" if reason else "."
+    note(f"Error: '{instance.name}' ({instance.id}) is {instance.status}{why}")
+    if instance.is_billing:
+        note(f"Its machine is still billed; 'gpukeeper rm {instance.id}' deletes it.")
+    if reason:
+        exits.advise(reason.code)
+    raise typer.Exit(exits.status_of(reason.code) if reason else exits.FAILED)

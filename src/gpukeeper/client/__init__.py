@@ -1,0 +1,31 @@
+"""A typed Python client of the service's own HTTP API; the command line is built on it."""
+
+from gpukeeper.client.answers import (
+    ConnectionInfo,
+    DeliveryAttemptInfo,
+    DeliveryInfo,
+    EventInfo,
+    HealthInfo,
+    InstanceInfo,
+    OfferInfo,
+    OrphanInfo,
+    Page,
+)
+from gpukeeper.client.client import Client
+from gpukeeper.client.problems import ApiProblem, ServiceUnreachable, WaitTimedOut
+
+__all__ = [
+    "ApiProblem",
+    "Client",
+    "ConnectionInfo",
+    "DeliveryAttemptInfo",
+    "DeliveryInfo",
+    "EventInfo",
+    "HealthInfo",
+    "InstanceInfo",
+    "OfferInfo",
+    "OrphanInfo",
+    "Page",
+    "ServiceUnreachable",
+    "WaitTimedOut",
+]

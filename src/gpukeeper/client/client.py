@@ -1,0 +1,291 @@
+"""The client: one method for each thing that the service can be asked."""
+
+import time
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import timedelta
+from decimal import Decimal
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+
+from gpukeeper.client import exchange, reading, waiting
+from gpukeeper.client.answers import (
+    ConnectionInfo,
+    DeliveryInfo,
+    EventInfo,
+    HealthInfo,
+    InstanceInfo,
+    Json,
+    OfferInfo,
+    OrphanInfo,
+    Page,
+)
+from gpukeeper.client.exchange import Answer, segment
+from gpukeeper.domain.errors import GpuKeeperError
+from gpukeeper.domain.instance import Status
+
+# The service itself waits up to 20 s for Novita before it answers an order.
+DEFAULT_TIMEOUT_SECONDS = 30.0
+
+# A start-up ends after 10 minutes unless the order says otherwise; this leaves room for it.
+DEFAULT_WAIT = timedelta(minutes=15)
+
+_INSTANCES = "/api/instances"
+_DELIVERIES = "/api/deliveries"
+_ORPHANS = "/api/orphans"
+
+
+class Client:
+    """A connection to one gpukeeper service, usable from one thread at a time.
+
+    ``base_url`` is the service's address, ``api_key`` one of its keys.  Every method raises
+    :class:`~gpukeeper.client.ApiProblem` with what the service said, or
+    :class:`~gpukeeper.client.ServiceUnreachable`.  Use it as a context manager, or close it.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None = None,
+        *,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        self._http = exchange.open_http(
+            base_url, api_key, timeout_seconds=timeout_seconds, transport=transport
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def order(
+        self,
+        name: str,
+        *,
+        product_name: str,
+        template_id: str,
+        gpu_num: int | None = None,
+        rootfs_size_gb: int | None = None,
+        billing_mode: str | None = None,
+        region: str | None = None,
+        regions: Sequence[str] | None = None,
+        max_price_per_hour: Decimal | None = None,
+        envs: Mapping[str, str] | None = None,
+        ports: Sequence[str] | None = None,
+        command: str | None = None,
+        webhook_url: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        startup_timeout: timedelta | None = None,
+        on_failure: str | None = None,
+        idempotency_key: str | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> InstanceInfo:
+        """Order an instance and return it, bought (``novita_id`` set) or still being bought.
+
+        What is None is left to the service; ``ports`` are written ``8000/http``.  When the answer
+        is lost the order is sent again, up to three times, under the same idempotency key, so it
+        buys one machine at most.  To repeat a whole call safely, pass a key of your own.
+        """
+        body: dict[str, Any] = {
+            "name": name,
+            "productName": product_name,
+            "templateId": template_id,
+            "gpuNum": gpu_num,
+            "rootfsSize": rootfs_size_gb,
+            "billingMode": billing_mode,
+            "region": region,
+            "regions": None if regions is None else list(regions),
+            "maxPricePerHour": None if max_price_per_hour is None else f"{max_price_per_hour:f}",
+            "envs": None if envs is None else dict(envs),
+            "ports": None if ports is None else list(ports),
+            "command": command,
+            "webhookUrl": webhook_url,
+            "labels": None if labels is None else dict(labels),
+            "startupTimeout": None
+            if startup_timeout is None
+            else int(startup_timeout.total_seconds()),
+            "onFailure": on_failure,
+        }
+        given = {field: value for field, value in body.items() if value is not None}
+        return exchange.ask_repeatedly(
+            self._http,
+            reading.instance_of,
+            "POST",
+            _INSTANCES,
+            json=given,
+            idempotency_key=idempotency_key or uuid.uuid4().hex,
+            sleep=sleep,
+        )
+
+    def instances(
+        self,
+        *,
+        status: str | None = None,
+        name: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[InstanceInfo]:
+        """Return instances, newest first; ``name`` matches any part of the name."""
+        params = {"status": status, "name": name, "limit": limit, "cursor": cursor}
+        read = reading.page_of("instances", reading.instance_of)
+        return self._ask(read, "GET", _INSTANCES, params=params)
+
+    def instance(self, instance_id: str, *, refresh: bool = False) -> InstanceInfo:
+        """Return an instance by our id or Novita's; ``refresh`` has Novita asked first."""
+        return self._ask(
+            reading.instance_of,
+            "GET",
+            f"{_INSTANCES}/{segment(instance_id)}",
+            params={"refresh": "true" if refresh else None},
+        )
+
+    def events(self, instance_id: str) -> Page[EventInfo]:
+        """Return an instance's history, oldest first."""
+        read = reading.page_of("events", reading.event_of)
+        return self._ask(read, "GET", f"{_INSTANCES}/{segment(instance_id)}/events")
+
+    def connection(self, instance_id: str) -> ConnectionInfo:
+        """Return how a running machine is reached, with its password."""
+        path = f"{_INSTANCES}/{segment(instance_id)}/connection"
+        return self._ask(reading.connection_of, "GET", path)
+
+    def start(self, instance_id: str) -> InstanceInfo:
+        """Have an instance started; it is `starting` in the answer."""
+        return self._change(instance_id, "start")
+
+    def stop(self, instance_id: str) -> InstanceInfo:
+        """Have an instance stopped; it is `stopping` in the answer."""
+        return self._change(instance_id, "stop")
+
+    def restart(self, instance_id: str) -> InstanceInfo:
+        """Have a running instance restarted; it is `starting` in the answer."""
+        return self._change(instance_id, "restart")
+
+    def delete(self, instance_id: str) -> InstanceInfo:
+        """Have an instance deleted; it is `deleted` once Novita confirms.  Idempotent."""
+        path = f"{_INSTANCES}/{segment(instance_id)}"
+        return self._ask(reading.instance_of, "DELETE", path)
+
+    def wait(
+        self,
+        instance_id: str,
+        *,
+        until: Collection[str] = frozenset({Status.RUNNING}),
+        timeout: timedelta = DEFAULT_WAIT,
+        on_change: Callable[[InstanceInfo], None] = lambda instance: None,
+        on_trouble: Callable[[GpuKeeperError], None] = lambda error: None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> InstanceInfo:
+        """Return the instance once its status is one of ``until``, or one that it will not leave.
+
+        So look at the status of what is returned: waiting for `running` also ends at `failed`.
+        ``on_change`` is told of the first look and of every change, ``on_trouble`` of looks that
+        failed and are repeated.  ``clock`` tells seconds from any beginning.  Raises
+        :class:`~gpukeeper.client.WaitTimedOut`, and gives up after a minute without an answer.
+        """
+        return waiting.wait_until(
+            lambda: self.instance(instance_id),
+            until=until,
+            timeout=timeout,
+            on_change=on_change,
+            on_trouble=on_trouble,
+            clock=clock,
+            sleep=sleep,
+        )
+
+    def offers(
+        self,
+        *,
+        product_name: str | None = None,
+        region: str | None = None,
+        billing_mode: str | None = None,
+        gpu_num: int | None = None,
+    ) -> Page[OfferInfo]:
+        """Return what is for sale, cheapest first."""
+        params = {
+            "productName": product_name,
+            "region": region,
+            "billingMode": billing_mode,
+            "gpuNum": gpu_num,
+        }
+        read = reading.page_of("offers", reading.offer_of)
+        return self._ask(read, "GET", "/api/offers", params=params)
+
+    def deliveries(
+        self,
+        *,
+        status: str | None = None,
+        instance_id: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[DeliveryInfo]:
+        """Return webhook deliveries, newest first, without their attempts."""
+        params = {"status": status, "instanceId": instance_id, "limit": limit, "cursor": cursor}
+        read = reading.page_of("deliveries", reading.delivery_of)
+        return self._ask(read, "GET", _DELIVERIES, params=params)
+
+    def delivery(self, delivery_id: str) -> DeliveryInfo:
+        """Return a delivery with its attempts."""
+        return self._ask(reading.delivery_of, "GET", f"{_DELIVERIES}/{segment(delivery_id)}")
+
+    def redeliver(self, delivery_id: str) -> DeliveryInfo:
+        """Have a delivery made again, with a fresh set of retries."""
+        path = f"{_DELIVERIES}/{segment(delivery_id)}/redeliver"
+        return self._ask(reading.delivery_of, "POST", path)
+
+    def send_test(self, url: str | None = None) -> Page[DeliveryInfo]:
+        """Have a `webhook.test` event sent to ``url``, or to every URL of the operator's."""
+        read = reading.page_of("deliveries", reading.delivery_of)
+        body = {} if url is None else {"url": url}
+        return self._ask(read, "POST", "/api/webhooks/test", json=body)
+
+    def orphans(self) -> Page[OrphanInfo]:
+        """Return the machines at Novita that carry our mark and that the store does not know."""
+        return self._ask(reading.page_of("orphans", reading.orphan_of), "GET", _ORPHANS)
+
+    def adopt(self, novita_id: str) -> InstanceInfo:
+        """Have an orphan taken in as an instance."""
+        path = f"{_ORPHANS}/{segment(novita_id)}/adopt"
+        return self._ask(reading.instance_of, "POST", path)
+
+    def delete_orphan(self, novita_id: str) -> None:
+        """Have an orphan deleted at Novita."""
+        self._ask(lambda body: None, "DELETE", f"{_ORPHANS}/{segment(novita_id)}")
+
+    def is_alive(self) -> bool:
+        """Return whether the service's process answers."""
+        return exchange.send(self._http, "GET", "/health/live").is_success
+
+    def health(self) -> HealthInfo:
+        """Return the service's summary of itself; not being ready is an answer, not an error."""
+        return exchange.ask_health(self._http, "/health")
+
+    def readiness(self) -> HealthInfo:
+        """Return whether the service can serve and its loops are alive."""
+        return exchange.ask_health(self._http, "/health/ready")
+
+    def metrics(self) -> str:
+        """Return the service's metrics as Prometheus text."""
+        return exchange.ask_text(self._http, "/metrics")
+
+    def _change(self, instance_id: str, verb: str) -> InstanceInfo:
+        path = f"{_INSTANCES}/{segment(instance_id)}/{verb}"
+        return self._ask(reading.instance_of, "POST", path)
+
+    def _ask(self, read: Callable[[Json], Answer], method: str, path: str, **sent: Any) -> Answer:
+        return exchange.ask(self._http, read, method, path, **sent)

@@ -1,0 +1,175 @@
+"""One question to the service and its answer: addresses, the key, and what counts as an answer."""
+
+import ipaddress
+import re
+import ssl
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx2
+
+from gpukeeper.client.answers import HealthInfo, Json
+from gpukeeper.client.problems import ServiceUnreachable, json_of, problem_of, unreadable
+from gpukeeper.client.reading import UNREADABLE
+from gpukeeper.domain.errors import NotFound
+
+Answer = TypeVar("Answer")
+
+# Before an order is sent again: a restart of the service is often over by the last one, and
+# somebody whose service is down is told so within a few seconds.
+_PAUSES_SECONDS = (0.5, 1.0, 2.0)
+
+# The number before an operating system's sentence tells people nothing.
+_ERRNO = re.compile(r"^\[Errno -?\d+\] ")
+
+
+def open_http(
+    base_url: str,
+    api_key: str | None,
+    *,
+    timeout_seconds: float,
+    transport: httpx2.BaseTransport | None,
+) -> httpx2.Client:
+    """Return an HTTP client for the service at ``base_url``.
+
+    Raises ValueError, whose text never holds the key, when the address or the key cannot be used.
+    """
+    try:
+        url = httpx2.URL(base_url.strip())
+    except httpx2.InvalidURL as error:
+        raise ValueError(f"'{base_url}' is not an address: {error}") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError(f"'{base_url}' is not an address like http://127.0.0.1:8080")
+    headers = {"accept": "application/json"}
+    if api_key:
+        if not (api_key.isascii() and api_key.isprintable()):
+            raise ValueError("the API key has characters that no key has")
+        headers["authorization"] = f"Bearer {api_key}"
+    is_local = _is_loopback(url.host)
+    return httpx2.Client(
+        base_url=url,
+        headers=headers,
+        timeout=timeout_seconds,
+        transport=transport,
+        # A proxy from the environment cannot reach this machine's own loopback.
+        trust_env=not is_local,
+        # Reading the trusted certificates takes 40 ms, a fifth of a command, and without TLS
+        # none is needed.  A context that has none trusts nobody.
+        verify=_trusting_nobody() if is_local and url.scheme == "http" else True,
+    )
+
+
+def ask(
+    http: httpx2.Client,
+    read: Callable[[Json], Answer],
+    method: str,
+    path: str,
+    *,
+    params: Mapping[str, Any] | None = None,
+    json: Any = None,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    """Ask and read the answer; parameters that are None are left out.
+
+    Raises ServiceUnreachable, or ApiProblem with what the service said.
+    """
+    response = send(http, method, path, params=params, json=json, headers=headers)
+    if not response.is_success:
+        raise problem_of(response)
+    try:
+        return read(json_of(response))
+    except UNREADABLE as error:
+        raise unreadable(response) from error
+
+
+def ask_repeatedly(
+    http: httpx2.Client,
+    read: Callable[[Json], Answer],
+    method: str,
+    path: str,
+    *,
+    json: Any,
+    idempotency_key: str,
+    sleep: Callable[[float], None],
+) -> Answer:
+    """Ask, and ask again under the same key when the answer is lost: it happens at most once."""
+    headers = {"idempotency-key": idempotency_key}
+    may_have_arrived = False
+    for pause in _PAUSES_SECONDS:
+        try:
+            return ask(http, read, method, path, json=json, headers=headers)
+        except ServiceUnreachable as error:
+            may_have_arrived = may_have_arrived or error.may_have_arrived
+        sleep(pause)
+    try:
+        return ask(http, read, method, path, json=json, headers=headers)
+    except ServiceUnreachable as error:
+        if not (may_have_arrived or error.may_have_arrived):
+            raise
+        raise ServiceUnreachable(
+            f"{error.message} It may have been done all the same: repeat it with the "
+            f"idempotency key {idempotency_key} and it is done once at most.",
+            may_have_arrived=True,
+        ) from error
+
+
+def ask_health(http: httpx2.Client, path: str) -> HealthInfo:
+    """Ask how the service is; an answer of 503 that the service gave itself is one."""
+    response = send(http, "GET", path)
+    body = json_of(response)
+    is_answer = response.is_success or response.status_code == httpx2.codes.SERVICE_UNAVAILABLE
+    if not is_answer or not isinstance(body, dict):
+        raise problem_of(response) if not response.is_success else unreadable(response)
+    problems = tuple(str(each) for each in body.get("problems") or ())
+    return HealthInfo(is_ready=response.is_success, problems=problems, raw=body)
+
+
+def ask_text(http: httpx2.Client, path: str) -> str:
+    """Ask for something that is not JSON."""
+    response = send(http, "GET", path)
+    if not response.is_success:
+        raise problem_of(response)
+    return response.text
+
+
+def send(
+    http: httpx2.Client,
+    method: str,
+    path: str,
+    *,
+    params: Mapping[str, Any] | None = None,
+    json: Any = None,
+    headers: Mapping[str, str] | None = None,
+) -> httpx2.Response:
+    """Send one request and return the answer, whatever its status; raises ServiceUnreachable."""
+    given = {name: value for name, value in (params or {}).items() if value is not None}
+    try:
+        return http.request(method, path, params=given, json=json, headers=headers)
+    except (httpx2.TransportError, httpx2.DecodingError) as error:
+        cause = _ERRNO.sub("", str(error)).rstrip(".") or type(error).__name__
+        raise ServiceUnreachable(
+            f"No answer from {http.base_url}: {cause}.",
+            may_have_arrived=not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout),
+        ) from error
+
+
+def segment(identifier: str) -> str:
+    """Return an identifier as one segment of a path; raises NotFound for what cannot be one."""
+    # Dots would climb to another route, and nothing at all would name the collection.
+    if identifier.strip(".") == "":
+        raise NotFound(f"There is nothing called '{identifier}'.")
+    return quote(identifier, safe="")
+
+
+def _trusting_nobody() -> ssl.SSLContext:
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

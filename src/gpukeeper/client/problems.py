@@ -1,0 +1,145 @@
+"""What can go wrong between a client and the service, and how an answer becomes such an error."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import httpx2
+
+from gpukeeper.client.answers import InstanceInfo
+from gpukeeper.client.reading import UNREADABLE, attempts_of
+from gpukeeper.domain.errors import Fault, GpuKeeperError
+from gpukeeper.domain.instance import Attempt
+
+# What a proxy answers when it cannot reach the service behind it.
+_GATEWAY_STATUSES = frozenset({502, 503, 504})
+
+
+class ServiceUnreachable(GpuKeeperError):
+    """The service did not answer; ``may_have_arrived`` tells whether it may have been asked."""
+
+    code = "service_unreachable"
+
+    def __init__(self, message: str, *, may_have_arrived: bool) -> None:
+        super().__init__(message)
+        self.may_have_arrived = may_have_arrived
+
+
+class WaitTimedOut(GpuKeeperError):
+    """The instance did not get there in time; ``instance`` is how it was seen last."""
+
+    code = "wait_timed_out"
+
+    def __init__(self, message: str, *, instance: InstanceInfo) -> None:
+        super().__init__(message)
+        self.instance = instance
+
+
+class ApiProblem(GpuKeeperError):
+    """The service answered with a problem (RFC 9457).
+
+    ``error_code`` is the stable word to branch on (``out_of_stock``, ``unauthorized``, …) and
+    ``message`` the sentence for people.  ``faults`` names the fields that are wrong, ``attempts``
+    the tries to buy, and ``request_id`` finds the request in the service's log.  An order that
+    failed leaves the instance ``instance_id``; ``novita_reason`` is Novita's word for a refusal.
+    ``unexpected_answer`` is the code of an answer that is not the service's.
+    """
+
+    code = "unexpected_answer"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        code: str | None = None,
+        title: str = "",
+        faults: Sequence[Fault] = (),
+        attempts: Sequence[Attempt] = (),
+        request_id: str | None = None,
+        instance_id: str | None = None,
+        novita_reason: str | None = None,
+        retry_after: timedelta | None = None,
+    ) -> None:
+        super().__init__(message, code=code)
+        self.status = status
+        self.title = title
+        self.faults = tuple(faults)
+        self.attempts = tuple(attempts)
+        self.request_id = request_id
+        self.instance_id = instance_id
+        self.novita_reason = novita_reason
+        self.retry_after = retry_after
+
+
+def problem_of(response: httpx2.Response) -> GpuKeeperError:
+    """Return the error that an answer other than success stands for."""
+    body = json_of(response)
+    if not isinstance(body, dict) or not isinstance(body.get("code"), str):
+        return _foreign(response)
+    title = str(body.get("title") or "")
+    return ApiProblem(
+        str(body.get("detail") or title or body["code"]),
+        status=response.status_code,
+        code=body["code"],
+        title=title,
+        faults=_faults(body.get("errors")),
+        attempts=_attempts(body),
+        request_id=body.get("requestId") or None,
+        instance_id=body.get("instanceId") or None,
+        novita_reason=body.get("novitaReason") or None,
+        retry_after=_retry_after(response),
+    )
+
+
+def json_of(response: httpx2.Response) -> Any:
+    """Return the JSON of an answer, or None when it is not JSON."""
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
+def unreadable(response: httpx2.Response) -> ApiProblem:
+    """Return the error for an answer that claims success and is not the service's."""
+    return ApiProblem(
+        f"{response.url} answered {response.status_code}, but not as gpukeeper does: "
+        "is another program listening there?",
+        status=response.status_code,
+    )
+
+
+def _foreign(response: httpx2.Response) -> GpuKeeperError:
+    said = f"{response.url} answered {response.status_code} {response.reason_phrase}".rstrip()
+    if response.status_code in _GATEWAY_STATUSES:
+        return ServiceUnreachable(
+            f"{said}: the service behind it does not answer.", may_have_arrived=True
+        )
+    if response.has_redirect_location:
+        message = f"{said} to {response.headers['location']}: use that address."
+    else:
+        message = f"{said}, but not as gpukeeper does: is another program listening there?"
+    return ApiProblem(message, status=response.status_code)
+
+
+def _faults(errors: Any) -> tuple[Fault, ...]:
+    if not isinstance(errors, list):
+        return ()
+    return tuple(
+        Fault(str(each.get("field", "")), str(each.get("message", "")))
+        for each in errors
+        if isinstance(each, dict)
+    )
+
+
+def _attempts(body: dict[str, Any]) -> tuple[Attempt, ...]:
+    """Read the attempts; a problem without readable ones is still worth showing."""
+    try:
+        return attempts_of(body)
+    except UNREADABLE:
+        return ()
+
+
+def _retry_after(response: httpx2.Response) -> timedelta | None:
+    text = response.headers.get("retry-after", "")
+    return timedelta(seconds=int(text)) if text.isdecimal() and len(text) < 9 else None

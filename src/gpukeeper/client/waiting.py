@@ -1,0 +1,90 @@
+"""Look at an instance again and again until it is where it should be."""
+
+from collections.abc import Callable, Collection
+from datetime import timedelta
+
+from gpukeeper.client.answers import InstanceInfo
+from gpukeeper.client.problems import ApiProblem, ServiceUnreachable, WaitTimedOut
+from gpukeeper.domain.errors import GpuKeeperError
+from gpukeeper.domain.instance import Status
+
+# Statuses that nothing but a new order or wish leads out of: waiting on would be in vain.
+ENDS: frozenset[str] = frozenset(
+    {Status.STOPPED, Status.DELETED, Status.FAILED, Status.RECLAIMED, Status.LOST}
+)
+
+# The first look comes soon enough for a machine that is up at once; the later ones are as
+# frequent as a person watching wants, and cost the service one read of a row.
+_FIRST_PAUSE_SECONDS = 2.0
+_LONGEST_PAUSE_SECONDS = 5.0
+_GROWTH = 1.25
+
+# A restart of the service is over by then.
+_PATIENCE_SECONDS = 60.0
+
+# Answers that are worth asking again for.
+_TEMPORARY_STATUSES = frozenset({429, 502, 503, 504})
+
+
+def wait_until(
+    look: Callable[[], InstanceInfo],
+    *,
+    until: Collection[str],
+    timeout: timedelta,
+    on_change: Callable[[InstanceInfo], None],
+    on_trouble: Callable[[GpuKeeperError], None],
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> InstanceInfo:
+    """Return the instance once its status is one of ``until``, or one that it will not leave.
+
+    ``on_change`` is told of the first look, of every change, and of the first look after trouble.
+    Raises WaitTimedOut; ApiProblem or ServiceUnreachable when looking fails for good, or for a
+    minute on end.
+    """
+    began = last_answer = clock()
+    pause = _FIRST_PAUSE_SECONDS
+    seen: InstanceInfo | None = None
+    is_troubled = False
+    while True:
+        try:
+            latest = look()
+            now = clock()
+        except GpuKeeperError as error:
+            now = clock()
+            patience = min(_PATIENCE_SECONDS, timeout.total_seconds())
+            if not _is_temporary(error) or now - last_answer >= patience:
+                raise
+            is_troubled = True
+            on_trouble(error)
+        else:
+            last_answer = now
+            if seen is None or is_troubled or _has_changed(seen, latest):
+                on_change(latest)
+            seen, is_troubled = latest, False
+            if latest.status in until or latest.status in ENDS:
+                return latest
+        left = timeout.total_seconds() - (now - began)
+        if left <= 0:
+            assert seen is not None, "without any answer the patience ends first"
+            raise WaitTimedOut(
+                f"'{seen.name}' ({seen.id}) is still {seen.status} "
+                f"after {timeout.total_seconds():g} s.",
+                instance=seen,
+            )
+        sleep(min(pause, left))
+        pause = min(pause * _GROWTH, _LONGEST_PAUSE_SECONDS)
+
+
+def _is_temporary(error: GpuKeeperError) -> bool:
+    if isinstance(error, ApiProblem):
+        return error.status in _TEMPORARY_STATUSES
+    return isinstance(error, ServiceUnreachable)
+
+
+def _has_changed(before: InstanceInfo, after: InstanceInfo) -> bool:
+    return (before.status, before.novita_status, before.is_stale) != (
+        after.status,
+        after.novita_status,
+        after.is_stale,
+    )

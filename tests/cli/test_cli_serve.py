@@ -1,0 +1,112 @@
+"""The commands that run, check and prepare the service."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpukeeper import process
+from gpukeeper.cli.serve import Role
+from gpukeeper.process import CheckResult
+from gpukeeper.runtime import Role as RuntimeRole
+from gpukeeper.simulator import server
+from tests.cli.program import Program
+
+KEY = {"NOVITA_API_KEY": "sk-for-tests-0123456789"}
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def replace(
+    monkeypatch: pytest.MonkeyPatch, name: str, does: Callable[..., object]
+) -> list[tuple[Any, dict[str, Any]]]:
+    """Replace a function of the service's process and return the list of its calls."""
+    calls: list[tuple[Any, dict[str, Any]]] = []
+
+    def stand_in(settings: object, **named: object) -> object:
+        calls.append((settings, named))
+        return does()
+
+    monkeypatch.setattr(process, name, stand_in)
+    return calls
+
+
+@pytest.mark.parametrize("command", ["serve", "check", "migrate"])
+def test_bad_configuration_ends_with_78_and_every_fault_on_its_own_line(
+    program: Program, command: str
+) -> None:
+    ended = program.run(command, env={"GPUKEEPER_PORT": "many", "GPUKEEPER_TYPO": "x"})
+    assert (ended.status, ended.stdout) == (78, "")
+    named = [line.split(":")[0] for line in ended.stderr.splitlines()]
+    assert sorted(named) == ["GPUKEEPER_PORT", "GPUKEEPER_TYPO", "NOVITA_API_KEY"]
+
+
+@pytest.mark.parametrize("role", ["all", "api", "engine"])
+def test_serve_runs_a_role_and_ends_with_its_status(
+    program: Program, monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    calls = replace(monkeypatch, "serve", lambda: 3)
+    ended = program.run("serve", "--role", role, env=KEY | {"GPUKEEPER_PORT": "8123"})
+    assert ended.status == 3
+    [(settings, named)] = calls
+    assert (settings.port, named) == (8123, {"role": role})
+
+
+def test_the_roles_are_those_of_the_service() -> None:
+    assert [role.value for role in Role] == [role.value for role in RuntimeRole]
+
+
+def test_serve_runs_everything_unless_told_otherwise(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = replace(monkeypatch, "serve", lambda: 0)
+    assert program.run("serve", env=KEY).status == 0
+    assert calls[0][1] == {"role": "all"}
+
+
+@pytest.mark.parametrize(("is_ok", "status", "mark"), [(True, 0, "✓"), (False, 1, "✗")])
+def test_check_prints_each_result_and_fails_with_any(
+    program: Program, monkeypatch: pytest.MonkeyPatch, is_ok: bool, status: int, mark: str
+) -> None:
+    results = (
+        CheckResult("database", is_ok=True, message="at revision 0001"),
+        CheckResult("novita", is_ok=is_ok, message="the key\nwas asked"),
+    )
+    replace(monkeypatch, "check", lambda: results)
+    ended = program.run("check", env=KEY)
+    assert ended.status == status
+    assert ended.stdout == f"✓ database: at revision 0001\n{mark} novita: the key was asked\n"
+
+
+def test_migrate_prints_the_revision(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace(monkeypatch, "migrate", lambda: "0001")
+    ended = program.run("migrate", env=KEY)
+    assert (ended.status, ended.stdout) == (0, "0001\n")
+
+
+def test_simulate_serves_and_says_where_and_how_to_use_it(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[Any] = []
+    monkeypatch.setattr(server, "serve", lambda *arguments: served.append(arguments))
+    ended = program.run("simulate", "--port", "9191", "--fast", "--speed", "10", "--seed", "7")
+    assert (ended.status, ended.stdout) == (0, "")
+    [(host, port, settings)] = served
+    assert (host, port) == ("127.0.0.1", 9191)
+    assert (settings.seed, settings.clock_speed, settings.spot_lifetime_seconds) == (7, 10.0, 0.0)
+    assert "NOVITA_BASE_URL=http://127.0.0.1:9191" in ended.stderr
+    assert ended.stderr.count("curl") == 2
+
+
+def test_simulate_behaves_as_novita_does_unless_told_otherwise(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[Any] = []
+    monkeypatch.setattr(server, "serve", lambda *arguments: served.append(arguments))
+    ended = program.run("simulate", "--host", "::1")
+    assert served[0][2].spot_lifetime_seconds > 0
+    assert "http://[::1]:9090" in ended.stderr

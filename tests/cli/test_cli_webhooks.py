@@ -1,0 +1,200 @@
+"""The commands about webhooks and orphans."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from starlette.applications import Starlette
+
+from gpukeeper.cli import listen
+from gpukeeper.cli.listen import ReceivedEvent
+from gpukeeper.webhooks.signing import parse_secret
+from tests.cli.program import Program
+from tests.client.fake_service import DELIVERY, INSTANCE, ORPHAN
+
+SECRET = "whsec_" + "c2VjcmV0IG9mIDI0IGJ5dGVzIG9yIG1vcmU="
+DELIVERIES = {"deliveries": [DELIVERY], "nextCursor": None}
+TABLE = """\
+ID       EVENT             STATUS     URL                            ATTEMPTS  INSTANCE  CREATED
+dlv_01k  instance.running  exhausted  https://hooks.example.com/gpu  1         ins_01k   2026-11-23 05:14:03Z
+"""  # noqa: E501 - as wide as the table is
+
+
+def test_deliveries_are_listed_newest_first(program: Program) -> None:
+    program.service.reply("GET /api/deliveries", DELIVERIES | {"nextCursor": "c"})
+    ended = program.run("deliveries", "ls", "--status", "exhausted", "--instance", "ins_01k")
+    assert (ended.status, ended.stdout) == (0, TABLE)
+    assert ended.stderr == "The newest 1; --limit shows more.\n"
+    assert program.service.asked == [
+        "GET /api/deliveries?status=exhausted&instanceId=ins_01k&limit=100"
+    ]
+
+
+def test_a_delivery_is_shown_with_its_attempts_on_one_line_each(program: Program) -> None:
+    program.service.reply("GET /api/deliveries/dlv_01k", DELIVERY)
+    assert program.run("deliveries", "show", "dlv_01k").stdout == (
+        "id         dlv_01k\n"
+        "event      instance.running evt_01k\n"
+        "instance   ins_01k\n"
+        "url        https://hooks.example.com/gpu\n"
+        "status     exhausted\n"
+        "created    2026-11-23 05:14:03Z\n"
+        "finished   2026-11-23 05:14:20Z\n"
+        "attempt 1  2026-11-23 05:14:04Z HTTP 500 in 0.23 s: oh [2Jno\n"
+    )
+
+
+def test_a_redelivery_and_a_test_print_what_is_to_be_delivered(program: Program) -> None:
+    program.service.reply("POST /api/deliveries/dlv_01k/redeliver", DELIVERY)
+    program.service.reply("POST /api/webhooks/test", DELIVERIES)
+    assert program.run("deliveries", "redeliver", "dlv_01k").stdout == TABLE
+    assert program.run("webhooks", "test", "--url", "https://a.example").stdout == TABLE
+    assert program.service.sent() == {"url": "https://a.example"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "route", "body"),
+    [
+        (("deliveries", "ls"), "GET /api/deliveries", DELIVERIES),
+        (("deliveries", "show", "dlv_01k"), "GET /api/deliveries/dlv_01k", DELIVERY),
+        (("deliveries", "redeliver", "d"), "POST /api/deliveries/d/redeliver", DELIVERY),
+        (("webhooks", "test"), "POST /api/webhooks/test", DELIVERIES),
+        (("orphans", "ls"), "GET /api/orphans", {"orphans": [ORPHAN]}),
+        (("orphans", "adopt", "ffff"), "POST /api/orphans/ffff/adopt", INSTANCE),
+    ],
+)
+def test_json_is_what_the_service_said(
+    program: Program, arguments: tuple[str, ...], route: str, body: dict[str, object]
+) -> None:
+    program.service.reply(route, body)
+    ended = program.run(*arguments, "--output", "json")
+    assert (ended.status, ended.stdout) == (0, json.dumps(body, indent=2) + "\n")
+
+
+def test_orphans_are_listed_adopted_and_deleted(program: Program) -> None:
+    program.service.reply("GET /api/orphans", {"orphans": [ORPHAN]})
+    program.service.reply("POST /api/orphans/ffff/adopt", INSTANCE)
+    program.service.reply("DELETE /api/orphans/ffff", {})
+    assert program.run("orphans", "ls").stdout == (
+        "NOVITA ID         NAME           AT NOVITA  PRODUCT        REGION    USD/H  FIRST SEEN\n"
+        "ffff000011112222  trainer-gkabc  running    RTX 4090 24GB  CN-HK-01  0.175  "
+        "2026-11-23 05:00:00Z\n"
+    )
+    assert program.run("orphans", "adopt", "ffff").stdout.splitlines()[1].startswith("ins_01k")
+    ended = program.run("orphans", "delete", "ffff")
+    assert (ended.status, ended.stdout, ended.stderr) == (0, "", "Deleted ffff.\n")
+
+
+def test_deleting_an_orphan_asks_a_person(program: Program) -> None:
+    ended = program.run("orphans", "delete", "ffff", on_terminal=True, stdin="\n")
+    assert ended.status == 1
+    assert program.service.requests == []
+
+
+def test_the_secret_of_the_data_directory_is_printed(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "webhook_secret").write_text(SECRET + "\n")
+    ended = program.run("webhooks", "secret", "--data-dir", str(tmp_path))
+    assert (ended.status, ended.stdout, ended.stderr) == (0, SECRET + "\n", "")
+
+
+@pytest.mark.parametrize("options", [(), ("--new",)])
+def test_a_new_secret_is_made_and_not_kept(
+    program: Program, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    if options:
+        (tmp_path / "webhook_secret").write_text(SECRET)
+    before = list(tmp_path.iterdir())
+    arguments = ("webhooks", "secret", *options)
+    made = [program.run(*arguments, env={"GPUKEEPER_DATA_DIR": str(tmp_path)}) for _ in range(2)]
+    secrets = {parse_secret(ended.stdout).get_secret_value() for ended in made}
+    assert len(secrets) == 2
+    assert SECRET not in secrets
+    assert "GPUKEEPER_WEBHOOK_SECRET" in made[0].stderr
+    assert list(tmp_path.iterdir()) == before
+
+
+class Receiver:
+    """Stands in for the receiver: takes one event, refuses another, and ends."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.secrets: list[str] = []
+        self.address: tuple[str, int] | None = None
+        self.error: OSError | None = None
+        monkeypatch.setattr(listen, "build_receiver", self._build)
+        monkeypatch.setattr(listen, "run_receiver", self._run)
+
+    def _build(
+        self,
+        *,
+        secrets: tuple[SecretStr, ...],
+        clock: object,
+        on_event: Callable[[ReceivedEvent], None],
+        on_refused: Callable[[str], None],
+    ) -> Starlette:
+        self.secrets = [each.get_secret_value() for each in secrets]
+        self._on_event, self._on_refused = on_event, on_refused
+        return Starlette()
+
+    def _run(
+        self, app: Starlette, *, host: str, port: int, on_listening: Callable[[str], None]
+    ) -> None:
+        if self.error:
+            raise self.error
+        self.address = (host, port)
+        on_listening(f"http://{host}:{port}")
+        body = {"type": "webhook.test", "timestamp": "2026-11-23T05:12:25.000Z", "data": {}}
+        self._on_event(ReceivedEvent("evt_01k", body))
+        self._on_refused("No signature was made with a known secret.")
+
+
+def test_listen_shows_events_on_stdout_and_everything_else_on_stderr(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver = Receiver(monkeypatch)
+    ended = program.run("webhooks", "listen", env={"GPUKEEPER_WEBHOOK_SECRET": SECRET})
+    assert ended.status == 0
+    assert ended.stdout == "2026-11-23T05:12:25.000Z  webhook.test\n"
+    assert ended.stderr == (
+        "Listening on http://127.0.0.1:9091\nRefused: No signature was made with a known secret.\n"
+    )
+    assert receiver.secrets == [SECRET]
+    assert receiver.address == ("127.0.0.1", 9091)
+
+
+def test_listen_reads_the_kept_secret_and_can_print_json(
+    program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    receiver = Receiver(monkeypatch)
+    (tmp_path / "webhook_secret").write_text(SECRET)
+    arguments = ("webhooks", "listen", "--data-dir", str(tmp_path), "--port", "0", "-o", "json")
+    ended = program.run(*arguments)
+    assert json.loads(ended.stdout)["id"] == "evt_01k"
+    assert (receiver.secrets, receiver.address) == ([SECRET], ("127.0.0.1", 0))
+
+
+@pytest.mark.parametrize("secret", ["", "whsec_short"])
+def test_listen_needs_a_secret(program: Program, tmp_path: Path, secret: str) -> None:
+    given = {"GPUKEEPER_WEBHOOK_SECRET": secret}
+    ended = program.run("webhooks", "listen", "--data-dir", str(tmp_path), env=given)
+    assert ended.status == 2
+    assert "--secret" in ended.stderr
+    assert "whsec_short" not in ended.stderr
+
+
+def test_a_secret_that_cannot_be_read_is_a_wrong_option(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "webhook_secret").mkdir()
+    ended = program.run("webhooks", "secret", "--data-dir", str(tmp_path))
+    assert ended.status == 2
+    assert "--data-dir" in ended.stderr
+
+
+def test_listen_says_that_the_port_is_taken(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver = Receiver(monkeypatch)
+    receiver.error = OSError(98, "Address already in use")
+    ended = program.run("webhooks", "listen", env={"GPUKEEPER_WEBHOOK_SECRET": SECRET})
+    assert ended.status == 1
+    assert ended.stderr == "Error: cannot listen on 127.0.0.1 port 9091: Address already in use.\n"
