@@ -1,0 +1,233 @@
+"""Show the main job on this machine: a simulated Novita, a webhook listener, the service, an order.
+
+``--once`` ends after the webhook has been verified, with status 0; anything that goes wrong on
+the way ends with another status.  Without it the service stays up until Ctrl-C.
+"""
+
+import argparse
+import base64
+import json
+import os
+import queue
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+GPUKEEPER = [sys.executable, "-m", "gpukeeper"]
+PRODUCT = "RTX 4090 24GB"
+TEMPLATE = "tpl-basic"
+# Generous for a slow machine: what is waited for here takes a second or two.
+PATIENCE_SECONDS = 60
+
+
+class DemoFailed(Exception):
+    """A step of the demo did not do what it should."""
+
+
+def main() -> int:
+    """Run the demo and return its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--once", action="store_true", help="end after the verified webhook")
+    once = parser.parse_args().once
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        with ExitStack() as stack:
+            run(stack, once=once)
+    except DemoFailed as failure:
+        print(f"\n✗ {failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        say("Stopped.")
+    return 0
+
+
+def run(stack: ExitStack, *, once: bool) -> None:
+    """Start everything, order, and show what comes of it."""
+    data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gpukeeper-demo-")))
+    novita, hook, port = free_port(9090), free_port(9091), free_port(8080)
+    env = os.environ | {
+        "NOVITA_API_KEY": "simulated",
+        "NOVITA_BASE_URL": f"http://127.0.0.1:{novita}",
+        "GPUKEEPER_DATA_DIR": str(data_dir / "data"),
+        "GPUKEEPER_PORT": str(port),
+        "GPUKEEPER_POLL_INTERVAL": "1",
+        "GPUKEEPER_WEBHOOK_URL": f"http://127.0.0.1:{hook}/",
+        "GPUKEEPER_WEBHOOK_SECRET": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
+        "GPUKEEPER_LOG_LEVEL": "warning",
+        "GPUKEEPER_URL": f"http://127.0.0.1:{port}",
+        "PYTHONUNBUFFERED": "1",
+    }
+    say("1. A Novita that needs no key and costs nothing, a webhook listener, and the service")
+    listening = ["webhooks", "listen", "--port", str(hook), "-o", "json"]
+    processes = {
+        "simulator": ["simulate", "--fast", "--port", str(novita)],
+        "listener": listening,
+        "service": ["serve"],
+    }
+    started = {
+        name: stack.enter_context(process(arguments, env, data_dir / f"{name}.log"))
+        for name, arguments in processes.items()
+    }
+    webhooks = read_lines(started["listener"])
+    for name, address in {
+        "simulator": f"http://127.0.0.1:{novita}/_sim",
+        "service": f"http://127.0.0.1:{port}/health/ready",
+    }.items():
+        wait_until_up(name, started[name], address, data_dir)
+        print(f"   {name:10} {address}")
+
+    say(f"2. What is for sale as '{PRODUCT}'")
+    command(["offers", "--product", PRODUCT], env)
+
+    say("3. One order; each status as it comes")
+    command(
+        ["up", "demo", "--product", PRODUCT, "--template", TEMPLATE, "--wait", "--timeout", "60"],
+        env,
+    )
+
+    say("4. The webhooks, their signatures verified by the listener")
+    event = wait_for(webhooks, "instance.running", started["listener"])
+    instance = event["data"]["instance"]
+    print(f"   ✓ {event['type']} of '{instance['name']}' ({instance['id']})")
+
+    say("5. The machine")
+    for endpoint in instance["endpoints"]:
+        print(f"   {endpoint['type']:5} {endpoint['port']:5}  {endpoint['url']}")
+    print(f"   ssh          {instance['sshCommand']}")
+    print(f"   costs        ${instance['pricePerHour']} per hour, as long as it exists")
+    if once:
+        say("Done.")
+        return
+    say(f"The service is up: http://127.0.0.1:{port}/docs. Ctrl-C ends everything.")
+    print(f"   export GPUKEEPER_URL=http://127.0.0.1:{port}")
+    print("   .venv/bin/gpukeeper ls")
+    print("   .venv/bin/gpukeeper rm demo --wait")
+    while all(child.poll() is None for child in started.values()):
+        show_webhook(webhooks)
+    raise DemoFailed("a process of the demo has ended; see above")
+
+
+@contextmanager
+def process(
+    arguments: list[str], env: dict[str, str], log: Path
+) -> Iterator[subprocess.Popen[str]]:
+    """Run one of our own commands beside us, and end it with us."""
+    with log.open("w") as errors:
+        child = subprocess.Popen(
+            [*GPUKEEPER, *arguments],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            # Ctrl-C is for us; the children are told in order.
+            start_new_session=True,
+        )
+    try:
+        yield child
+    finally:
+        child.terminate()
+        try:
+            child.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def command(arguments: list[str], env: dict[str, str]) -> None:
+    """Run a command as a user would.  Raises DemoFailed when it fails."""
+    print(f"   $ gpukeeper {' '.join(map(quoted, arguments))}", flush=True)
+    status = subprocess.run([*GPUKEEPER, *arguments], env=env, check=False).returncode
+    if status != 0:
+        raise DemoFailed(f"gpukeeper {arguments[0]} ended with {status}")
+
+
+def read_lines(child: subprocess.Popen[str]) -> "queue.SimpleQueue[str]":
+    """Return a queue that fills with what the process prints."""
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def read() -> None:
+        assert child.stdout is not None
+        for line in child.stdout:
+            lines.put(line)
+
+    threading.Thread(target=read, daemon=True).start()
+    return lines
+
+
+def wait_for(
+    lines: "queue.SimpleQueue[str]", event_type: str, child: subprocess.Popen[str]
+) -> dict[str, "dict[str, dict[str, object]]"]:
+    """Return the first verified event of this type.  Raises DemoFailed if none comes."""
+    ends_at = time.monotonic() + PATIENCE_SECONDS
+    while (left := ends_at - time.monotonic()) > 0 and child.poll() is None:
+        try:
+            event = json.loads(lines.get(timeout=min(left, 1)))
+        except queue.Empty:
+            continue
+        print(f"   webhook {event['type']}")
+        if event["type"] == event_type:
+            return event
+    raise DemoFailed(f"no {event_type} webhook arrived")
+
+
+def show_webhook(lines: "queue.SimpleQueue[str]") -> None:
+    """Show the next webhook, if one comes within a second."""
+    try:
+        event = json.loads(lines.get(timeout=1))
+    except queue.Empty:
+        return
+    print(f"   webhook {event['type']} {event['data'].get('instance', {}).get('name', '')}")
+
+
+def wait_until_up(name: str, child: subprocess.Popen[str], address: str, data_dir: Path) -> None:
+    """Wait until an address answers well.  Raises DemoFailed with the process's last words."""
+    ends_at = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < ends_at and child.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=2) as answer:  # noqa: S310 - our own
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.05)
+    words = (data_dir / f"{name}.log").read_text()[-2000:]
+    raise DemoFailed(f"the {name} did not come up\n{words}")
+
+
+def free_port(wanted: int) -> int:
+    """Return the port if it is free on loopback, else any that is."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            number: int = probe.getsockname()[1]
+            return number
+    raise DemoFailed("no port is free on 127.0.0.1")
+
+
+def quoted(argument: str) -> str:
+    """Return an argument as it is typed."""
+    return f"'{argument}'" if " " in argument else argument
+
+
+def say(text: str) -> None:
+    """Print a headline."""
+    is_coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    print(f"\n\033[1m{text}\033[0m" if is_coloured else f"\n{text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The controller: it looks at Novita, decides with the domain, acts, and announces."""

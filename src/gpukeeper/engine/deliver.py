@@ -1,0 +1,130 @@
+"""The five lines for a delivery: claim, send, decide, and store the attempt.
+
+Deliveries of one lane leave one after the other; lanes never wait for each other, and one URL
+never holds more than its share of the workers.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from gpukeeper.domain.delivering import RetryPolicy, after_attempt
+from gpukeeper.domain.errors import LeaseLost
+from gpukeeper.domain.events import (
+    Delivery,
+    DeliveryAttempt,
+    DeliveryStatus,
+    encode,
+    webhook_body,
+)
+from gpukeeper.engine.leasing import Leasing
+from gpukeeper.engine.loop import Clock, Workers
+from gpukeeper.store import deliveries
+from gpukeeper.store.database import Database
+from gpukeeper.telemetry import Logger
+from gpukeeper.webhooks.sender import Sender
+
+# Of all workers, so many may call one URL at a time: a receiver that hangs holds only these.
+_PER_URL = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Deliverer:
+    """Sends the deliveries that are due."""
+
+    database: Database
+    sender: Sender
+    policy: RetryPolicy
+    clock: Clock
+    random: Callable[[], float]
+    new_token: Callable[[], str]
+    workers: Workers
+    leasing: Leasing
+    on_attempt: Callable[[Delivery, DeliveryAttempt], None]
+    log: Logger
+    under_way: Counter[str] = field(default_factory=Counter)
+
+    async def turn(self) -> datetime | None:
+        """Claim what is due, start sending it, and return when the next delivery is due."""
+        now = self.clock()
+        await self.leasing.renew(now)
+        busy = {url: _PER_URL - count for url, count in self.under_way.items()}
+        full = [url for url, room in busy.items() if room <= 0]
+        next_due_at = await self.database.read(
+            lambda connection: deliveries.next_due_at(connection, now, except_urls=full)
+        )
+        room = self.workers.room
+        if not room or next_due_at is None or next_due_at > now:
+            return next_due_at if room else None
+        lease = self.leasing.lease(self.new_token(), now)
+        claimed = await self.database.write(
+            lambda c: deliveries.claim(c, now, room, lease, per_url=_PER_URL, busy=busy)
+        )
+        for delivery in claimed:
+            self.under_way[delivery.url] += 1
+            self.workers.start(self.work(delivery, lease.token), lease.token)
+        return now
+
+    async def work(self, delivery: Delivery, lease_token: str) -> None:
+        """Send one leased delivery and store what came of it."""
+        try:
+            tried, attempt = await self._send(delivery)
+            await self.database.write(
+                lambda connection: deliveries.finish(connection, tried, attempt, lease_token)
+            )
+            self._tell(tried, attempt)
+        except LeaseLost:
+            self.log.info("lease_lost", delivery_id=delivery.id)
+        finally:
+            self.under_way[delivery.url] -= 1
+            if not self.under_way[delivery.url]:
+                del self.under_way[delivery.url]
+
+    async def _send(self, delivery: Delivery) -> tuple[Delivery, DeliveryAttempt]:
+        receipt = await self.sender.send(
+            url=delivery.url,
+            is_trusted=delivery.is_trusted,
+            webhook_id=delivery.event.id,
+            body=encode(webhook_body(delivery.event)),
+        )
+        tried = after_attempt(
+            delivery,
+            is_delivered=receipt.is_delivered,
+            is_gone=receipt.is_gone,
+            retry_after=receipt.retry_after,
+            now=self.clock(),
+            policy=self.policy,
+            random=self.random(),
+        )
+        attempt = DeliveryAttempt(
+            number=tried.attempts,
+            at=receipt.at,
+            duration=receipt.duration,
+            response_status=receipt.status,
+            error=receipt.error,
+            answer=receipt.answer,
+        )
+        return tried, attempt
+
+    def _tell(self, delivery: Delivery, attempt: DeliveryAttempt) -> None:
+        self.on_attempt(delivery, attempt)
+        said = {
+            "delivery_id": delivery.id,
+            "event_id": delivery.event.id,
+            "event_type": delivery.event.type.value,
+            "instance_id": delivery.event.instance_id,
+            "url": delivery.url,
+            "attempt": attempt.number,
+            "response_status": attempt.response_status,
+            "error": attempt.error,
+        }
+        match delivery.status:
+            case DeliveryStatus.DELIVERED:
+                self.log.info("delivered", **said)
+            case DeliveryStatus.PENDING:
+                self.log.warning("delivery_failed", next_at=str(delivery.due_at), **said)
+            case DeliveryStatus.EXHAUSTED:
+                self.log.error("delivery_exhausted", **said)
+            case DeliveryStatus.ENDED:
+                self.log.warning("delivery_ended_by_receiver", **said)

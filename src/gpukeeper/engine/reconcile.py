@@ -1,0 +1,242 @@
+"""The five lines for an instance: load, observe, decide, perform, apply.
+
+Observing is mostly the sweep's: one listing serves all (:mod:`gpukeeper.engine.sweep`).  What is
+left here are the rows that are due: to be bought, looked up, started, confirmed, given up.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from gpukeeper.domain import buying, watching
+from gpukeeper.domain.asking import answered
+from gpukeeper.domain.backoff import exponential
+from gpukeeper.domain.errors import (
+    GpuKeeperError,
+    LeaseLost,
+    NovitaError,
+    NovitaNotFound,
+    OutOfStock,
+)
+from gpukeeper.domain.events import Change
+from gpukeeper.domain.instance import Instance, Phase, Verb
+from gpukeeper.domain.lifecycle import (
+    Ask,
+    Choose,
+    Confirm,
+    Limits,
+    LookUp,
+    Move,
+    Rest,
+    decide,
+    schedule,
+)
+from gpukeeper.domain.market import Offer, Template
+from gpukeeper.engine.leasing import Leasing
+from gpukeeper.engine.loop import Clock, Workers
+from gpukeeper.novita.client import NovitaClient
+from gpukeeper.novita.market import Market
+from gpukeeper.nudges import Nudges
+from gpukeeper.store import instances, leases, tables
+from gpukeeper.store.database import Connection, Database
+from gpukeeper.store.outbox import Outbox
+from gpukeeper.store.sealing import Seal
+from gpukeeper.telemetry import Logger
+
+Fold = Callable[[Instance], Instance]
+
+# The first pause after Novita could not be asked about one machine; doubled each time.
+_CONFIRM_AGAIN_AFTER = timedelta(seconds=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciler:
+    """Works on the instances that are due."""
+
+    database: Database
+    novita: NovitaClient
+    market: Market
+    outbox: Outbox
+    seal: Seal
+    limits: Limits
+    clock: Clock
+    random: Callable[[], float]
+    new_token: Callable[[], str]
+    nudges: Nudges
+    workers: Workers
+    leasing: Leasing
+    on_change: Callable[[Change], None]
+    log: Logger
+
+    async def turn(self) -> datetime | None:
+        """Claim what is due, start a worker for each, and return when the next row is due."""
+        now = self.clock()
+        await self.leasing.renew(now)
+        next_due_at = await self.database.read(lambda c: instances.next_due_at(c, now))
+        room = self.workers.room
+        if not room or next_due_at is None or next_due_at > now:
+            # With no room left, a finishing worker nudges.
+            return next_due_at if room else None
+        lease = self.leasing.lease(self.new_token(), now)
+        claimed = await self.database.write(lambda c: instances.claim(c, now, room, lease))
+        for instance in claimed:
+            self.workers.start(self.work(instance, lease.token), lease.token)
+        return now
+
+    async def work(self, instance: Instance, lease_token: str) -> None:
+        """Take one leased instance as far as it goes now; give up quietly if the lease is lost."""
+        try:
+            while (step := decide(instance, self.clock(), self.limits)) is not None:
+                fold = await self._perform(instance, step, lease_token)
+                change, is_due = await self._apply(instance.id, fold, lease_token)
+                if not is_due:
+                    return
+                instance = change.after
+        except LeaseLost:
+            self.log.info("lease_lost", instance_id=instance.id)
+
+    async def _perform(self, instance: Instance, step: object, lease_token: str) -> Fold:
+        match step:
+            case Rest():
+                return lambda row: row
+            case Move():
+                return self._move
+            case Choose():
+                return await self._choose_and_buy(instance, lease_token)
+            case LookUp():
+                return await self._look_up(instance)
+            case Confirm():
+                return await self._confirm(instance)
+            case Ask(verb=verb):
+                return await self._ask(instance, verb)
+        raise AssertionError(f"unknown step {step!r}")
+
+    def _move(self, row: Instance) -> Instance:
+        step = decide(row, self.clock(), self.limits)
+        return step.instance if isinstance(step, Move) else row
+
+    async def _choose_and_buy(self, instance: Instance, lease_token: str) -> Fold:
+        try:
+            offers, template = await asyncio.gather(
+                self.market.offers(instance.order), self.market.template(instance.order)
+            )
+        except GpuKeeperError as error:
+            failure = error
+            return lambda row: buying.not_chosen(row, failure, self.clock())
+        offer = buying.untried(instance, offers)
+        change, _ = await self._apply(
+            instance.id,
+            lambda row: buying.chosen(row, offer, template, self.clock()),
+            lease_token,
+            keep=True,
+        )
+        if change.after.buying is None or offer is None:
+            return lambda row: row
+        return await self._buy(change.after, offer, template)
+
+    async def _buy(self, instance: Instance, offer: Offer, template: Template) -> Fold:
+        envs = await self.database.read(
+            lambda connection: instances.envs_of(connection, instance.id, self.seal)
+        )
+        try:
+            novita_id = await self.novita.create(
+                buying.purchase(instance, offer, template, envs=envs)
+            )
+        except NovitaError as error:
+            failure = error
+            self.log.warning(
+                "purchase_refused",
+                instance_id=instance.id,
+                product_id=offer.product_id,
+                region=offer.region,
+                code=error.error_code,
+                novita_reason=error.reason,
+                novita_message=error.message,
+            )
+            if isinstance(error, OutOfStock):
+                self.market.forget()
+            return lambda row: buying.not_bought(row, offer, failure, self.clock(), self.limits)
+        return lambda row: buying.bought(row, offer, novita_id, self.clock())
+
+    async def _look_up(self, instance: Instance) -> Fold:
+        try:
+            listing = await self.novita.list_all(name=instance.novita_name)
+        except NovitaError as error:
+            self.log.warning("look_up_failed", instance_id=instance.id, code=error.error_code)
+            return lambda row: buying.look_up_later(row, self.clock())
+        # The filter is fuzzy (API notes §9): only the exact name is ours.
+        found = [
+            seen
+            for seen in listing.machines
+            if seen.name == instance.novita_name and seen.phase is not Phase.GONE
+        ]
+        return lambda row: buying.looked_up(
+            row, found, self.clock(), self.limits, is_complete=listing.is_complete
+        )
+
+    async def _confirm(self, instance: Instance) -> Fold:
+        assert instance.novita_id is not None
+        try:
+            seen = await self.novita.get(instance.novita_id)
+        except NovitaNotFound:
+            return lambda row: watching.confirm_absence(row, self.clock(), self.limits)
+        except NovitaError as error:
+            self.log.warning("confirm_failed", instance_id=instance.id, code=error.error_code)
+            delay = exponential(
+                instance.failures + 1,
+                first=_CONFIRM_AGAIN_AFTER,
+                ceiling=self.limits.retry_ceiling,
+                random=self.random(),
+            )
+            return lambda row: watching.confirm_later(row, self.clock(), delay)
+        return lambda row: watching.observe(row, seen, self.clock(), self.limits, is_single=True)
+
+    async def _ask(self, instance: Instance, verb: Verb) -> Fold:
+        assert instance.novita_id is not None
+        calls = {
+            Verb.START: self.novita.start,
+            Verb.STOP: self.novita.stop,
+            Verb.RESTART: self.novita.restart,
+            Verb.DELETE: self.novita.delete,
+        }
+        failure: NovitaError | None = None
+        try:
+            await calls[verb](instance.novita_id)
+        except NovitaError as error:
+            failure = error
+            self.log.warning(
+                "verb_refused",
+                instance_id=instance.id,
+                verb=verb.value,
+                code=error.error_code,
+                novita_reason=error.reason,
+                novita_message=error.message,
+            )
+        return lambda row: answered(row, verb, failure, self.clock(), self.limits)
+
+    async def _apply(
+        self, instance_id: str, fold: Fold, lease_token: str, *, keep: bool = False
+    ) -> tuple[Change, bool]:
+        """Store what came of a step; give the row back unless there is more to do at once."""
+        now = self.clock()
+
+        def apply(connection: Connection) -> tuple[Change, bool]:
+            change = instances.change(
+                connection,
+                instance_id,
+                lambda row: schedule(fold(row), now, self.limits),
+                now,
+                self.outbox,
+                lease_token=lease_token,
+            )
+            due_at = change.after.due_at
+            is_due = keep or (due_at is not None and due_at <= now)
+            if not is_due:
+                leases.release(connection, tables.instances, instance_id, lease_token)
+            return change, is_due
+
+        change, is_due = await self.database.write(apply)
+        self.nudges.changed([change])
+        self.on_change(change)
+        return change, is_due

@@ -1,0 +1,196 @@
+"""One look at the whole fleet: one listing, compared with the store; only what changed is written.
+
+Calls to Novita grow with pages of the fleet, not with instances.  A listing that is not complete
+shows what is there and never what is gone; one that lacks most of the fleet shows nothing.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from gpukeeper.domain import ids, watching
+from gpukeeper.domain.errors import NovitaError, NovitaUnavailable
+from gpukeeper.domain.events import Change
+from gpukeeper.domain.instance import Instance, Listing, Observation, Phase, Status
+from gpukeeper.domain.lifecycle import IN_TRANSIT, Limits, schedule
+from gpukeeper.engine.loop import Clock
+from gpukeeper.novita.client import NovitaClient
+from gpukeeper.nudges import Nudges
+from gpukeeper.store import facts, instances, orphans
+from gpukeeper.store.database import Connection, Database
+from gpukeeper.store.instances import Watched
+from gpukeeper.store.outbox import Outbox
+from gpukeeper.telemetry import Logger
+
+# So many rows that differ from what Novita says are written in one transaction.
+_GROUP_SIZE = 200
+# An absence of this many machines at once is an incident at Novita, not their end, when it is
+# also more than half of the fleet (contract §6.3).
+_VANISHED_AT_LEAST = 3
+
+Fold = Callable[[Instance], Instance]
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """How often Novita is looked at; a ``settled`` of zero means not at all."""
+
+    moving: timedelta = timedelta(seconds=30)
+    settled: timedelta = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Looks at Novita whenever it is time."""
+
+    database: Database
+    novita: NovitaClient
+    outbox: Outbox
+    limits: Limits
+    intervals: Intervals
+    deployment: str
+    clock: Clock
+    nudges: Nudges
+    on_change: Callable[[Change], None]
+    on_look: Callable[[facts.Looks, int, timedelta], None]
+    log: Logger
+
+    async def turn(self) -> datetime | None:
+        """Look if it is time; return when it is time next."""
+        next_at = await self._next_look_at()
+        if next_at is None or next_at > self.clock():
+            return next_at
+        await self.look()
+        return await self._next_look_at()
+
+    async def look(self) -> facts.Looks:
+        """Look once, whatever the time, and return how looking goes; never raises NovitaError."""
+        started_at = self.clock()
+        looks = await self.database.read(facts.looks)
+        try:
+            listing = await self.novita.list_all()
+        except NovitaError as error:
+            self.log.warning(
+                "look_failed", code=error.error_code, reason=error.reason, error=error.message
+            )
+            wait = error.retry_after if isinstance(error, NovitaUnavailable) else None
+            now = self.clock()
+            looks = replace(
+                looks, tried_at=now, error=error.message, not_before=now + wait if wait else None
+            )
+        else:
+            looks = await self._take_in(listing, looks)
+        await self.database.write(lambda connection: facts.keep_looks(connection, looks))
+        self.on_look(looks, 0 if looks.error else listing.calls, self.clock() - started_at)
+        return looks
+
+    async def _next_look_at(self) -> datetime | None:
+        counts, looks = await self.database.read(
+            lambda connection: (instances.count_by_status(connection), facts.looks(connection))
+        )
+        is_moving = any(counts.get(status) for status in IN_TRANSIT)
+        interval = self.intervals.moving if is_moving else self.intervals.settled
+        if not interval:
+            return None
+        if looks.tried_at is None:
+            return self.clock()
+        next_at = looks.tried_at + interval
+        return max(next_at, looks.not_before) if looks.not_before else next_at
+
+    async def _take_in(self, listing: Listing, looks: facts.Looks) -> facts.Looks:
+        rows = await self.database.read(instances.watched)
+        by_id = {machine.novita_id: machine for machine in listing.machines}
+        folds = dict(self._changed(rows, by_id))
+        missing = [row for row in rows if row.novita_id not in by_id]
+        vanished = 0
+        if listing.is_complete:
+            believed = self._believed(rows, missing)
+            vanished = len(missing) - len(believed)
+            folds |= {row.id: self._miss for row in believed}
+        await self._apply(folds)
+        if listing.is_complete and not vanished:
+            await self._see_orphans(listing)
+        return facts.Looks(
+            seen_at=listing.at if listing.is_complete and not vanished else looks.seen_at,
+            tried_at=self.clock(),
+            error=None if listing.is_complete else "Novita's listing was incomplete.",
+            vanished=vanished,
+        )
+
+    def _changed(
+        self, rows: Sequence[Watched], by_id: dict[str, Observation]
+    ) -> Iterator[tuple[str, Fold]]:
+        for row in rows:
+            seen = by_id.get(row.novita_id)
+            if seen is not None and watching.fingerprint(seen) != row.seen_fingerprint:
+                if seen.phase is Phase.UNKNOWN:
+                    self.log.warning("unknown_status", instance_id=row.id, novita_status=seen.word)
+                yield row.id, self._observe(seen)
+
+    def _observe(self, seen: Observation) -> Fold:
+        return lambda row: watching.observe(row, seen, self.clock(), self.limits)
+
+    def _miss(self, row: Instance) -> Instance:
+        return watching.miss(row, self.clock(), self.limits)
+
+    def _believed(self, rows: Sequence[Watched], missing: Sequence[Watched]) -> list[Watched]:
+        """Return the absences to look into; none of the living if too many vanished at once."""
+        living = [row for row in rows if row.status is not Status.DELETING]
+        lost = [row for row in missing if row.status is not Status.DELETING]
+        if len(lost) >= _VANISHED_AT_LEAST and 2 * len(lost) > len(living):
+            self.log.error(
+                "fleet_vanished",
+                missing=len(lost),
+                fleet=len(living),
+                consequence="nothing is concluded from this listing",
+            )
+            return [row for row in missing if row.status is Status.DELETING]
+        return list(missing)
+
+    async def _apply(self, folds: dict[str, Fold]) -> None:
+        """Write the rows that differ, in groups."""
+        work = list(folds.items())
+        for start in range(0, len(work), _GROUP_SIZE):
+            changes = await self.database.write(self._unit(work[start : start + _GROUP_SIZE]))
+            self.nudges.changed(changes)
+            for change in changes:
+                self.on_change(change)
+
+    def _unit(self, group: Sequence[tuple[str, Fold]]) -> Callable[[Connection], list[Change]]:
+        now = self.clock()
+
+        def scheduled(fold: Fold) -> Fold:
+            return lambda row: schedule(fold(row), now, self.limits)
+
+        return lambda connection: [
+            instances.change(connection, instance_id, scheduled(fold), now, self.outbox)
+            for instance_id, fold in group
+        ]
+
+    async def _see_orphans(self, listing: Listing) -> None:
+        ours = [
+            machine
+            for machine in listing.machines
+            if ids.is_ours(machine.name, self.deployment)
+            and machine.phase not in (Phase.GOING, Phase.GONE)
+            and self._is_old_enough(machine, listing.at)
+        ]
+
+        def see(connection: Connection) -> int:
+            known = instances.known_machines(connection, [machine.novita_id for machine in ours])
+            expected = instances.names_of_unfinished(connection)
+            unknown = [
+                machine
+                for machine in ours
+                if machine.novita_id not in known and machine.name not in expected
+            ]
+            if unknown or orphans.every(connection):
+                orphans.see(connection, unknown, listing.at)
+            return len(unknown)
+
+        await self.database.write(see)
+
+    def _is_old_enough(self, machine: Observation, at: datetime) -> bool:
+        """Whether its purchase cannot be under way any more."""
+        created_at = machine.created_at
+        return created_at is None or at >= created_at + self.limits.adoption_window

@@ -1,0 +1,161 @@
+"""The service as a process: it starts, serves until it is told to stop, and says how it ended."""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from gpukeeper import __version__
+from gpukeeper.api.app import create_app
+from gpukeeper.config import Settings, prepare_data_dir
+from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidConfiguration
+from gpukeeper.domain.events import format_money
+from gpukeeper.runtime import Role, Runtime, build
+from gpukeeper.store import migrations
+from gpukeeper.store.database import Database, StoreError
+from gpukeeper.telemetry import configure_logging, get_logger
+from gpukeeper.webhooks.guard import check_url
+
+# Connections that are still open this long after SIGTERM are closed; the drain follows.
+_GRACE_SECONDS = 2
+# A keep-alive connection that is silent this long is closed.
+_KEEP_ALIVE_SECONDS = 30
+_LOCK_FILE = "engine.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One thing that was checked."""
+
+    name: str
+    is_ok: bool
+    message: str
+
+
+def serve(settings: Settings, role: Role = Role.ALL) -> int:
+    """Serve until SIGTERM or SIGINT and return the exit status.
+
+    Raises InvalidConfiguration when the service cannot start as configured.
+    """
+    prepare_data_dir(settings)
+    configure_logging(settings.log_level, format=settings.log_format, log_dir=settings.log_dir)
+    with _only_engine(settings, role):
+        runtime = build(settings, role)
+        return asyncio.run(_serve(settings, runtime, role))
+
+
+def check(settings: Settings) -> tuple[CheckResult, ...]:
+    """Check the data directory, the database and the Novita key; changes nothing at Novita."""
+    prepare_data_dir(settings)
+    return (
+        CheckResult("configuration", is_ok=True, message="every setting is valid"),
+        _check_database(settings),
+        asyncio.run(_check_novita(settings)),
+    )
+
+
+def migrate(settings: Settings) -> str:
+    """Bring the database to this version's schema and return its revision; idempotent."""
+    prepare_data_dir(settings)
+    database = Database(f"sqlite:///{settings.database_path}")
+    try:
+        return migrations.upgrade(database.engine)
+    finally:
+        database.close()
+
+
+async def _serve(settings: Settings, runtime: Runtime, role: Role) -> int:
+    server = uvicorn.Server(
+        uvicorn.Config(
+            _app(settings, runtime),
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+    )
+    log = get_logger("gpukeeper")
+    log.info(
+        "starting",
+        version=__version__,
+        role=role.value,
+        url=f"http://{settings.host}:{settings.port}",
+        novita=settings.novita_base_url,
+        database=str(settings.database_path),
+        webhooks=len(settings.webhook_urls),
+    )
+    async with runtime.running():
+        await server.serve()
+    log.info("stopped")
+    return 0 if server.started else 3
+
+
+def _app(settings: Settings, runtime: Runtime) -> FastAPI:
+    return create_app(
+        service=runtime.service,
+        metrics=runtime.metrics,
+        check_webhook_url=lambda url: check_url(url, allow=settings.webhook_allow),
+        api_keys=settings.api_keys,
+        default_region=settings.region,
+        default_startup_timeout=settings.startup_timeout,
+        version=__version__,
+    )
+
+
+@contextmanager
+def _only_engine(settings: Settings, role: Role) -> Iterator[None]:
+    """Hold the data directory's lock while an engine runs: SQLite stores have one engine."""
+    if not role.has_engine:
+        yield
+        return
+    path = Path(settings.data_dir) / _LOCK_FILE
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            message = f"another gpukeeper runs on {settings.data_dir}: stop it, or name another"
+            raise InvalidConfiguration([Fault("GPUKEEPER_DATA_DIR", message)]) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _check_database(settings: Settings) -> CheckResult:
+    try:
+        revision = migrate(settings)
+    except StoreError as error:
+        return CheckResult("database", is_ok=False, message=f"{settings.database_path}: {error}")
+    message = f"{settings.database_path} is at revision {revision}"
+    return CheckResult("database", is_ok=True, message=message)
+
+
+async def _check_novita(settings: Settings) -> CheckResult:
+    runtime = build(settings, Role.API)
+    try:
+        async with runtime.running():
+            balance = await runtime.novita.balance()
+            clusters = await runtime.novita.clusters()
+    except GpuKeeperError as error:
+        return CheckResult("novita", is_ok=False, message=error.message)
+    regions = ", ".join(sorted(cluster.region for cluster in clusters))
+    is_known = any(settings.region.casefold() in _names(c.id, c.name) for c in clusters)
+    if not is_known:
+        message = f"GPUKEEPER_REGION is '{settings.region}'; Novita's regions are {regions}"
+        return CheckResult("novita", is_ok=False, message=message)
+    message = f"{settings.novita_base_url} accepts the key; balance ${format_money(balance)}"
+    return CheckResult("novita", is_ok=True, message=message)
+
+
+def _names(cluster_id: str, name: str) -> set[str]:
+    return {cluster_id.casefold(), name.casefold(), name.split(" ", 1)[0].casefold()}

@@ -1,0 +1,102 @@
+"""What the program says of its work: one log line and the metrics for each thing that happens."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from gpukeeper.domain.errors import GpuKeeperError
+from gpukeeper.domain.events import Change, Delivery, DeliveryAttempt, DeliveryStatus
+from gpukeeper.domain.instance import Status
+from gpukeeper.novita.client import CallReport
+from gpukeeper.store.facts import Looks
+from gpukeeper.telemetry import Logger, Metrics
+
+_TROUBLE = frozenset({Status.FAILED, Status.LOST})
+_WARNING = frozenset({Status.RECLAIMED})
+
+
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """Turns what happens into log lines and metrics."""
+
+    metrics: Metrics
+    log: Logger
+    clock: Callable[[], datetime]
+
+    def called(self, report: CallReport) -> None:
+        """Count a call to Novita."""
+        self.metrics.novita_calls.labels(report.route, report.outcome).inc()
+        self.metrics.novita_call_duration.labels(report.route).observe(report.seconds)
+        self.log.debug(
+            "novita_called",
+            route=report.route,
+            outcome=report.outcome,
+            seconds=round(report.seconds, 4),
+            status=report.status,
+        )
+
+    def changed(self, change: Change) -> None:
+        """Tell of a change of status; failures are errors (contract §1, 2.4)."""
+        before, after = change.before, change.after
+        self._count(change)
+        if before is not None and before.status is after.status:
+            return
+        level = "info"
+        if after.status in _TROUBLE:
+            level = "error"
+        elif after.status in _WARNING:
+            level = "warning"
+        getattr(self.log, level)(
+            "instance_changed",
+            instance_id=after.id,
+            novita_id=after.novita_id,
+            name=after.order.name,
+            previous_status=before.status.value if before else None,
+            status=after.status.value,
+            novita_status=after.novita_status,
+            code=after.reason.code if after.reason else None,
+            reason=after.reason.message if after.reason else None,
+        )
+
+    def looked(self, looks: Looks, calls: int, took: timedelta) -> None:
+        """Tell of a look at the fleet; ``calls`` is how many calls to Novita it cost."""
+        if looks.vanished:
+            result = "doubted"
+        elif looks.error is None:
+            result = "complete"
+        else:
+            result = "incomplete" if calls else "failed"
+        self.metrics.looks.labels(result).inc()
+        self.metrics.look_duration.observe(took.total_seconds())
+        self.log.debug("looked", result=result, calls=calls, seconds=took.total_seconds())
+
+    def attempted(self, delivery: Delivery, attempt: DeliveryAttempt) -> None:
+        """Count an attempt to deliver, and how late a successful one was."""
+        outcome = delivery.status.value
+        if delivery.status is DeliveryStatus.PENDING:
+            outcome = "failed"
+        self.metrics.webhook_attempts.labels(outcome).inc()
+        if delivery.status is DeliveryStatus.DELIVERED:
+            lag = self.clock() - delivery.event.at
+            self.metrics.webhook_lag.observe(lag.total_seconds())
+
+    def failed(self, where: str) -> None:
+        """Count a fault of our own; whoever caught it has logged it."""
+        self.metrics.unhandled_errors.labels(where).inc()
+
+    def refused(self, what: str, error: GpuKeeperError) -> None:
+        """Tell of something that an operator should know and that stopped nothing."""
+        self.log.warning(what, code=error.error_code, error=error.message)
+
+    def _count(self, change: Change) -> None:
+        before, after = change.before, change.after
+        if before is None:
+            return
+        if before.novita_id is None and after.novita_id is not None:
+            self.metrics.orders.labels("accepted").inc()
+        elif after.status is Status.FAILED and before.status is Status.REQUESTED:
+            self.metrics.orders.labels(after.reason.code if after.reason else "failed").inc()
+        is_first_run = before.running_at is None and after.running_at is not None
+        if is_first_run and after.running_at is not None:
+            took = after.running_at - after.created_at
+            self.metrics.time_to_running.observe(took.total_seconds())

@@ -1,0 +1,5 @@
+"""The composition root: what builds, runs and drains the service."""
+
+from gpukeeper.runtime.assembly import Role, Runtime, build
+
+__all__ = ["Role", "Runtime", "build"]

@@ -1,0 +1,179 @@
+"""The composition root: builds everything from the settings, and runs and drains the loops."""
+
+import asyncio
+import random
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from gpukeeper import __version__
+from gpukeeper.config import Secrets, Settings, prepare_data_dir
+from gpukeeper.domain import ids
+from gpukeeper.domain.lifecycle import Limits
+from gpukeeper.novita.catalog import Catalog
+from gpukeeper.novita.client import NovitaClient
+from gpukeeper.novita.market import Market
+from gpukeeper.nudges import Nudges
+from gpukeeper.reporting import Reporter
+from gpukeeper.runtime.engine import Engine, Tools, build_engine, heartbeats, now
+from gpukeeper.service import Health, Service
+from gpukeeper.service.health import Heartbeat, examine
+from gpukeeper.store import facts, leases, migrations, tables
+from gpukeeper.store.database import Database
+from gpukeeper.store.outbox import Outbox
+from gpukeeper.store.sealing import Seal
+from gpukeeper.telemetry import Metrics, create_metrics, get_logger
+from gpukeeper.webhooks.sender import Sender
+
+# The contract's ten seconds for a drain, less what stopping the server itself takes.
+_DRAIN = timedelta(seconds=8)
+
+
+class Role(StrEnum):
+    """What one process does."""
+
+    ALL = "all"
+    API = "api"
+    ENGINE = "engine"
+
+    @property
+    def has_engine(self) -> bool:
+        """Whether the background loops run in this process."""
+        return self is not Role.API
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A built service: what answers requests, and the loops beside it."""
+
+    service: Service
+    metrics: Metrics
+    database: Database
+    novita: NovitaClient
+    sender: Sender
+    engine: Engine | None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the loops; on leaving, take no more work, finish what is held, close everything."""
+        loops = self.engine.loops if self.engine else ()
+        tasks = [asyncio.create_task(loop.run(), name=loop.name) for loop in loops]
+        try:
+            yield
+        finally:
+            for loop in loops:
+                loop.drain()
+            await self._drain(tasks)
+            await self.sender.aclose()
+            await self.novita.aclose()
+            await asyncio.to_thread(self.database.close)
+
+    async def _drain(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        """Let loops and workers finish; what takes too long is found again in the store."""
+        if self.engine is None:
+            return
+        await asyncio.gather(*(workers.drain(_DRAIN) for workers in self.engine.workers))
+        _, late = await asyncio.wait(tasks, timeout=1)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def build(settings: Settings, role: Role = Role.ALL) -> Runtime:
+    """Prepare the data directory and the database, and build the service on them.
+
+    Raises InvalidConfiguration.  Nothing runs and nothing is asked of Novita before
+    :meth:`Runtime.running`.
+    """
+    kept = prepare_data_dir(settings)
+    database = Database(f"sqlite:///{settings.database_path}")
+    migrations.upgrade(database.engine)
+    with database.engine.begin() as connection:
+        deployment = facts.deployment(connection, ids.new_deployment(secrets.token_bytes(3)))
+        # Only one engine works on a SQLite store, so whatever is leased was a dead one's.
+        if role.has_engine:
+            leases.release_all(connection, tables.instances)
+            leases.release_all(connection, tables.deliveries)
+    return _assemble(settings, role, kept, database, deployment)
+
+
+def _assemble(
+    settings: Settings, role: Role, kept: Secrets, database: Database, deployment: str
+) -> Runtime:
+    metrics = create_metrics()
+    reporter = Reporter(metrics, get_logger("gpukeeper.engine"), now)
+    nudges = Nudges()
+    limits = Limits(adoption_window=settings.adoption_window)
+    novita = NovitaClient(
+        base_url=settings.novita_base_url,
+        api_key=settings.novita_api_key,
+        timeout_seconds=settings.novita_timeout.total_seconds(),
+        retries=settings.novita_retries,
+        rate_per_second=settings.novita_rate,
+        clock=now,
+        random=random.random,
+        on_call=reporter.called,
+    )
+    sender = Sender(
+        timeout_seconds=settings.webhook_timeout.total_seconds(),
+        secrets=kept.webhook,
+        allow=settings.webhook_allow,
+        user_agent=f"gpukeeper/{__version__}",
+        clock=now,
+    )
+    outbox = Outbox(settings.webhook_urls, settings.webhook_retries, _new_id)
+    market = Market(Catalog(novita, clock=now), settings.region)
+    seal = Seal(kept.secret_key.get_secret_value())
+    tools = Tools(
+        database=database,
+        novita=novita,
+        market=market,
+        sender=sender,
+        outbox=outbox,
+        seal=seal,
+        limits=limits,
+        nudges=nudges,
+        reporter=reporter,
+        deployment=deployment,
+    )
+    engine = build_engine(settings, tools) if role.has_engine else None
+
+    def beats() -> list[Heartbeat]:
+        return heartbeats(engine.loops if engine else ())
+
+    async def health() -> Health:
+        about = {"version": __version__, "role": role.value}
+        return await examine(database, beats, now(), about=about)
+
+    service = Service(
+        database=database,
+        novita=novita,
+        market=market,
+        outbox=outbox,
+        seal=seal,
+        limits=limits,
+        deployment=deployment,
+        nudges=nudges,
+        clock=now,
+        random_bytes=secrets.token_bytes,
+        on_change=reporter.changed,
+        examine=health,
+        log=get_logger("gpukeeper.service"),
+        patience=_patience(settings),
+    )
+    return Runtime(service, metrics, database, novita, sender, engine)
+
+
+def _new_id(prefix: str, at: datetime) -> str:
+    return ids.new_id(prefix, at, secrets.token_bytes(10))
+
+
+def _patience(settings: Settings) -> timedelta | None:
+    """Return how old a look may be: two were due and the second had time to be answered."""
+    if not settings.sweep_interval:
+        return None
+    slowest = max(settings.poll_interval, settings.sweep_interval)
+    return 2 * slowest + settings.novita_timeout

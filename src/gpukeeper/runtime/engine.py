@@ -1,0 +1,156 @@
+"""Builds the engine: three loops and their workers, wired to wake each other."""
+
+import random
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from gpukeeper.config import Settings
+from gpukeeper.domain.delivering import RetryPolicy
+from gpukeeper.domain.lifecycle import Limits
+from gpukeeper.engine.deliver import Deliverer
+from gpukeeper.engine.leasing import Leasing
+from gpukeeper.engine.loop import Loop, Workers
+from gpukeeper.engine.reconcile import Reconciler
+from gpukeeper.engine.sweep import Intervals, Sweep
+from gpukeeper.novita.client import NovitaClient
+from gpukeeper.novita.market import Market
+from gpukeeper.nudges import Nudges
+from gpukeeper.reporting import Reporter
+from gpukeeper.service.health import Heartbeat
+from gpukeeper.store import tables
+from gpukeeper.store.database import Database
+from gpukeeper.store.outbox import Outbox
+from gpukeeper.store.sealing import Seal
+from gpukeeper.webhooks.sender import Sender
+
+# Tasks that wait for Novita or for receivers cost little; these bound what is under way at once.
+_RECONCILE_WORKERS = 64
+_DELIVER_WORKERS = 256
+# A loop turns every few seconds even when nothing is due; a look may take as long as its pages.
+_MAX_SILENCE = timedelta(seconds=20)
+_MAX_LOOK = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the engine works with."""
+
+    database: Database
+    novita: NovitaClient
+    market: Market
+    sender: Sender
+    outbox: Outbox
+    seal: Seal
+    limits: Limits
+    nudges: Nudges
+    reporter: Reporter
+    deployment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The three kinds of background work, and the loops and workers that do them."""
+
+    sweep: Sweep
+    reconciler: Reconciler
+    deliverer: Deliverer
+    loops: tuple[Loop, ...]
+
+    @property
+    def workers(self) -> tuple[Workers, ...]:
+        """Those that have to finish what they hold before the process ends."""
+        return (self.reconciler.workers, self.deliverer.workers)
+
+
+def now() -> datetime:
+    """Return the time; the one place where the service reads the clock."""
+    return datetime.now(UTC)
+
+
+def build_engine(
+    settings: Settings,
+    tools: Tools,
+    *,
+    clock: Callable[[], datetime] = now,
+    draw: Callable[[], float] = random.random,
+) -> Engine:
+    """Return the engine, whose loops do not run yet; ``draw`` gives numbers from [0, 1)."""
+    reporter = tools.reporter
+    buyers = Workers("reconcile", _RECONCILE_WORKERS, log=reporter.log, on_error=reporter.failed)
+    senders = Workers("deliver", _DELIVER_WORKERS, log=reporter.log, on_error=reporter.failed)
+    sweep = Sweep(
+        database=tools.database,
+        novita=tools.novita,
+        outbox=tools.outbox,
+        limits=tools.limits,
+        intervals=Intervals(moving=settings.poll_interval, settled=settings.sweep_interval),
+        deployment=tools.deployment,
+        clock=clock,
+        nudges=tools.nudges,
+        on_change=reporter.changed,
+        on_look=reporter.looked,
+        log=reporter.log,
+    )
+    reconciler = Reconciler(
+        database=tools.database,
+        novita=tools.novita,
+        market=tools.market,
+        outbox=tools.outbox,
+        seal=tools.seal,
+        limits=tools.limits,
+        clock=clock,
+        random=draw,
+        new_token=_new_token,
+        nudges=tools.nudges,
+        workers=buyers,
+        leasing=Leasing(tools.database, tables.instances, buyers),
+        on_change=reporter.changed,
+        log=reporter.log,
+    )
+    deliverer = Deliverer(
+        database=tools.database,
+        sender=tools.sender,
+        policy=RetryPolicy(first=settings.webhook_backoff),
+        clock=clock,
+        random=draw,
+        new_token=_new_token,
+        workers=senders,
+        leasing=Leasing(tools.database, tables.deliveries, senders),
+        on_attempt=reporter.attempted,
+        log=reporter.log,
+    )
+    look = _loop("look", sweep.turn, reporter, clock, _MAX_LOOK)
+    reconcile = _loop("reconcile", reconciler.turn, reporter, clock, _MAX_SILENCE)
+    deliver = _loop("deliver", deliverer.turn, reporter, clock, _MAX_SILENCE)
+    buyers.on_free = reconcile.nudge
+    senders.on_free = deliver.nudge
+    loops = (look, reconcile, deliver)
+    for loop in loops:
+        tools.nudges.connect(loop.name, loop.nudge)
+    return Engine(sweep, reconciler, deliverer, loops)
+
+
+def heartbeats(loops: Sequence[Loop]) -> list[Heartbeat]:
+    """Return when each loop last turned."""
+    return [
+        Heartbeat(loop.name, loop.beat_at, loop.max_silence, is_running=loop.is_running)
+        for loop in loops
+    ]
+
+
+def _loop(
+    name: str,
+    turn: Callable[[], Awaitable[datetime | None]],
+    reporter: Reporter,
+    clock: Callable[[], datetime],
+    max_silence: timedelta,
+) -> Loop:
+    return Loop(
+        name, turn, clock=clock, log=reporter.log, max_silence=max_silence, on_error=reporter.failed
+    )
+
+
+def _new_token() -> str:
+    return secrets.token_hex(16)

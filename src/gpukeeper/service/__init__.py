@@ -1,0 +1,7 @@
+"""The use cases that the HTTP API, the dashboard and the CLI share."""
+
+from gpukeeper.service.health import Health
+from gpukeeper.service.service import OrderFailed, Service
+from gpukeeper.service.views import DeliveryView, OrphanView, Page, View
+
+__all__ = ["DeliveryView", "Health", "OrderFailed", "OrphanView", "Page", "Service", "View"]

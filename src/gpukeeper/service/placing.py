@@ -1,0 +1,65 @@
+"""New rows: of an order that was just placed, and of a machine that is taken in."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from gpukeeper.domain import ids
+from gpukeeper.domain.instance import (
+    Desired,
+    Instance,
+    Observation,
+    Order,
+    Status,
+)
+from gpukeeper.domain.market import BillingMode
+
+RandomBytes = Callable[[int], bytes]
+
+
+def placed(
+    order: Order, now: datetime, *, deployment: str, region: str, random_bytes: RandomBytes
+) -> Instance:
+    """Return the row of a new order, due at once; ``region`` serves orders without one."""
+    return Instance(
+        id=ids.new_id("ins", now, random_bytes(10)),
+        novita_name=ids.novita_name(order.name, deployment, random_bytes(5)),
+        order=replace(order, region=order.region or region),
+        status=Status.REQUESTED,
+        desired=Desired.RUNNING,
+        created_at=now,
+        deadline_at=now + order.startup_timeout,
+        due_at=now,
+    )
+
+
+def adopted(
+    machine: Observation, now: datetime, *, deployment: str, random_bytes: RandomBytes
+) -> Instance:
+    """Return the row of a machine that Novita has and the store did not know."""
+    mode = machine.billing_mode
+    region = machine.cluster_name.split(" ", 1)[0] or machine.cluster_id
+    order = Order(
+        name=ids.ordered_name(machine.name),
+        product_name=machine.product_name or "unknown",
+        template_id="",
+        gpu_num=machine.gpu_num or 1,
+        rootfs_size_gb=machine.rootfs_size_gb,
+        billing_mode=BillingMode(mode) if mode in set(BillingMode) else BillingMode.SPOT,
+    )
+    row = placed(order, now, deployment=deployment, region=region, random_bytes=random_bytes)
+    return replace(
+        row,
+        # The name itself may belong to a row that has another machine: a twin.
+        novita_name=f"{machine.name}#{machine.novita_id}"[:80],
+        status=Status.CREATING,
+        novita_id=machine.novita_id,
+        product_id=machine.product_id or None,
+        product_name=machine.product_name or None,
+        cluster_id=machine.cluster_id or None,
+        region=region,
+        image_url=machine.image_url or None,
+        price_per_hour=machine.price_per_hour,
+        accepted_at=now,
+        started_at=now,
+    )

@@ -1,0 +1,357 @@
+"""The use cases: each reads or writes the store, nudges the engine, and returns what came of it.
+
+Only the engine asks Novita to change anything.  What is asked of Novita here are reads on
+request: offers, a refresh, a password.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from gpukeeper.domain import watching
+from gpukeeper.domain.errors import (
+    GpuKeeperError,
+    InvalidOrder,
+    NotFound,
+    NovitaError,
+    NovitaNotFound,
+    WrongStatus,
+)
+from gpukeeper.domain.events import Change, DeliveryStatus, Event
+from gpukeeper.domain.instance import (
+    Connection as Access,
+)
+from gpukeeper.domain.instance import (
+    Instance,
+    Order,
+    Status,
+    Verb,
+)
+from gpukeeper.domain.lifecycle import Limits, schedule, want
+from gpukeeper.domain.market import BillingMode, Offer
+from gpukeeper.novita.client import NovitaClient
+from gpukeeper.novita.market import Market
+from gpukeeper.nudges import Nudges
+from gpukeeper.service import placing
+from gpukeeper.service.health import Health
+from gpukeeper.service.views import (
+    DeliveryView,
+    OrphanView,
+    Page,
+    View,
+    decode_cursor,
+    encode_cursor,
+    orphan_view,
+    view,
+)
+from gpukeeper.store import deliveries, facts, history, idempotency, instances, orphans
+from gpukeeper.store.database import Connection, Database
+from gpukeeper.store.outbox import Outbox
+from gpukeeper.store.sealing import Seal
+from gpukeeper.telemetry import Logger
+
+# While a request waits for an order, a change made by another process is seen this soon.
+_PEEK_EVERY_SECONDS = 0.5
+
+
+class OrderFailed(GpuKeeperError):
+    """The order failed before Novita accepted it.
+
+    ``error_code`` says why; ``instance`` is the row that keeps the attempts.
+    """
+
+    def __init__(self, instance: Instance) -> None:
+        reason = instance.reason
+        assert reason is not None
+        super().__init__(reason.message, code=reason.code)
+        self.instance = instance
+        self.retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Everything that a caller may ask for.
+
+    ``patience`` is how old a look may be before answers count as stale; ``order_patience`` how
+    long a new order is waited for.
+    """
+
+    database: Database
+    novita: NovitaClient
+    market: Market
+    outbox: Outbox
+    seal: Seal
+    limits: Limits
+    deployment: str
+    nudges: Nudges
+    clock: Callable[[], datetime]
+    random_bytes: Callable[[int], bytes]
+    on_change: Callable[[Change], None]
+    examine: Callable[[], Awaitable[Health]]
+    log: Logger
+    patience: timedelta | None
+    order_patience: timedelta = timedelta(seconds=20)
+
+    async def order(
+        self, order: Order, *, idempotency_key: str | None = None, body_hash: str = ""
+    ) -> View:
+        """Store an order, have it bought, and wait for Novita's answer as long as is reasonable.
+
+        The instance has a ``novita_id`` when Novita accepted it.  With an idempotency key the
+        same order may be sent any number of times and is bought once.  Raises OrderFailed, and
+        KeyReused when the key came with another body.
+        """
+        now = self.clock()
+        placed = placing.placed(
+            order,
+            now,
+            deployment=self.deployment,
+            region=self.market.default_region,
+            random_bytes=self.random_bytes,
+        )
+
+        def place(connection: Connection) -> str:
+            if idempotency_key is not None:
+                known = idempotency.instance_of(connection, idempotency_key, body_hash)
+                if known is not None:
+                    return known
+                idempotency.keep(connection, idempotency_key, body_hash, placed.id, now)
+            instances.add(connection, placed, self.seal, self.outbox)
+            return placed.id
+
+        with self.nudges.watch(placed.id):
+            instance_id = await self.database.write(place)
+            if instance_id == placed.id:
+                self._tell(Change(None, placed, now))
+        return await self._answer_to_order(instance_id)
+
+    async def instance(self, instance_id: str, *, refresh: bool = False) -> View:
+        """Return an instance by our id or Novita's; ``refresh`` asks Novita first.
+
+        When Novita cannot be asked, the stored state is returned as stale.  Raises NotFound.
+        """
+        found = await self._find(instance_id)
+        if not refresh or not found.is_watched:
+            return await self._view(found)
+        try:
+            await self._refresh(found)
+        except NovitaError as error:
+            self.log.warning("refresh_failed", instance_id=found.id, code=error.error_code)
+            return replace(await self._view(found), is_stale=True)
+        return await self._view(await self._find(found.id))
+
+    async def instances(
+        self, *, status: Status | None, name: str | None, limit: int, cursor: str | None
+    ) -> Page:
+        """Return a page of instances, newest first.  Raises InvalidOrder for a bad cursor."""
+        before = decode_cursor(cursor)
+        (rows, total, following), looks = await self.database.read(
+            lambda connection: (
+                instances.page(connection, status=status, name=name, before=before, limit=limit),
+                facts.looks(connection),
+            )
+        )
+        now = self.clock()
+        views = tuple(view(row, looks, now, patience=self.patience) for row in rows)
+        return Page(views, total, encode_cursor(following))
+
+    async def events(self, instance_id: str) -> tuple[Event, ...]:
+        """Return what happened to an instance, oldest first.  Raises NotFound."""
+        found = await self._find(instance_id)
+        return tuple(await self.database.read(lambda c: history.of_instance(c, found.id)))
+
+    async def connection(self, instance_id: str) -> Access:
+        """Return how to reach a running machine, with its password, which is never stored.
+
+        Raises NotFound, WrongStatus when it is not running, and NovitaError.
+        """
+        found = await self._find(instance_id)
+        if found.status is not Status.RUNNING or found.novita_id is None:
+            raise WrongStatus(
+                f"'{found.order.name}' is {found.status.value}; only a running machine is reached."
+            )
+        try:
+            return await self.novita.connection(found.novita_id)
+        except NovitaNotFound as error:
+            await self._change(found.id, lambda row: watching.miss(row, self.clock(), self.limits))
+            raise WrongStatus("Novita does not know this machine any more.") from error
+
+    async def want(self, instance_id: str, verb: Verb) -> View:
+        """Store the owner's wish; the engine carries it out.  Raises NotFound, WrongStatus."""
+        found = await self._find(instance_id)
+        return await self._view(
+            await self._change(found.id, lambda row: want(row, verb, self.clock()))
+        )
+
+    async def offers(
+        self,
+        *,
+        product_name: str | None,
+        region: str | None,
+        billing_mode: BillingMode,
+        gpu_num: int,
+    ) -> tuple[Offer, ...]:
+        """Return what is for sale, cheapest first.  Raises InvalidOrder and NovitaError."""
+        return await self.market.price_list(
+            product_name=product_name, region=region, billing_mode=billing_mode, gpu_num=gpu_num
+        )
+
+    async def deliveries(
+        self,
+        *,
+        status: DeliveryStatus | None,
+        instance_id: str | None,
+        limit: int,
+        cursor: str | None,
+    ) -> tuple[tuple[DeliveryView, ...], str | None]:
+        """Return a page of deliveries, newest first, and where the next begins."""
+        before = decode_cursor(cursor)
+        rows, following = await self.database.read(
+            lambda connection: deliveries.page(
+                connection, status=status, instance_id=instance_id, before=before, limit=limit
+            )
+        )
+        return tuple(map(DeliveryView, rows)), encode_cursor(following)
+
+    async def delivery(self, delivery_id: str) -> DeliveryView:
+        """Return a delivery with its attempts.  Raises NotFound."""
+        found, attempts = await self.database.read(
+            lambda connection: (
+                deliveries.find(connection, delivery_id),
+                deliveries.attempts_of(connection, delivery_id),
+            )
+        )
+        if found is None:
+            raise NotFound(f"There is no delivery '{delivery_id}'.", code="delivery_not_found")
+        return DeliveryView(found, tuple(attempts))
+
+    async def redeliver(self, delivery_id: str) -> DeliveryView:
+        """Send a delivery again, now and with its retries renewed.  Raises NotFound."""
+        now = self.clock()
+        await self.database.write(
+            lambda connection: deliveries.redeliver(
+                connection, delivery_id, now, self.outbox.retries
+            )
+        )
+        self.nudges.wake("deliver")
+        return await self.delivery(delivery_id)
+
+    async def send_test(self) -> tuple[DeliveryView, ...]:
+        """Send a ``webhook.test`` event to the operator's URLs.  Raises InvalidOrder without."""
+        if not self.outbox.operator_urls:
+            raise InvalidOrder("No webhook is configured: set GPUKEEPER_WEBHOOK_URL.")
+        now = self.clock()
+        urls = [(url, True) for url in self.outbox.operator_urls]
+        delivery_ids = await self.database.write(
+            lambda connection: self.outbox.record_test(connection, urls, now)
+        )
+        self.nudges.wake("deliver")
+        return tuple([await self.delivery(delivery_id) for delivery_id in delivery_ids])
+
+    async def orphans(self) -> tuple[OrphanView, ...]:
+        """Return the machines with our mark that the store does not know."""
+        return tuple(map(orphan_view, await self.database.read(orphans.every)))
+
+    async def adopt(self, novita_id: str) -> View:
+        """Take an orphan in as an instance.  Raises NotFound."""
+        now = self.clock()
+
+        def adopt(connection: Connection) -> Change:
+            orphan = orphans.find(connection, novita_id)
+            if orphan is None:
+                raise NotFound(f"There is no orphan '{novita_id}'.")
+            adopted = placing.adopted(
+                orphan.machine, now, deployment=self.deployment, random_bytes=self.random_bytes
+            )
+            instances.add(connection, adopted, self.seal, self.outbox)
+            orphans.forget(connection, novita_id)
+            return instances.change(
+                connection,
+                adopted.id,
+                lambda row: schedule(
+                    watching.observe(row, orphan.machine, now, self.limits), now, self.limits
+                ),
+                now,
+                self.outbox,
+            )
+
+        change = await self.database.write(adopt)
+        self._tell(change)
+        return await self._view(change.after)
+
+    async def delete_orphan(self, novita_id: str) -> View:
+        """Adopt an orphan and delete it, so that it is followed until it is gone."""
+        adopted = await self.adopt(novita_id)
+        return await self.want(adopted.instance.id, Verb.DELETE)
+
+    async def health(self) -> Health:
+        """Return how the service is."""
+        return await self.examine()
+
+    async def _answer_to_order(self, instance_id: str) -> View:
+        """Wait until Novita has accepted or refused an order, or its answer was lost."""
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + self.order_patience.total_seconds()
+        with self.nudges.watch(instance_id) as changed:
+            while True:
+                changed.clear()
+                found = await self._find(instance_id)
+                if not _is_open(found) or loop.time() >= ends_at:
+                    break
+                try:
+                    async with asyncio.timeout(_PEEK_EVERY_SECONDS):
+                        await changed.wait()
+                except TimeoutError:
+                    continue
+        if found.status is Status.FAILED and found.novita_id is None:
+            raise OrderFailed(found)
+        return await self._view(found)
+
+    async def _refresh(self, instance: Instance) -> None:
+        assert instance.novita_id is not None
+        try:
+            seen = await self.novita.get(instance.novita_id)
+        except NovitaNotFound:
+            await self._change(
+                instance.id, lambda row: watching.miss(row, self.clock(), self.limits)
+            )
+            return
+        await self._change(
+            instance.id,
+            lambda row: watching.observe(row, seen, self.clock(), self.limits, is_single=True),
+        )
+
+    async def _find(self, instance_id: str) -> Instance:
+        found = await self.database.read(lambda c: instances.find(c, instance_id))
+        if found is None:
+            raise NotFound(f"There is no instance '{instance_id}'.")
+        return found
+
+    async def _view(self, instance: Instance) -> View:
+        looks = await self.database.read(facts.looks)
+        return view(instance, looks, self.clock(), patience=self.patience)
+
+    async def _change(self, instance_id: str, fold: Callable[[Instance], Instance]) -> Instance:
+        now = self.clock()
+        change = await self.database.write(
+            lambda connection: instances.change(
+                connection,
+                instance_id,
+                lambda row: schedule(fold(row), now, self.limits),
+                now,
+                self.outbox,
+            )
+        )
+        self._tell(change)
+        return change.after
+
+    def _tell(self, change: Change) -> None:
+        self.nudges.changed([change])
+        self.on_change(change)
+
+
+def _is_open(instance: Instance) -> bool:
+    """Whether an order is still being bought and its answer not lost."""
+    is_looked_up = instance.buying is not None and instance.buying.lookup_at is not None
+    return instance.status is Status.REQUESTED and not is_looked_up

@@ -1,0 +1,33 @@
+"""A rig for every engine test, and a way to build one that differs."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.rig import Rig, build_rig
+
+Build = Callable[..., Rig]
+
+
+@pytest.fixture
+async def build(tmp_path: Path) -> AsyncIterator[Build]:
+    """Give a function that builds rigs on directories of their own and closes them."""
+    async with AsyncExitStack() as stack:
+
+        def make(**changes: Any) -> Rig:
+            directory = tmp_path / str(len(list(tmp_path.iterdir())))
+            directory.mkdir()
+            rig = build_rig(directory, **changes)
+            stack.push_async_callback(rig.close)
+            return rig
+
+        yield make
+
+
+@pytest.fixture
+async def rig(build: Build) -> Rig:
+    """Give the ordinary rig: a well-behaved Novita and one webhook."""
+    return build()

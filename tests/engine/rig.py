@@ -1,0 +1,289 @@
+"""A whole engine on a real SQLite file and the simulator, with one clock that a test moves."""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any, cast
+
+import httpx2
+from pydantic import SecretStr
+
+from gpukeeper.config import Settings
+from gpukeeper.config import load as load_settings
+from gpukeeper.domain.events import DeliveryStatus
+from gpukeeper.domain.instance import Instance, Order, Status
+from gpukeeper.domain.lifecycle import Limits
+from gpukeeper.novita.catalog import Catalog
+from gpukeeper.novita.client import NovitaClient
+from gpukeeper.novita.market import Market
+from gpukeeper.nudges import Nudges
+from gpukeeper.reporting import Reporter
+from gpukeeper.runtime.engine import Engine, Tools, build_engine
+from gpukeeper.service import Service
+from gpukeeper.service.health import examine
+from gpukeeper.simulator.app import build as build_simulator
+from gpukeeper.simulator.console import Details, perform
+from gpukeeper.simulator.fates import Fate
+from gpukeeper.simulator.faults import Fault
+from gpukeeper.simulator.settings import PHASE_SECONDS
+from gpukeeper.simulator.settings import Settings as SimulatorSettings
+from gpukeeper.simulator.world import World
+from gpukeeper.store import deliveries, history, instances, migrations
+from gpukeeper.store.database import Database
+from gpukeeper.store.outbox import Outbox
+from gpukeeper.store.sealing import Seal
+from gpukeeper.telemetry import create_metrics, get_logger
+from gpukeeper.webhooks.sender import Receipt, Sender
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+HOOK = "https://hooks.example/all"
+ORDER = Order(name="trainer", product_name="RTX 4090 24GB", template_id="tpl-basic")
+# A boot of about a minute, the same for every machine.
+QUICK = {
+    **PHASE_SECONDS,
+    "pending": (1, 1),
+    "toCreate": (1, 1),
+    "creating": (4, 4),
+    "pulling": (40, 40),
+    "starting": (4, 4),
+}
+# Work that one moment can hold before a test has to be told that it never ends.
+_ROUNDS = 200
+
+
+@dataclass(slots=True)
+class Clock:
+    """Time as a value."""
+
+    at: datetime = EPOCH
+
+    def __call__(self) -> datetime:
+        return self.at
+
+
+class _Wire(httpx2.AsyncBaseTransport):
+    """The simulator in process; a connection that it ends breaks as one over a network does."""
+
+    def __init__(self, app: Any) -> None:
+        self._inner = httpx2.ASGITransport(app=app)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        try:
+            return await self._inner.handle_async_request(request)
+        except ConnectionResetError as error:
+            raise httpx2.ReadError(str(error), request=request) from error
+
+
+@dataclass(slots=True)
+class Receiver:
+    """Takes webhooks as a receiver would; ``answer`` says what it answers to a URL.
+
+    ``sent`` holds every attempt as URL, id and body; ``bodies`` those that were accepted.
+    """
+
+    clock: Clock
+    answer: Callable[[str], int | None] = lambda url: 204
+    bodies: list[tuple[str, str, bytes]] = field(default_factory=list)
+    sent: list[tuple[str, str, bytes]] = field(default_factory=list)
+
+    async def send(self, *, url: str, is_trusted: bool, webhook_id: str, body: bytes) -> Receipt:
+        status = self.answer(url)
+        self.sent.append((url, webhook_id, body))
+        if status is not None and 200 <= status < 300:
+            self.bodies.append((url, webhook_id, body))
+        error = "no answer" if status is None else None
+        return Receipt(self.clock(), timedelta(milliseconds=5), status, error, "")
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+
+@dataclass(slots=True)
+class Rig:
+    """The world of one test."""
+
+    clock: Clock
+    world: World
+    simulator: Any
+    novita: NovitaClient
+    database: Database
+    service: Service
+    engine: Engine
+    receiver: Receiver
+
+    async def order(self, order: Order = ORDER, **changes: Any) -> Instance:
+        """Order and let the engine work; return the instance, whatever became of it."""
+        asked = asyncio.create_task(self.service.order(replace(order, **changes)))
+        while not asked.done():
+            await self.work()
+            await asyncio.sleep(0)
+        return (await asked).instance
+
+    async def work(self) -> None:
+        """Do everything that is due now."""
+        for _ in range(_ROUNDS):
+            turns = [await self.engine.reconciler.turn()]
+            await self.engine.reconciler.workers.drain(timedelta(minutes=1))
+            turns.append(await self.engine.sweep.turn())
+            turns.append(await self.engine.deliverer.turn())
+            await self.engine.deliverer.workers.drain(timedelta(minutes=1))
+            if all(due_at is None or due_at > self.clock() for due_at in turns):
+                return
+        raise AssertionError("the engine never comes to rest")
+
+    async def advance(self, **duration: float) -> None:
+        """Move the clock, stopping whenever something is due."""
+        target = self.clock() + timedelta(**duration)
+        while self.clock() < target:
+            due = [
+                await self.engine.reconciler.turn(),
+                await self.engine.sweep.turn(),
+                await self.engine.deliverer.turn(),
+            ]
+            times = [at for at in due if at is not None and at > self.clock()]
+            self.clock.at = min([*times, target])
+            await self.work()
+
+    async def find(self, instance_id: str) -> Instance:
+        """Return the row as it is now."""
+        found = await self.database.read(lambda c: instances.find(c, instance_id))
+        assert found is not None
+        return found
+
+    async def history(self, instance_id: str) -> list[str]:
+        """Return the types of an instance's events, without their prefix."""
+        events = await self.database.read(lambda c: history.of_instance(c, instance_id))
+        return [event.type.value.removeprefix("instance.") for event in events]
+
+    async def delivery_statuses(self) -> list[DeliveryStatus]:
+        """Return the status of every delivery, oldest first."""
+        found, _ = await self.database.read(
+            lambda c: deliveries.page(c, status=None, instance_id=None, before=None, limit=1000)
+        )
+        return [delivery.status for delivery in reversed(found)]
+
+    def fault(self, kind: Any, route: Any, **details: Any) -> None:
+        """Let requests go wrong at Novita."""
+        self.world.faults.add(Fault(kind=kind, route=route, **details), self.world.now())
+
+    def fate(self, kind: Any, **details: Any) -> None:
+        """Decide what happens to the machines that are bought next."""
+        self.world.fates.add(Fate(kind=kind, **details))
+
+    def console(self, instance: Instance, action: str, **details: Any) -> None:
+        """Let a person, or the platform, do something to a machine."""
+        assert instance.novita_id is not None
+        machine = self.world.machines[instance.novita_id]
+        perform(self.world, machine, action, Details(**details))
+
+    def switch(self, **settings: Any) -> None:
+        """Change how Novita behaves from now on."""
+        self.world.settings = replace(self.world.settings, **settings)
+
+    async def running(self, **changes: Any) -> Instance:
+        """Order an instance and return it running."""
+        ordered = await self.order(**changes)
+        await self.advance(minutes=2)
+        running = await self.find(ordered.id)
+        assert running.status is Status.RUNNING, running
+        return running
+
+    def machines(self) -> list[str]:
+        """Return the ids of all machines that exist at Novita now."""
+        now = self.world.now()
+        return [
+            machine.id
+            for machine in self.world.machines.values()
+            if (moment := machine.at(now)) is not None and moment.status != "removed"
+        ]
+
+    def calls(self, route: str) -> int:
+        """Return how often Novita was asked this."""
+        return sum(visit.route == route for visit in self.world.journal.visits())
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        await self.novita.aclose()
+        await asyncio.to_thread(self.database.close)
+
+
+def build_rig(
+    directory: Path,
+    *,
+    simulator: SimulatorSettings | None = None,
+    environ: dict[str, str] | None = None,
+    limits: Limits | None = None,
+) -> Rig:
+    """Return a rig; ``environ`` changes settings by their variables."""
+    clock = Clock()
+    sim_settings = simulator or SimulatorSettings(spot_lifetime_seconds=0, phase_seconds=QUICK)
+    app = build_simulator(sim_settings, wall=clock)
+    settings = _settings(directory, environ or {})
+    counter = itertools.count(1)
+    random = Random(7)
+    database = Database(f"sqlite:///{directory / 'test.db'}")
+    migrations.upgrade(database.engine)
+    reporter = Reporter(create_metrics(), get_logger("test"), clock)
+
+    async def sleep(seconds: float) -> None:
+        clock.at += timedelta(seconds=seconds)
+
+    novita = NovitaClient(
+        base_url="http://novita.test",
+        api_key=SecretStr("key"),
+        http=httpx2.AsyncClient(transport=_Wire(app)),
+        rate_per_second=0,
+        clock=clock,
+        sleep=sleep,
+        random=random.random,
+        on_call=reporter.called,
+    )
+    receiver = Receiver(clock)
+    tools = Tools(
+        database=database,
+        novita=novita,
+        market=Market(Catalog(novita, clock=clock), settings.region),
+        sender=cast(Sender, receiver),
+        outbox=Outbox(
+            settings.webhook_urls, settings.webhook_retries, lambda p, _: f"{p}_{next(counter):06}"
+        ),
+        seal=Seal("A" * 43 + "="),
+        limits=limits or Limits(adoption_window=settings.adoption_window),
+        nudges=Nudges(),
+        reporter=reporter,
+        deployment="te5t",
+    )
+    service = Service(
+        database=database,
+        novita=novita,
+        market=tools.market,
+        outbox=tools.outbox,
+        seal=tools.seal,
+        limits=tools.limits,
+        deployment=tools.deployment,
+        nudges=tools.nudges,
+        clock=clock,
+        random_bytes=random.randbytes,
+        on_change=reporter.changed,
+        examine=lambda: examine(database, lambda: (), clock(), about={}),
+        log=get_logger("test"),
+        patience=timedelta(seconds=150),
+    )
+    engine = build_engine(settings, tools, clock=clock, draw=random.random)
+    return Rig(clock, app.state.world, app, novita, database, service, engine, receiver)
+
+
+def _settings(directory: Path, environ: dict[str, str]) -> Settings:
+    return load_settings(
+        {
+            "NOVITA_API_KEY": "test-key",
+            "GPUKEEPER_DATA_DIR": str(directory),
+            "GPUKEEPER_WEBHOOK_URL": HOOK,
+            **environ,
+        },
+        env_file=None,
+    )

@@ -1,0 +1,80 @@
+"""Delivering: retried and then exhausted, in order, and no receiver holds up another."""
+
+import json
+from itertools import pairwise
+
+from gpukeeper.domain.events import DeliveryStatus
+from gpukeeper.domain.instance import Verb
+from tests.engine.rig import HOOK, Rig
+
+OWN = "https://caller.example/hook"
+
+
+async def test_a_failed_delivery_is_retried_three_times_with_growing_pauses(rig: Rig) -> None:
+    rig.receiver.answer = lambda url: 500
+    await rig.order()
+    (view,), _ = await rig.service.deliveries(status=None, instance_id=None, limit=9, cursor=None)
+    await rig.advance(seconds=25)
+    tried = await rig.service.delivery(view.delivery.id)
+    assert tried.delivery.status is DeliveryStatus.EXHAUSTED
+    assert [attempt.response_status for attempt in tried.attempts] == [500] * 4
+    times = [attempt.at for attempt in tried.attempts]
+    pauses = [(b - a).total_seconds() for a, b in pairwise(times)]
+    for pause, expected in zip(pauses, [2, 4, 8], strict=True):
+        assert 0.8 * expected <= pause <= 1.2 * expected
+
+
+async def test_an_exhausted_delivery_can_be_sent_again(rig: Rig) -> None:
+    rig.receiver.answer = lambda url: None
+    await rig.order()
+    await rig.advance(seconds=25)
+    (view,), _ = await rig.service.deliveries(
+        status=DeliveryStatus.EXHAUSTED, instance_id=None, limit=9, cursor=None
+    )
+    rig.receiver.answer = lambda url: 200
+    await rig.service.redeliver(view.delivery.id)
+    await rig.work()
+    again = await rig.service.delivery(view.delivery.id)
+    assert again.delivery.status is DeliveryStatus.DELIVERED
+    assert len(again.attempts) == 5
+    assert rig.receiver.bodies[0][1] == view.delivery.event.id
+
+
+async def test_events_of_one_instance_keep_their_order_through_failures(rig: Rig) -> None:
+    failures = iter([500, 500, 500])
+    rig.receiver.answer = lambda url: next(failures, 204)
+    running = await rig.running()
+    await rig.service.want(running.id, Verb.DELETE)
+    await rig.advance(minutes=3)
+    types = [json.loads(body)["type"] for _, _, body in rig.receiver.bodies]
+    assert types == ["instance.created", "instance.running", "instance.deleted"]
+
+
+async def test_a_dead_receiver_does_not_hold_up_another(rig: Rig) -> None:
+    rig.receiver.answer = lambda url: None if url == HOOK else 204
+    await rig.order(webhook_url=OWN)
+    await rig.work()
+    assert [url for url, _, _ in rig.receiver.bodies] == [OWN]
+
+
+async def test_a_receiver_that_is_gone_gets_nothing_more_until_a_test_reaches_it(
+    rig: Rig,
+) -> None:
+    rig.receiver.answer = lambda url: 410
+    running = await rig.running()
+    assert await rig.delivery_statuses() == [DeliveryStatus.ENDED]
+    rig.receiver.answer = lambda url: 204
+    await rig.service.send_test()
+    await rig.work()
+    await rig.service.want(running.id, Verb.STOP)
+    await rig.advance(minutes=2)
+    types = [json.loads(body)["type"] for _, _, body in rig.receiver.bodies]
+    assert types == ["webhook.test", "instance.stopped"]
+
+
+async def test_every_attempt_carries_the_same_id_and_body(rig: Rig) -> None:
+    rig.receiver.answer = lambda url: 503
+    await rig.order()
+    await rig.advance(seconds=25)
+    assert len(rig.receiver.sent) == 4
+    assert len(set(rig.receiver.sent)) == 1

@@ -1,0 +1,52 @@
+"""Orphans: machines with our mark that the store does not know; others are left alone."""
+
+from gpukeeper.domain.instance import Status
+from gpukeeper.simulator.console import Arrival, arrive
+from tests.engine.rig import Rig
+
+OURS = "worker-gkte5t12345678"
+
+
+async def test_a_machine_with_our_mark_is_an_orphan_after_the_grace(rig: Rig) -> None:
+    arrive(rig.world, Arrival(name=OURS))
+    await rig.advance(seconds=61)
+    assert await rig.service.orphans() == ()
+    await rig.advance(minutes=3)
+    (orphan,) = await rig.service.orphans()
+    assert orphan.name == OURS
+
+
+async def test_machines_of_others_are_never_touched(rig: Rig) -> None:
+    arrive(rig.world, Arrival(name="worker"))
+    arrive(rig.world, Arrival(name="worker-gkothr12345678"))
+    await rig.advance(minutes=5)
+    assert await rig.service.orphans() == ()
+    assert len(rig.machines()) == 2
+
+
+async def test_an_orphan_can_be_adopted(rig: Rig) -> None:
+    (machine,) = arrive(rig.world, Arrival(name=OURS))
+    await rig.advance(minutes=4)
+    adopted = (await rig.service.adopt(machine.id)).instance
+    assert adopted.status is Status.RUNNING
+    assert adopted.order.name == "worker"
+    await rig.advance(minutes=3)
+    assert (await rig.find(adopted.id)).status is Status.RUNNING
+    assert await rig.service.orphans() == ()
+
+
+async def test_an_orphan_can_be_deleted_and_is_followed_until_it_is_gone(rig: Rig) -> None:
+    (machine,) = arrive(rig.world, Arrival(name=OURS))
+    await rig.advance(minutes=4)
+    deleted = (await rig.service.delete_orphan(machine.id)).instance
+    await rig.advance(minutes=3)
+    assert (await rig.find(deleted.id)).status is Status.DELETED
+    assert rig.machines() == []
+
+
+async def test_an_orphan_that_went_away_is_forgotten(rig: Rig) -> None:
+    (machine,) = arrive(rig.world, Arrival(name=OURS))
+    await rig.advance(minutes=4)
+    del rig.world.machines[machine.id]
+    await rig.advance(minutes=3)
+    assert await rig.service.orphans() == ()
