@@ -1,0 +1,148 @@
+"""Put the HTTP API together."""
+
+import time
+import uuid
+from collections.abc import Callable, Collection
+from datetime import timedelta
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import SecretStr
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
+from starlette.types import Scope
+
+from gpukeeper.api import deliveries, health, instances, offers, orphans
+from gpukeeper.api.auth import Auth, SignedIn
+from gpukeeper.api.context import Context
+from gpukeeper.api.faults import faults_of
+from gpukeeper.api.health import HEALTH_PATHS
+from gpukeeper.api.openapi import build_openapi
+from gpukeeper.api.pages import api_page, problems_page
+from gpukeeper.api.problems import KINDS, kind_of, problem
+from gpukeeper.api.requests import Requests
+from gpukeeper.domain.errors import GpuKeeperError, InvalidOrder
+from gpukeeper.service import Service
+from gpukeeper.telemetry import Metrics
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+# The codes of what the framework refuses by itself.
+_CODE_OF_STATUS = {
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
+
+
+def create_app(
+    *,
+    service: Service,
+    check_webhook_url: Callable[[str], str],
+    api_keys: Collection[SecretStr],
+    default_region: str,
+    default_startup_timeout: timedelta,
+    metrics: Metrics,
+    version: str,
+    is_signed_in: SignedIn = lambda headers: False,
+    is_public: Callable[[str], bool] = lambda path: False,
+    new_request_id: Callable[[], str] = lambda: f"req_{uuid.uuid4().hex[:16]}",
+    timer: Callable[[], float] = time.perf_counter,
+) -> FastAPI:
+    """Return the API as an ASGI application; more routers may be included before it serves.
+
+    ``check_webhook_url`` vets a caller's URL: it returns the URL in its normal form or raises
+    ForbiddenAddress.  Without ``api_keys`` only this machine is served.  ``is_signed_in`` judges
+    the headers of a request without a key (the dashboard's cookie); ``is_public`` says which
+    paths need neither.  ``timer`` returns seconds that never go backwards.
+    """
+    app = FastAPI(
+        title="gpukeeper",
+        version=version,
+        openapi_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.state.context = Context(
+        service=service,
+        check_webhook_url=check_webhook_url,
+        default_region=default_region,
+        default_startup_timeout=default_startup_timeout,
+        metrics=metrics,
+    )
+    for routes in (instances, offers, deliveries, orphans, health):
+        app.include_router(routes.router)
+    _add_pages(app)
+    app.add_exception_handler(GpuKeeperError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_refusal)
+    # The last one added is the outermost.
+    app.add_middleware(
+        Auth,
+        keys=api_keys,
+        is_signed_in=is_signed_in,
+        is_public=lambda path: path in HEALTH_PATHS or is_public(path),
+    )
+    app.add_middleware(Requests, metrics=metrics, new_request_id=new_request_id, timer=timer)
+    return app
+
+
+def _add_pages(app: FastAPI) -> None:
+    documents: list[dict[str, Any]] = []
+
+    def document() -> dict[str, Any]:
+        if not documents:
+            documents.append(build_openapi(app))
+        return documents[0]
+
+    async def show_document() -> Response:
+        return JSONResponse(document())
+
+    async def show_api() -> Response:
+        return api_page(document())
+
+    async def show_problems() -> Response:
+        return problems_page()
+
+    app.openapi = document  # type: ignore[method-assign]  # the way that FastAPI documents
+    app.add_api_route("/openapi.json", show_document, include_in_schema=False)
+    app.add_api_route("/docs", show_api, include_in_schema=False)
+    app.add_api_route("/problems", show_problems, include_in_schema=False)
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, GpuKeeperError)
+    _, kind = kind_of(error)
+    if kind.status == 500:
+        # The last handler logs it with its traceback.
+        raise error
+    return problem(request.scope, error)
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    # Each location begins with "query", "path" or the like.
+    return problem(request.scope, InvalidOrder(faults=faults_of(error.errors(), skip=1)))
+
+
+async def _on_refusal(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = _CODE_OF_STATUS.get(error.status_code, "invalid_request")
+    headers = {"Allow": _allowed(request)} if error.status_code == 405 else None
+    refusal = GpuKeeperError(KINDS[code].meaning, code=code)
+    return problem(request.scope, refusal, headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """Return the methods of every route with this path; the framework names the first's only."""
+    routes = request.app.routes
+
+    def is_served(method: str) -> bool:
+        scope: Scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in routes)
+
+    return ", ".join(filter(is_served, _METHODS))

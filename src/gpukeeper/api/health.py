@@ -1,0 +1,79 @@
+"""The routes that tell how the service is: for supervisors, for people, and for Prometheus."""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from gpukeeper.api import schemas
+from gpukeeper.api.context import context_of, service_of
+from gpukeeper.api.documented import Responses, answer, refusal
+from gpukeeper.telemetry import EXPOSITION_TYPE, exposition
+
+router = APIRouter(tags=["health"])
+
+# Asked by those who have no key: supervisors and load balancers.
+HEALTH_PATHS = frozenset({"/health", "/health/live", "/health/ready"})
+
+_FAULT: Responses = {500: refusal("internal_error")}
+
+_METRICS: Responses = {
+    200: {
+        "description": "Prometheus text.",
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+    }
+}
+
+
+@router.get(
+    "/health/live",
+    operation_id="isLive",
+    summary="Is the process up?",
+    responses=answer(200, schemas.Live, "It is.") | _FAULT,
+)
+async def is_live() -> Response:
+    """Answer as long as the process can."""
+    return JSONResponse({"status": "live"})
+
+
+@router.get(
+    "/health/ready",
+    operation_id="isReady",
+    summary="Can the service serve, and are its loops alive?",
+    responses=answer(200, schemas.Ready, "Yes.")
+    | answer(503, schemas.Ready, "No; `problems` says what is not.")
+    | _FAULT,
+)
+async def is_ready(request: Request) -> Response:
+    """Name what is not alive."""
+    health = await service_of(request).health()
+    status = "ready" if health.is_ready else "not ready"
+    body = {"status": status, "problems": list(health.problems)}
+    return JSONResponse(body, 200 if health.is_ready else 503)
+
+
+@router.get(
+    "/health",
+    operation_id="getHealth",
+    summary="How is the service?",
+    responses=answer(200, schemas.Health, "Ready.")
+    | answer(503, schemas.Health, "Not ready.")
+    | _FAULT,
+)
+async def get_health(request: Request) -> Response:
+    """Sum up both, with Novita's reachability."""
+    health = await service_of(request).health()
+    status = "ready" if health.is_ready else "not ready"
+    body = {**health.body, "status": status, "problems": list(health.problems)}
+    return JSONResponse(body, 200 if health.is_ready else 503)
+
+
+@router.get(
+    "/metrics",
+    operation_id="getMetrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses=_METRICS | {401: refusal("unauthorized")} | _FAULT,
+)
+async def get_metrics(request: Request) -> Response:
+    """Show every metric of this process."""
+    return Response(exposition(context_of(request).metrics), media_type=EXPOSITION_TYPE)

@@ -1,0 +1,258 @@
+"""The routes under ``/api/instances``."""
+
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Query
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from gpukeeper.api import schemas
+from gpukeeper.api.body import body_hash, json_body
+from gpukeeper.api.context import NO_QUERY, NO_REPEATS, checked_id, context_of, service_of
+from gpukeeper.api.documented import LOCATED, REF, STALE, answer, refusals
+from gpukeeper.api.orders import OrderBody, order_of
+from gpukeeper.api.queries import InstanceQuery, InstancesQuery
+from gpukeeper.domain.errors import Fault
+from gpukeeper.domain.events import instance_body, webhook_body
+from gpukeeper.domain.instance import Verb
+from gpukeeper.service import View
+
+router = APIRouter(tags=["instances"], dependencies=[NO_REPEATS])
+
+# RFC 7234 §5.5.1.
+_STALE_WARNING = '110 gpukeeper "Response is Stale"'
+
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+_BUYING_REFUSALS = (
+    "product_not_found",
+    "template_not_found",
+    "region_not_found",
+    "insufficient_balance",
+    "idempotency_key_reused",
+    "out_of_stock",
+    "price_above_limit",
+    "quota_exceeded",
+    "body_too_large",
+    "unsupported_media_type",
+)
+NOVITA_REFUSALS = (
+    "novita_rejected",
+    "novita_credentials",
+    "novita_rate_limited",
+    "novita_unavailable",
+    "novita_timeout",
+)
+
+InstanceId = Annotated[
+    str, Path(alias="instanceId", description="The instance's id, or Novita's id of its machine.")
+]
+
+
+@router.post(
+    "/api/instances",
+    operation_id="createInstance",
+    summary="Order an instance",
+    status_code=201,
+    dependencies=[NO_QUERY],
+    responses=answer(201, schemas.Instance, "Novita has accepted the order.", headers=LOCATED)
+    | answer(
+        202,
+        schemas.Instance,
+        "The order is stored; Novita's answer takes longer, or was lost and is looked up.",
+        headers=LOCATED,
+    )
+    | refusals(*_BUYING_REFUSALS, *NOVITA_REFUSALS),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": REF.format(model=OrderBody.__name__)},
+                    "example": {
+                        "name": "trainer",
+                        "productName": "RTX 4090 24GB",
+                        "templateId": "tpl-basic",
+                    },
+                }
+            },
+        }
+    },
+)
+async def create_instance(
+    request: Request,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            description="1 to 255 visible ASCII characters. The same key with the same body gives "
+            "the same instance and never a second one.",
+            json_schema_extra={"pattern": "^[!-~]{1,255}$"},
+        ),
+    ] = None,
+) -> Response:
+    """Buy the cheapest offer that fits, start the machine and watch it until it runs.
+
+    The answer comes when Novita has accepted the order, or after 20 seconds.
+    """
+    context = context_of(request)
+    body = await json_body(request)
+    order = order_of(
+        body,
+        default_region=context.default_region,
+        default_startup_timeout=context.default_startup_timeout,
+        check_webhook_url=context.check_webhook_url,
+        faults=_key_faults(idempotency_key),
+    )
+    view = await context.service.order(
+        order,
+        idempotency_key=idempotency_key,
+        body_hash="" if idempotency_key is None else body_hash(body),
+    )
+    return located(view, status=201 if view.instance.novita_id else 202)
+
+
+@router.get(
+    "/api/instances",
+    operation_id="listInstances",
+    summary="List instances",
+    responses=answer(200, schemas.InstanceList, "A page of instances.", headers=STALE) | refusals(),
+)
+async def list_instances(request: Request, query: Annotated[InstancesQuery, Query()]) -> Response:
+    """Show instances, newest first."""
+    page = await service_of(request).instances(
+        status=query.status, name=query.name, limit=query.limit, cursor=query.cursor
+    )
+    body = {
+        "instances": [_body(view) for view in page.views],
+        "total": page.total,
+        "nextCursor": page.next_cursor,
+    }
+    return JSONResponse(body, headers=_warning(any(view.is_stale for view in page.views)))
+
+
+@router.get(
+    "/api/instances/{instanceId}",
+    operation_id="getInstance",
+    summary="Show an instance",
+    responses=answer(200, schemas.Instance, "The instance.", headers=STALE)
+    | refusals("instance_not_found"),
+)
+async def get_instance(
+    request: Request, instance_id: InstanceId, query: Annotated[InstanceQuery, Query()]
+) -> Response:
+    """Show what is known of an instance; when Novita cannot be asked, the last known state."""
+    view = await service_of(request).instance(checked_id(instance_id), refresh=query.refresh)
+    return shown(view)
+
+
+@router.get(
+    "/api/instances/{instanceId}/events",
+    operation_id="listInstanceEvents",
+    summary="Show an instance's history",
+    dependencies=[NO_QUERY],
+    responses=answer(200, schemas.EventList, "The history.") | refusals("instance_not_found"),
+)
+async def list_events(request: Request, instance_id: InstanceId) -> Response:
+    """Show what happened to an instance, oldest first."""
+    events = await service_of(request).events(checked_id(instance_id))
+    return JSONResponse({"events": [{"id": event.id, **webhook_body(event)} for event in events]})
+
+
+@router.get(
+    "/api/instances/{instanceId}/connection",
+    operation_id="getConnection",
+    summary="Show how to reach an instance",
+    dependencies=[NO_QUERY],
+    responses=answer(200, schemas.Connection, "Endpoints, and the SSH command with its password.")
+    | refusals("instance_not_found", "wrong_status", *NOVITA_REFUSALS),
+)
+async def get_connection(request: Request, instance_id: InstanceId) -> Response:
+    """Ask Novita for the way to a running machine; no other answer holds its password."""
+    found = await service_of(request).connection(checked_id(instance_id))
+    body = {
+        "endpoints": [
+            {"port": endpoint.port, "type": endpoint.type, "url": endpoint.url}
+            for endpoint in found.endpoints
+        ],
+        "sshCommand": found.ssh_command,
+        "sshPassword": found.ssh_password,
+    }
+    return JSONResponse(body)
+
+
+def _verb(verb: Verb, method: str, path: str, summary: str, description: str) -> None:
+    async def carry_out(request: Request, instance_id: InstanceId) -> Response:
+        return shown(await service_of(request).want(checked_id(instance_id), verb), status=202)
+
+    router.add_api_route(
+        path,
+        carry_out,
+        methods=[method],
+        operation_id=f"{verb.value}Instance",
+        summary=summary,
+        description=description,
+        status_code=202,
+        dependencies=[NO_QUERY],
+        responses=answer(
+            202, schemas.Instance, "The wish is stored and carried out.", headers=STALE
+        )
+        | refusals("instance_not_found", "wrong_status"),
+    )
+
+
+_verb(
+    Verb.START,
+    "POST",
+    "/api/instances/{instanceId}/start",
+    "Start an instance",
+    "Start a stopped instance.",
+)
+_verb(
+    Verb.STOP,
+    "POST",
+    "/api/instances/{instanceId}/stop",
+    "Stop an instance",
+    "Stop an instance; its disk stays and may still cost money.",
+)
+_verb(
+    Verb.RESTART,
+    "POST",
+    "/api/instances/{instanceId}/restart",
+    "Restart an instance",
+    "Restart a running instance.",
+)
+_verb(
+    Verb.DELETE,
+    "DELETE",
+    "/api/instances/{instanceId}",
+    "Delete an instance",
+    "Delete an instance; it is `deleted` only when Novita confirms that its machine is gone.",
+)
+
+
+def shown(view: View, *, status: int = 200) -> JSONResponse:
+    """Return an instance as an answer."""
+    return JSONResponse(_body(view), status, headers=_warning(view.is_stale))
+
+
+def located(view: View, *, status: int) -> JSONResponse:
+    """Return an instance that is new to the caller, with the place where it is found."""
+    response = shown(view, status=status)
+    response.headers["Location"] = f"/api/instances/{view.instance.id}"
+    return response
+
+
+def _body(view: View) -> dict[str, Any]:
+    return instance_body(view.instance, observed_at=view.observed_at, is_stale=view.is_stale)
+
+
+def _warning(is_stale: bool) -> dict[str, str]:
+    return {"Warning": _STALE_WARNING} if is_stale else {}
+
+
+def _key_faults(key: str | None) -> list[Fault]:
+    if key is None or _IDEMPOTENCY_KEY.fullmatch(key):
+        return []
+    return [Fault("Idempotency-Key", "must be 1 to 255 visible ASCII characters")]

@@ -1,0 +1,49 @@
+"""The route ``/api/offers``."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from gpukeeper.api import schemas
+from gpukeeper.api.context import NO_REPEATS, service_of
+from gpukeeper.api.documented import answer, refusals
+from gpukeeper.api.instances import NOVITA_REFUSALS
+from gpukeeper.api.queries import OffersQuery
+from gpukeeper.domain.events import format_money
+from gpukeeper.domain.market import Offer
+
+router = APIRouter(tags=["offers"], dependencies=[NO_REPEATS])
+
+
+@router.get(
+    "/api/offers",
+    operation_id="listOffers",
+    summary="List what is for sale",
+    responses=answer(200, schemas.OfferList, "What is for sale.")
+    | refusals("product_not_found", "region_not_found", *NOVITA_REFUSALS),
+)
+async def list_offers(request: Request, query: Annotated[OffersQuery, Query()]) -> Response:
+    """Show what Novita sells at the moment, cheapest first."""
+    offers = await service_of(request).offers(
+        product_name=query.product_name,
+        region=query.region,
+        billing_mode=query.billing_mode,
+        gpu_num=query.gpu_num,
+    )
+    return JSONResponse({"offers": list(map(_body, offers))})
+
+
+def _body(offer: Offer) -> dict[str, Any]:
+    return {
+        "productId": offer.product_id,
+        "productName": offer.product_name,
+        "region": offer.region,
+        "clusterId": offer.cluster_id,
+        "billingMode": offer.billing_mode.value,
+        "gpuNum": offer.gpu_num,
+        "pricePerHour": format_money(offer.price_per_hour),
+        "currency": "USD",
+        "stock": offer.stock,
+    }

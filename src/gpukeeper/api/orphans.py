@@ -1,0 +1,75 @@
+"""The routes under ``/api/orphans``."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from gpukeeper.api import schemas
+from gpukeeper.api.context import NO_QUERY, NO_REPEATS, checked_id, service_of
+from gpukeeper.api.documented import LOCATED, answer, refusals
+from gpukeeper.api.instances import located
+from gpukeeper.domain.events import format_money, format_time
+from gpukeeper.service import OrphanView
+
+router = APIRouter(tags=["orphans"], dependencies=[NO_REPEATS])
+
+NovitaId = Annotated[str, Path(alias="novitaId", description="Novita's id of the machine.")]
+
+
+@router.get(
+    "/api/orphans",
+    operation_id="listOrphans",
+    summary="List orphans",
+    dependencies=[NO_QUERY],
+    responses=answer(200, schemas.OrphanList, "The orphans.") | refusals(),
+)
+async def list_orphans(request: Request) -> Response:
+    """Show machines at Novita that carry our mark and that the store does not know."""
+    return JSONResponse({"orphans": list(map(_body, await service_of(request).orphans()))})
+
+
+@router.post(
+    "/api/orphans/{novitaId}/adopt",
+    operation_id="adoptOrphan",
+    summary="Adopt an orphan",
+    status_code=201,
+    dependencies=[NO_QUERY],
+    responses=answer(201, schemas.Instance, "The machine is an instance now.", headers=LOCATED)
+    | refusals("instance_not_found"),
+)
+async def adopt_orphan(request: Request, novita_id: NovitaId) -> Response:
+    """Take an orphan in as an instance."""
+    return located(await service_of(request).adopt(checked_id(novita_id)), status=201)
+
+
+@router.delete(
+    "/api/orphans/{novitaId}",
+    operation_id="deleteOrphan",
+    summary="Delete an orphan",
+    status_code=202,
+    dependencies=[NO_QUERY],
+    responses=answer(
+        202, schemas.Instance, "The machine is adopted and being deleted.", headers=LOCATED
+    )
+    | refusals("instance_not_found", "wrong_status"),
+)
+async def delete_orphan(request: Request, novita_id: NovitaId) -> Response:
+    """Adopt an orphan and delete it, so that it is followed until it is gone."""
+    return located(await service_of(request).delete_orphan(checked_id(novita_id)), status=202)
+
+
+def _body(orphan: OrphanView) -> dict[str, Any]:
+    return {
+        "novitaId": orphan.novita_id,
+        "name": orphan.name,
+        "novitaStatus": orphan.novita_status,
+        "productName": orphan.product_name,
+        "region": orphan.region,
+        "pricePerHour": format_money(orphan.price_per_hour),
+        "currency": "USD",
+        "createdAt": format_time(orphan.created_at),
+        "firstSeenAt": format_time(orphan.first_seen_at),
+        "lastSeenAt": format_time(orphan.last_seen_at),
+    }

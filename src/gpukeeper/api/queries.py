@@ -1,0 +1,117 @@
+"""What the query of a listing may say; whatever else it says is refused."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticUseDefault
+
+from gpukeeper.api.faults import says
+from gpukeeper.api.fields import PRINTABLE
+from gpukeeper.domain.events import DeliveryStatus
+from gpukeeper.domain.instance import Status
+from gpukeeper.domain.market import BillingMode
+
+
+def _or_default(value: Any) -> Any:
+    """Take an empty parameter, as forms send it, for one that is not given."""
+    if value == "":
+        raise PydanticUseDefault
+    return value
+
+
+def _number(value: Any) -> Any:
+    """Read digits only: Python would also read ``1_0``, ``+1`` and digits of other scripts."""
+    return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value) else None
+
+
+def _truth(value: Any) -> Any:
+    return {"true": True, "false": False}.get(value)
+
+
+MAY_BE_EMPTY = BeforeValidator(_or_default)
+
+Limit = Annotated[
+    int,
+    Field(ge=1, le=1000, description="How many at most."),
+    BeforeValidator(_number),
+    says("must be a whole number between 1 and 1000"),
+    MAY_BE_EMPTY,
+]
+Cursor = Annotated[
+    str | None,
+    Field(max_length=512, description="The `nextCursor` of the page before."),
+    says("is not a cursor that this service has given"),
+    MAY_BE_EMPTY,
+]
+Text = Annotated[
+    str | None,
+    Field(min_length=1, max_length=255, pattern=PRINTABLE),
+    says("must be text of 1 to 255 characters"),
+    MAY_BE_EMPTY,
+]
+
+
+class _Query(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
+
+
+class InstanceQuery(_Query):
+    """Whether Novita is asked before the answer."""
+
+    refresh: Annotated[
+        bool,
+        Field(description="Ask Novita now instead of answering from the store."),
+        BeforeValidator(_truth),
+        says("must be true or false"),
+        MAY_BE_EMPTY,
+    ] = False
+
+
+class InstancesQuery(_Query):
+    """Which instances are listed."""
+
+    status: Annotated[
+        Status | None,
+        Field(description="Only instances in this status."),
+        says(f"must be one of {', '.join(Status)}"),
+        MAY_BE_EMPTY,
+    ] = None
+    name: Annotated[Text, Field(description="Only instances whose name contains this.")] = None
+    limit: Limit = 100
+    cursor: Cursor = None
+
+
+class OffersQuery(_Query):
+    """Which offers are listed, and for how many GPUs their price is."""
+
+    product_name: Annotated[Text, Field(description="Only this product.")] = None
+    region: Annotated[Text, Field(description="A region's name or cluster id.")] = None
+    billing_mode: Annotated[
+        BillingMode,
+        Field(description="The prices of this billing mode."),
+        says(f"must be one of {', '.join(BillingMode)}"),
+        MAY_BE_EMPTY,
+    ] = BillingMode.SPOT
+    gpu_num: Annotated[
+        int,
+        Field(ge=1, le=8, description="The price of so many GPUs together."),
+        BeforeValidator(_number),
+        says("must be a whole number between 1 and 8"),
+        MAY_BE_EMPTY,
+    ] = 1
+
+
+class DeliveriesQuery(_Query):
+    """Which deliveries are listed."""
+
+    status: Annotated[
+        DeliveryStatus | None,
+        Field(description="Only deliveries in this status."),
+        says(f"must be one of {', '.join(DeliveryStatus)}"),
+        MAY_BE_EMPTY,
+    ] = None
+    instance_id: Annotated[Text, Field(description="Only deliveries about this instance.")] = None
+    limit: Limit = 100
+    cursor: Cursor = None

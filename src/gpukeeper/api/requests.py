@@ -1,0 +1,111 @@
+"""What happens to every request: its id, its line in the log, its metrics, and the last handler."""
+
+import re
+from collections.abc import Callable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gpukeeper.api.health import HEALTH_PATHS
+from gpukeeper.api.problems import problem
+from gpukeeper.domain.errors import GpuKeeperError
+from gpukeeper.telemetry import Metrics, get_logger, log_context
+
+_log = get_logger(__name__)
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+# Other methods are counted together: a caller could invent any number of them.
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+# What routes that match nothing are counted as.
+_NO_ROUTE = "none"
+
+# What nginx has made the customary status of callers that hung up before the answer.
+_CALLER_GONE = 499
+
+# Asked every few seconds by machines: a line for each would hide all others.
+_QUIET_ROUTES = HEALTH_PATHS | {"/metrics"}
+
+# Where a route does not say otherwise.
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Requests:
+    """ASGI middleware around all others; ``timer`` returns seconds that never go backwards."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        metrics: Metrics,
+        new_request_id: Callable[[], str],
+        timer: Callable[[], float],
+    ) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._new_request_id = new_request_id
+        self._timer = timer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, whatever happens inside."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else self._new_request_id()
+        scope.setdefault("state", {})["request_id"] = request_id
+        started_at = self._timer()
+        status = _CALLER_GONE
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        with log_context(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_with_headers)
+            except ClientDisconnect:
+                status = _CALLER_GONE
+            except Exception:  # noqa: BLE001 - the last handler: nothing else would answer
+                self._metrics.unhandled_errors.labels("api").inc()
+                _log.exception("unhandled_error", method=scope["method"], path=scope["path"])
+                if status == _CALLER_GONE:
+                    await problem(scope, GpuKeeperError())(scope, receive, send_with_headers)
+            finally:
+                self._record(scope, status, self._timer() - started_at)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        route = _route(scope)
+        self._metrics.http_requests.labels(method, route, str(status)).inc()
+        self._metrics.http_request_duration.labels(method, route).observe(seconds)
+        log = _log.warning if status >= 500 else _log.info
+        if route in _QUIET_ROUTES and status < 400:
+            log = _log.debug
+        log(
+            "request",
+            method=method,
+            route=route,
+            status=status,
+            duration_ms=round(seconds * 1000, 1),
+            **scope["state"].get("problem", {}),
+        )
+
+
+def _route(scope: Scope) -> str:
+    """Return the template of the route, so that ids make no metrics of their own."""
+    path: str = getattr(scope.get("route"), "path_format", _NO_ROUTE)
+    return path

@@ -1,0 +1,115 @@
+"""Prepare the data directory and the secrets that are generated once and kept in it."""
+
+import os
+import secrets
+import tempfile
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from gpukeeper.config import parsing
+from gpukeeper.config.settings import Settings
+from gpukeeper.domain.errors import Fault, InvalidConfiguration
+from gpukeeper.webhooks.signing import new_secret, parse_secret
+
+WEBHOOK_SECRET_FILE = "webhook_secret"  # noqa: S105 - the name of a file
+SECRET_KEY_FILE = "secret_key"  # noqa: S105 - the name of a file
+
+# As many bytes as the hash has that it keys.
+_WEBHOOK_SECRET_BYTES = 32
+
+# Only the service's own user may look inside.
+_DIRECTORY_MODE = 0o700
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What webhooks are signed with (all of them), and what is encrypted and signed with here."""
+
+    webhook: tuple[SecretStr, ...]
+    secret_key: SecretStr
+
+
+def prepare_data_dir(
+    settings: Settings, *, random_bytes: Callable[[int], bytes] = secrets.token_bytes
+) -> Secrets:
+    """Create the data directory (0700) and return the secrets, generated (0600) where not given.
+
+    Idempotent: what exists is kept as it is, and processes that start at the same time all get
+    the same secrets.  Raises :class:`InvalidConfiguration` when the directory cannot be used or a
+    kept secret is not one.
+    """
+    _create_directories(settings)
+    secret_key = settings.secret_key or _kept(
+        settings.data_dir / SECRET_KEY_FILE,
+        variable="GPUKEEPER_SECRET_KEY",
+        parse=parsing.secret_key,
+        generate=lambda: urlsafe_b64encode(random_bytes(parsing.SECRET_KEY_BYTES)).decode(),
+    )
+    if settings.webhook_secrets:
+        return Secrets(settings.webhook_secrets, secret_key)
+    webhook_secret = _kept(
+        settings.data_dir / WEBHOOK_SECRET_FILE,
+        variable="GPUKEEPER_WEBHOOK_SECRET",
+        parse=parse_secret,
+        generate=lambda: new_secret(random_bytes(_WEBHOOK_SECRET_BYTES)),
+    )
+    return Secrets((webhook_secret,), secret_key)
+
+
+def _create_directories(settings: Settings) -> None:
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=_DIRECTORY_MODE)
+        settings.log_dir.mkdir(exist_ok=True, mode=_DIRECTORY_MODE)
+    except OSError as error:
+        raise _invalid("GPUKEEPER_DATA_DIR", f"cannot be created: {error}") from error
+    if not os.access(settings.data_dir, os.R_OK | os.W_OK | os.X_OK):
+        raise _invalid("GPUKEEPER_DATA_DIR", f"{settings.data_dir} cannot be written to")
+
+
+def _kept(
+    path: Path, *, variable: str, parse: Callable[[str], SecretStr], generate: Callable[[], str]
+) -> SecretStr:
+    try:
+        if not path.exists():
+            _create(path, generate())
+        return parse(path.read_text("utf-8").strip())
+    except OSError as error:
+        raise _invalid("GPUKEEPER_DATA_DIR", f"{path.name} cannot be kept: {error}") from error
+    except ValueError as error:
+        # Without the cause: a decoding error would carry the secret into a traceback.
+        problem = f"was kept in {path}, which is damaged ({type(error).__name__}): restore the file"
+        raise _invalid(variable, problem) from None
+
+
+def _create(path: Path, text: str) -> None:
+    """Create a file (0600) with its whole content at once, unless another process was faster."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return
+    finally:
+        os.unlink(temporary)
+    _sync_directory(path.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make the new name in the directory survive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _invalid(variable: str, message: str) -> InvalidConfiguration:
+    return InvalidConfiguration([Fault(variable, message)])

@@ -1,0 +1,136 @@
+"""Read the settings from the environment, a ``.env`` file and secret files; name every fault."""
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import DotEnvSettingsSource
+
+from gpukeeper.config import parsing
+from gpukeeper.config.settings import SECRETS, Settings, variables
+from gpukeeper.domain.errors import Fault, InvalidConfiguration
+
+_OURS = ("GPUKEEPER_", "NOVITA_")
+
+# What our prefixes may also name: the command-line client's settings, and the test suite's.
+_CLIENT_VARIABLES = frozenset({"GPUKEEPER_URL", "GPUKEEPER_API_KEY"})
+_TEST_PREFIX = "GPUKEEPER_TEST_"
+
+# No secret is longer; a larger file was named by mistake.
+_MAX_SECRET_FILE_BYTES = 64 * 1024
+
+
+def load(
+    environ: Mapping[str, str] | None = None, *, env_file: Path | None = Path(".env")
+) -> Settings:
+    """Return the checked settings; the environment wins over ``env_file``, which may be missing.
+
+    ``environ`` is the process's own environment where it is not given.  An empty variable counts
+    as not given.  Raises :class:`InvalidConfiguration` with every fault there is, each named after
+    its variable.
+    """
+    faults: list[Fault] = []
+    given = _from_file(env_file, faults) | dict(os.environ if environ is None else environ)
+    given = {name: text.strip() for name, text in given.items() if text.strip()}
+    values = _with_secret_files(given, faults)
+    faults += _unknown(given)
+    faults += _exposed(values)
+    known = {variable.name for variable in variables()}
+    settings, wrong = _validated({name: values[name] for name in values.keys() & known})
+    faults += wrong
+    if settings is None or faults:
+        raise InvalidConfiguration(faults)
+    return settings
+
+
+def _from_file(env_file: Path | None, faults: list[Fault]) -> dict[str, str]:
+    try:
+        found = DotEnvSettingsSource(Settings, env_file=env_file, case_sensitive=True).env_vars
+    except (OSError, UnicodeDecodeError) as error:
+        faults.append(Fault(str(env_file), f"cannot be read ({type(error).__name__})"))
+        return {}
+    return {name: text for name, text in found.items() if text is not None}
+
+
+def _with_secret_files(given: Mapping[str, str], faults: list[Fault]) -> dict[str, str]:
+    """Return ``given`` with the content of each file that a NAME_FILE names, under its NAME."""
+    values = dict(given)
+    for name in sorted(SECRETS):
+        path = given.get(f"{name}_FILE")
+        if path is None:
+            continue
+        if name in given:
+            faults.append(Fault(f"{name}_FILE", f"is given together with {name}: keep one of them"))
+            continue
+        try:
+            values[name] = _secret_in(Path(path))
+        except (OSError, ValueError) as error:
+            problem = error.strerror if isinstance(error, OSError) else error
+            faults.append(Fault(f"{name}_FILE", f"names {path}, which cannot be used: {problem}"))
+            # The fault is the file's; without a value, NAME would be reported as missing, too.
+            values[name] = ""
+    return values
+
+
+def _secret_in(path: Path) -> str:
+    with path.open("rb") as file:
+        content = file.read(_MAX_SECRET_FILE_BYTES + 1)
+    if len(content) > _MAX_SECRET_FILE_BYTES:
+        raise ValueError("it is too large to be a secret")
+    try:
+        text = content.decode().strip()
+    except UnicodeDecodeError:
+        # Without the cause, whose message would show bytes of the secret.
+        raise ValueError("it is not text in UTF-8") from None
+    if not text:
+        raise ValueError("it is empty")
+    return text
+
+
+def _unknown(given: Mapping[str, str]) -> Iterator[Fault]:
+    known = {variable.name for variable in variables()} | {f"{name}_FILE" for name in SECRETS}
+    for name in sorted(given):
+        is_ours = name.startswith(_OURS) and not name.startswith(_TEST_PREFIX)
+        if not is_ours or name in known or name in _CLIENT_VARIABLES:
+            continue
+        nearest = difflib.get_close_matches(name, sorted(known), n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else "remove it"
+        yield Fault(name, f"is not a setting of this version; {hint}")
+
+
+def _exposed(values: Mapping[str, str]) -> Iterator[Fault]:
+    """Find a host that other machines reach while no key protects it."""
+    if "GPUKEEPER_API_KEYS" in values or "GPUKEEPER_HOST" not in values:
+        return
+    try:
+        name = parsing.host(values["GPUKEEPER_HOST"])
+    except ValueError:
+        return
+    if not parsing.is_loopback(name):
+        yield Fault(
+            "GPUKEEPER_API_KEYS",
+            f"is required because GPUKEEPER_HOST={name} can be reached from other machines; "
+            "'openssl rand -hex 24' makes a good key",
+        )
+
+
+def _validated(values: Mapping[str, Any]) -> tuple[Settings | None, list[Fault]]:
+    try:
+        return Settings(**values), []
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)
+    return None, [_fault(detail) for detail in details if not _is_file_fault(detail, values)]
+
+
+def _is_file_fault(detail: Any, values: Mapping[str, Any]) -> bool:
+    return values.get(str(detail["loc"][0])) == ""
+
+
+def _fault(detail: Any) -> Fault:
+    name = str(detail["loc"][0])
+    if detail["type"] == "missing":
+        return Fault(name, f"is required: set it, or {name}_FILE to the path of a file with it")
+    return Fault(name, str(detail["ctx"]["error"]))

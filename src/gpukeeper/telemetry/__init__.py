@@ -1,0 +1,31 @@
+"""Logging and metrics: their set-up and every name in them."""
+
+from gpukeeper.telemetry.logs import (
+    Logger,
+    configure_logging,
+    get_logger,
+    log_context,
+    shut_down_logging,
+)
+from gpukeeper.telemetry.metrics import (
+    EXPOSITION_TYPE,
+    METRIC_LIST,
+    Metrics,
+    MetricSpec,
+    create_metrics,
+    exposition,
+)
+
+__all__ = [
+    "EXPOSITION_TYPE",
+    "METRIC_LIST",
+    "Logger",
+    "MetricSpec",
+    "Metrics",
+    "configure_logging",
+    "create_metrics",
+    "exposition",
+    "get_logger",
+    "log_context",
+    "shut_down_logging",
+]

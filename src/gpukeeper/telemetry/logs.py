@@ -1,0 +1,165 @@
+"""Set up logging: one form for our messages and those of libraries, and no secret in any.
+
+Every message carries what :func:`log_context` has bound around it: ``request_id``,
+``instance_id``, ``delivery_id``, ``event_id``, ``webhook_id``.
+"""
+
+import logging
+import re
+import sys
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Any, TextIO
+
+import structlog
+from pydantic import SecretBytes, SecretStr
+from structlog.dev import plain_traceback
+from structlog.stdlib import BoundLogger as Logger
+from structlog.stdlib import ProcessorFormatter
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+__all__ = ["Logger", "configure_logging", "get_logger", "log_context", "shut_down_logging"]
+
+LOG_FILE = "gpukeeper.log"
+
+# Some weeks of an ordinary service, and little enough for any disk.
+MAX_LOG_FILE_BYTES = 10 * 1024 * 1024
+KEPT_LOG_FILES = 5
+
+REDACTED = "***"
+
+_SECRET_NAME = re.compile(
+    r"passw|secret|token|authorization|api_?key|cookie|credential|signature|^envs?$",
+    re.IGNORECASE,
+)
+
+# Libraries that tell of every single call, some of them with its headers and so with its key.
+_TALKATIVE = ("alembic", "httpcore2", "httpx2", "uvicorn.access")
+
+_HANDLER_PREFIX = "gpukeeper."
+
+log_context = structlog.contextvars.bound_contextvars
+
+_SHARED: list[Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.PositionalArgumentsFormatter(),
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.StackInfoRenderer(),
+]
+
+# Done on import, so that a logger that is used before configure_logging, or without it as by
+# commands, goes the way of every other Python logger and never to stdout, where data goes.
+structlog.configure(
+    processors=[
+        structlog.stdlib.filter_by_level,
+        *_SHARED,
+        ProcessorFormatter.wrap_for_formatter,
+    ],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    wrapper_class=Logger,
+    cache_logger_on_first_use=True,
+)
+
+
+def configure_logging(
+    level: str = "info",
+    *,
+    format: str | None = None,
+    log_dir: Path | None = None,
+    stream: TextIO | None = None,
+) -> None:
+    """Log messages from ``level`` up to stderr, and as JSON to a rotated file in ``log_dir``.
+
+    ``format`` is ``console`` or ``json``; by default it is ``console`` when stderr is a terminal.
+    ``stream`` stands in for stderr.  Idempotent: a later call replaces the set-up of an earlier.
+    Raises :class:`OSError` when the file cannot be opened.
+    """
+    shut_down_logging()
+    output = sys.stderr if stream is None else stream
+    is_terminal = output.isatty()
+    is_console = is_terminal if format is None else format == "console"
+    root = logging.getLogger()
+    root.setLevel(level.upper())
+    renderer = _console_renderer(has_colors=is_terminal) if is_console else _JSON_RENDERER
+    root.addHandler(_named("stderr", logging.StreamHandler(output), renderer))
+    if log_dir is not None:
+        file_handler = RotatingFileHandler(
+            log_dir / LOG_FILE,
+            maxBytes=MAX_LOG_FILE_BYTES,
+            backupCount=KEPT_LOG_FILES,
+            encoding="utf-8",
+        )
+        root.addHandler(_named("file", file_handler, _JSON_RENDERER))
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
+    logging.captureWarnings(True)
+
+
+def shut_down_logging() -> None:
+    """Close what :func:`configure_logging` has opened; idempotent."""
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if handler.name and handler.name.startswith(_HANDLER_PREFIX):
+            root.removeHandler(handler)
+            handler.close()
+
+
+def get_logger(name: str) -> Logger:
+    """Return the logger of a module: ``get_logger(__name__)``.
+
+    A message is a word that never varies (``lease_lost``); what varies is given as keywords.
+    """
+    logger: Logger = structlog.stdlib.get_logger(name)
+    return logger
+
+
+def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Replace every value whose name says that it is secret, and every wrapped secret."""
+    return {name: _redacted(name, value) for name, value in event.items()}
+
+
+def _redacted(name: str, value: Any) -> Any:
+    if isinstance(value, SecretStr | SecretBytes) or (_SECRET_NAME.search(name) and value):
+        return REDACTED
+    if isinstance(value, dict):
+        return {key: _redacted(str(key), item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_redacted("", item) for item in value]
+    return value
+
+
+def _on_one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Escape text with control characters, which could look like messages of our own."""
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable() and name != "stack":
+            event[name] = repr(value)
+    return event
+
+
+def _console_renderer(*, has_colors: bool) -> list[Processor]:
+    # The default rendering of tracebacks shows local variables, which hold secrets.
+    return [
+        _on_one_line,
+        structlog.dev.ConsoleRenderer(colors=has_colors, exception_formatter=plain_traceback),
+    ]
+
+
+_JSON_RENDERER: list[Processor] = [
+    structlog.processors.format_exc_info,
+    structlog.processors.JSONRenderer(ensure_ascii=False),
+]
+
+
+def _named(
+    name: str, handler: logging.StreamHandler[Any], renderer: list[Processor]
+) -> logging.Handler:
+    handler.set_name(_HANDLER_PREFIX + name)
+    handler.setFormatter(
+        ProcessorFormatter(
+            foreign_pre_chain=_SHARED,
+            processors=[ProcessorFormatter.remove_processors_meta, redact, *renderer],
+        )
+    )
+    return handler

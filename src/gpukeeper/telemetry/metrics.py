@@ -1,0 +1,210 @@
+"""Every metric of the program: its name, its labels and what it tells."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.process_collector import ProcessCollector
+
+EXPOSITION_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+# From a machine whose image is there already to one whose start has failed by any setting.
+_STARTUP_BUCKETS_SECONDS = (10, 20, 30, 45, 60, 90, 120, 180, 300, 450, 600, 900, 1800, 3600)
+
+# From our own answers (milliseconds) to Novita's slowest and the wait for an order's (20 s).
+_CALL_BUCKETS_SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60)
+
+# From at once to after the last retry of a receiver that was down for long.
+_LAG_BUCKETS_SECONDS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 60, 300, 1800, 7200)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """How a metric is called, what it tells, and by what it is told apart."""
+
+    name: str
+    sentence: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """The metrics of one process; times are observed in seconds, money is set in USD."""
+
+    registry: CollectorRegistry
+    orders: Annotated[
+        Counter,
+        Named(
+            "gpukeeper_orders_total",
+            "Orders by outcome: accepted, or the code of what stood in the way.",
+            labels=("outcome",),
+        ),
+    ]
+    instances: Annotated[
+        Gauge,
+        Named("gpukeeper_instances", "Instances in the store by status.", labels=("status",)),
+    ]
+    time_to_running: Annotated[
+        Histogram,
+        Named(
+            "gpukeeper_time_to_running_seconds",
+            "Seconds from an order to its instance's running.",
+            buckets=_STARTUP_BUCKETS_SECONDS,
+        ),
+    ]
+    hourly_spend: Annotated[
+        Gauge,
+        Named(
+            "gpukeeper_hourly_spend_usd", "US dollars per hour of every machine that Novita bills."
+        ),
+    ]
+    orphans: Annotated[
+        Gauge,
+        Named(
+            "gpukeeper_orphans", "Machines at Novita with our mark that the store does not know."
+        ),
+    ]
+    novita_calls: Annotated[
+        Counter,
+        Named(
+            "gpukeeper_novita_calls_total",
+            "Calls to Novita by route and outcome: ok, or the code of the error.",
+            labels=("route", "outcome"),
+        ),
+    ]
+    novita_call_duration: Annotated[
+        Histogram,
+        Named(
+            "gpukeeper_novita_call_duration_seconds",
+            "Seconds until Novita answered, without the wait for pacing.",
+            labels=("route",),
+            buckets=_CALL_BUCKETS_SECONDS,
+        ),
+    ]
+    pacing_wait: Annotated[
+        Histogram,
+        Named(
+            "gpukeeper_novita_pacing_wait_seconds",
+            "Seconds that calls to Novita were held back to keep to the rate.",
+            buckets=_CALL_BUCKETS_SECONDS,
+        ),
+    ]
+    looks: Annotated[
+        Counter,
+        Named(
+            "gpukeeper_looks_total",
+            "Looks at the whole fleet by result: complete, incomplete, doubted or failed.",
+            labels=("result",),
+        ),
+    ]
+    look_duration: Annotated[
+        Histogram,
+        Named(
+            "gpukeeper_look_duration_seconds",
+            "Seconds that a look at the whole fleet took.",
+            buckets=_CALL_BUCKETS_SECONDS,
+        ),
+    ]
+    webhook_attempts: Annotated[
+        Counter,
+        Named(
+            "gpukeeper_webhook_attempts_total",
+            "Attempts to deliver a webhook by outcome: delivered, failed, exhausted or ended.",
+            labels=("outcome",),
+        ),
+    ]
+    webhook_lag: Annotated[
+        Histogram,
+        Named(
+            "gpukeeper_webhook_lag_seconds",
+            "Seconds from an event to its successful delivery.",
+            buckets=_LAG_BUCKETS_SECONDS,
+        ),
+    ]
+    http_requests: Annotated[
+        Counter,
+        Named(
+            "gpukeeper_http_requests_total",
+            "Requests to this service by method, route and status.",
+            labels=("method", "route", "status"),
+        ),
+    ]
+    http_request_duration: Annotated[
+        Histogram,
+        Named(
+            "gpukeeper_http_request_duration_seconds",
+            "Seconds until a request to this service was answered.",
+            labels=("method", "route"),
+            buckets=_CALL_BUCKETS_SECONDS,
+        ),
+    ]
+    unhandled_errors: Annotated[
+        Counter,
+        Named(
+            "gpukeeper_unhandled_errors_total",
+            "Faults of our own, logged with a traceback, by the part that they happened in.",
+            labels=("where",),
+        ),
+    ]
+    loop_heartbeat: Annotated[
+        Gauge,
+        Named(
+            "gpukeeper_loop_heartbeat_timestamp_seconds",
+            "Unix time at which a background loop last turned; its age is time() minus this.",
+            labels=("loop",),
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSpec:
+    """One metric as the documentation lists it; ``attribute`` is its name in :class:`Metrics`."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    sentence: str
+    attribute: str
+
+
+def create_metrics() -> Metrics:
+    """Return new metrics in a registry of their own, with those of the process itself."""
+    # A time of creation for each and every series tells nothing that is worth its bytes.
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library does not annotate it
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    built = {attribute: _build(metric, named, registry) for attribute, metric, named in _declared()}
+    return Metrics(registry=registry, **built)
+
+
+def exposition(metrics: Metrics) -> bytes:
+    """Return the metrics as Prometheus text, to be sent as :data:`EXPOSITION_TYPE`."""
+    return generate_latest(metrics.registry)
+
+
+def _build(metric: type, named: Named, registry: CollectorRegistry) -> Any:
+    buckets = {"buckets": named.buckets} if named.buckets else {}
+    return metric(named.name, named.sentence, named.labels, registry=registry, **buckets)
+
+
+def _declared() -> Iterator[tuple[str, type, Named]]:
+    for attribute, hint in get_type_hints(Metrics, include_extras=True).items():
+        if get_origin(hint) is Annotated:
+            metric, named = get_args(hint)
+            yield attribute, metric, named
+
+
+METRIC_LIST = tuple(
+    MetricSpec(named.name, metric.__name__.lower(), named.labels, named.sentence, attribute)
+    for attribute, metric, named in _declared()
+)

@@ -1,0 +1,191 @@
+"""A stand-in for the use cases: the same methods over dictionaries, and faults on request."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidOrder, KeyReused, NotFound
+from gpukeeper.domain.events import DeliveryStatus, Event, EventType
+from gpukeeper.domain.instance import Connection, Instance, Order, Status, Verb
+from gpukeeper.domain.lifecycle import want
+from gpukeeper.domain.market import BillingMode, Offer
+from gpukeeper.service import DeliveryView, Health, OrphanView, Page, View
+from tests.api.samples import ATTEMPTS, DELIVERY, EVENT, NOW, OFFER, ORPHAN, RUNNING
+
+
+@dataclass
+class ServiceDouble:
+    """Keeps its rows in memory; ``fault`` is raised by whatever is asked next."""
+
+    rows: dict[str, Instance] = field(default_factory=lambda: {RUNNING.id: RUNNING})
+    sent: dict[str, DeliveryView] = field(
+        default_factory=lambda: {DELIVERY.id: DeliveryView(DELIVERY, ATTEMPTS)}
+    )
+    strays: dict[str, OrphanView] = field(default_factory=lambda: {ORPHAN.novita_id: ORPHAN})
+    keys: dict[str, tuple[str, str]] = field(default_factory=dict)
+    orders: list[Order] = field(default_factory=list)
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    is_novita_silent: bool = False
+    is_ready: bool = True
+    fault: Exception | None = None
+
+    async def order(
+        self, order: Order, *, idempotency_key: str | None = None, body_hash: str = ""
+    ) -> View:
+        """Accept every order at once, or leave it open while Novita is silent."""
+        self._fail()
+        if idempotency_key is not None:
+            instance_id, known_hash = self.keys.get(idempotency_key, ("", body_hash))
+            if known_hash != body_hash:
+                raise KeyReused
+            if instance_id:
+                return self._view(self.rows[instance_id])
+        self.orders.append(order)
+        placed = replace(RUNNING, id=f"ins_{len(self.rows) + 1}", order=order)
+        if self.is_novita_silent:
+            placed = replace(
+                placed, status=Status.REQUESTED, novita_id=None, novita_status=None, attempts=()
+            )
+        self.rows[placed.id] = placed
+        if idempotency_key is not None:
+            self.keys[idempotency_key] = (placed.id, body_hash)
+        return self._view(placed)
+
+    async def instance(self, instance_id: str, *, refresh: bool = False) -> View:
+        """Return a row by either id."""
+        self.asked.append({"instance_id": instance_id, "refresh": refresh})
+        self._fail()
+        return self._view(self._find(instance_id))
+
+    async def instances(
+        self, *, status: Status | None, name: str | None, limit: int, cursor: str | None
+    ) -> Page:
+        """Return the rows that match."""
+        self.asked.append({"status": status, "name": name, "limit": limit, "cursor": cursor})
+        self._fail()
+        if cursor == "bad":
+            raise InvalidOrder(faults=[Fault("cursor", "is not a cursor that was given")])
+        rows = [
+            row
+            for row in self.rows.values()
+            if status in (None, row.status) and (name or "") in row.order.name
+        ]
+        following = "next" if len(rows) > limit else None
+        return Page(tuple(map(self._view, rows[:limit])), len(rows), following)
+
+    async def events(self, instance_id: str) -> tuple[Event, ...]:
+        """Return the one event there is."""
+        self._find(instance_id)
+        return (EVENT,)
+
+    async def connection(self, instance_id: str) -> Connection:
+        """Return the way to a row's machine."""
+        self._fail()
+        row = self._find(instance_id)
+        return Connection(row.endpoints, str(row.ssh_command), "s3same")
+
+    async def want(self, instance_id: str, verb: Verb) -> View:
+        """Store a wish as the real service does."""
+        row = want(self._find(instance_id), verb, NOW)
+        self.rows[row.id] = row
+        return self._view(row)
+
+    async def offers(
+        self,
+        *,
+        product_name: str | None,
+        region: str | None,
+        billing_mode: BillingMode,
+        gpu_num: int,
+    ) -> tuple[Offer, ...]:
+        """Return the one offer there is."""
+        self.asked.append(
+            {
+                "product_name": product_name,
+                "region": region,
+                "billing_mode": billing_mode,
+                "gpu_num": gpu_num,
+            }
+        )
+        self._fail()
+        return (OFFER,)
+
+    async def deliveries(
+        self,
+        *,
+        status: DeliveryStatus | None,
+        instance_id: str | None,
+        limit: int,
+        cursor: str | None,
+    ) -> tuple[tuple[DeliveryView, ...], str | None]:
+        """Return the deliveries that match, without their attempts."""
+        self.asked.append({"status": status, "instance_id": instance_id, "limit": limit})
+        found = [
+            replace(view, attempts=())
+            for view in self.sent.values()
+            if status in (None, view.delivery.status)
+        ]
+        return tuple(found[:limit]), cursor
+
+    async def delivery(self, delivery_id: str) -> DeliveryView:
+        """Return a delivery."""
+        if delivery_id not in self.sent:
+            raise NotFound(f"There is no delivery '{delivery_id}'.", code="delivery_not_found")
+        return self.sent[delivery_id]
+
+    async def redeliver(self, delivery_id: str) -> DeliveryView:
+        """Make a delivery due again."""
+        view = await self.delivery(delivery_id)
+        delivery = replace(
+            view.delivery, status=DeliveryStatus.PENDING, due_at=NOW, finished_at=None
+        )
+        self.sent[delivery_id] = replace(view, delivery=delivery)
+        return self.sent[delivery_id]
+
+    async def send_test(self) -> tuple[DeliveryView, ...]:
+        """Return a delivery of a test event."""
+        self._fail()
+        event = Event("evt_2", EventType.TEST, None, NOW, {})
+        delivery = replace(DELIVERY, id="dlv_2", event=event, status=DeliveryStatus.PENDING)
+        return (DeliveryView(delivery, ()),)
+
+    async def orphans(self) -> tuple[OrphanView, ...]:
+        """Return the orphans."""
+        return tuple(self.strays.values())
+
+    async def adopt(self, novita_id: str) -> View:
+        """Turn an orphan into a row."""
+        if self.strays.pop(novita_id, None) is None:
+            raise NotFound(f"There is no orphan '{novita_id}'.")
+        row = replace(RUNNING, id="ins_9", novita_id=novita_id)
+        self.rows[row.id] = row
+        return self._view(row)
+
+    async def delete_orphan(self, novita_id: str) -> View:
+        """Adopt and delete."""
+        adopted = await self.adopt(novita_id)
+        return await self.want(adopted.instance.id, Verb.DELETE)
+
+    async def health(self) -> Health:
+        """Return how the double is."""
+        self._fail()
+        problems: Sequence[str] = () if self.is_ready else ("the sweep loop has ended",)
+        return Health(self.is_ready, tuple(problems), {"novita": {"reachable": True}})
+
+    def _find(self, instance_id: str) -> Instance:
+        for row in self.rows.values():
+            if instance_id in (row.id, row.novita_id):
+                return row
+        raise NotFound(f"There is no instance '{instance_id}'.")
+
+    def _view(self, row: Instance) -> View:
+        return View(row, row.observed_at, is_stale=self.is_novita_silent)
+
+    def _fail(self) -> None:
+        if self.fault is not None:
+            raise self.fault
+
+
+def failed(code: str, message: str = "It did not work.") -> GpuKeeperError:
+    """Return an error of a code, for those that need no data."""
+    return GpuKeeperError(message, code=code)
