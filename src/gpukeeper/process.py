@@ -3,10 +3,12 @@
 import asyncio
 import fcntl
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -94,10 +96,30 @@ async def _serve(settings: Settings, runtime: Runtime, role: Role) -> int:
         database=str(settings.database_path),
         webhooks=len(settings.webhook_urls),
     )
-    async with runtime.running():
-        await server.serve()
+    with _only_stopped_by_signals(server):
+        async with runtime.running():
+            await server.serve()
     log.info("stopped")
     return 0 if server.started else 3
+
+
+@contextmanager
+def _only_stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
+    """Let SIGTERM and SIGINT stop the server and leave the end of the process to the drain.
+
+    Once it has stopped, uvicorn raises the signals that it caught again for the handlers before
+    its own; the system's would end the process there and then.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _app(settings: Settings, runtime: Runtime) -> FastAPI:

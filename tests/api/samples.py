@@ -106,4 +106,5 @@ OFFER = Offer(
     gpu_num=1,
     price_per_hour=Decimal("0.175"),
     stock="high",
+    max_disk_gb=1024,
 )

@@ -136,6 +136,7 @@ async def test_offers_are_asked_for_as_the_query_says(
                 "pricePerHour": "0.175",
                 "currency": "USD",
                 "stock": "high",
+                "maxRootfsSize": 1024,
             }
         ]
     }

@@ -50,8 +50,7 @@ def test_a_redelivery_and_a_test_print_what_is_to_be_delivered(program: Program)
     program.service.reply("POST /api/deliveries/dlv_01k/redeliver", DELIVERY)
     program.service.reply("POST /api/webhooks/test", DELIVERIES)
     assert program.run("deliveries", "redeliver", "dlv_01k").stdout == TABLE
-    assert program.run("webhooks", "test", "--url", "https://a.example").stdout == TABLE
-    assert program.service.sent() == {"url": "https://a.example"}
+    assert program.run("webhooks", "test").stdout == TABLE
 
 
 @pytest.mark.parametrize(

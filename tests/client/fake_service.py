@@ -73,6 +73,7 @@ OFFER: Json = {
     "pricePerHour": "0.35",
     "currency": "USD",
     "stock": "high",
+    "maxRootfsSize": 1024,
 }
 
 DELIVERY: Json = {

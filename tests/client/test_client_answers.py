@@ -60,7 +60,7 @@ CASES: list[Case] = [
         DELIVERY,
     ),
     (
-        lambda client: client.send_test("https://a.example"),
+        lambda client: client.send_test(),
         "POST /api/webhooks/test",
         {"deliveries": [DELIVERY]},
     ),

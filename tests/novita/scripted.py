@@ -34,6 +34,7 @@ PURCHASE = Purchase(
         gpu_num=2,
         price_per_hour=Decimal("0.35"),
         stock="normal",
+        max_disk_gb=1024,
     ),
     template=Template(
         id="tpl-basic",

@@ -46,4 +46,5 @@ def _body(offer: Offer) -> dict[str, Any]:
         "pricePerHour": format_money(offer.price_per_hour),
         "currency": "USD",
         "stock": offer.stock,
+        "maxRootfsSize": offer.max_disk_gb,
     }

@@ -64,8 +64,14 @@ class Requests:
         started_at = self._timer()
         status = _CALLER_GONE
 
+        # Whatever answers GET answers HEAD (RFC 9110 §9.3.2), without the body.
+        is_head = scope["method"] == "HEAD"
+        inner = {**scope, "method": "GET"} if is_head else scope
+
         async def send_with_headers(message: Message) -> None:
             nonlocal status
+            if is_head and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
@@ -76,7 +82,7 @@ class Requests:
 
         with log_context(request_id=request_id):
             try:
-                await self._app(scope, receive, send_with_headers)
+                await self._app(inner, receive, send_with_headers)
             except ClientDisconnect:
                 status = _CALLER_GONE
             except Exception:  # noqa: BLE001 - the last handler: nothing else would answer
@@ -85,10 +91,10 @@ class Requests:
                 if status == _CALLER_GONE:
                     await problem(scope, GpuKeeperError())(scope, receive, send_with_headers)
             finally:
-                self._record(scope, status, self._timer() - started_at)
+                self._record(inner, scope["method"], status, self._timer() - started_at)
 
-    def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        method = scope["method"] if scope["method"] in _METHODS else "other"
+    def _record(self, scope: Scope, asked: str, status: int, seconds: float) -> None:
+        method = asked if asked in _METHODS else "other"
         route = _route(scope)
         self._metrics.http_requests.labels(method, route, str(status)).inc()
         self._metrics.http_request_duration.labels(method, route).observe(seconds)

@@ -132,6 +132,7 @@ class Offer(Answer):
     price_per_hour: Money
     currency: Literal["USD"]
     stock: Annotated[str, Field(description="Novita's own word.")]
+    max_rootfs_size: Annotated[int, Field(description="The largest disk in GB.")]
 
 
 class OfferList(Answer):

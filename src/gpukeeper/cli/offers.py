@@ -9,7 +9,7 @@ from gpukeeper.cli.output import Format, Output, show, table
 from gpukeeper.domain.events import format_money
 from gpukeeper.domain.market import BillingMode
 
-_COLUMNS = ("PRODUCT ID", "PRODUCT", "REGION", "BILLING", "GPUS", "USD/H", "STOCK")
+_COLUMNS = ("PRODUCT ID", "PRODUCT", "REGION", "BILLING", "GPUS", "USD/H", "STOCK", "MAX DISK")
 
 
 def register(app: typer.Typer) -> None:
@@ -45,6 +45,7 @@ def offers(
             str(offer.gpu_num),
             format_money(offer.price_per_hour),
             offer.stock,
+            f"{offer.max_rootfs_size} GB" if offer.max_rootfs_size else "",
         )
         for offer in page.items
     )

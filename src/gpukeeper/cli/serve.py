@@ -31,7 +31,7 @@ def serve(
         Role, typer.Option(help="Split the API from the engine, or run both in one process.")
     ] = Role.ALL,
 ) -> None:
-    """Run the API, the engine and the dashboard."""
+    """Run the service: the API and the engine."""
     from gpukeeper import config, process, runtime
 
     raise typer.Exit(process.serve(config.load(), role=runtime.Role(role.value)))

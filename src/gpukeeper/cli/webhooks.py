@@ -32,16 +32,10 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="webhooks")
 
 
-def send_test(
-    ctx: typer.Context,
-    url: Annotated[
-        str | None, typer.Option(help="Where to; GPUKEEPER_WEBHOOK_URL if none.")
-    ] = None,
-    output: Output = Format.TABLE,
-) -> None:
-    """Have the service send a `webhook.test` event."""
+def send_test(ctx: typer.Context, output: Output = Format.TABLE) -> None:
+    """Have the service send a `webhook.test` event to GPUKEEPER_WEBHOOK_URL."""
     with open_client(ctx) as client:
-        page = client.send_test(url)
+        page = client.send_test()
     show(output, page.raw, lambda: as_table(page.items))
 
 

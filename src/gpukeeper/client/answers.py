@@ -85,6 +85,7 @@ class OfferInfo:
     gpu_num: int
     price_per_hour: Decimal | None
     stock: str
+    max_rootfs_size: int | None
     raw: Json = field(repr=False)
 
 

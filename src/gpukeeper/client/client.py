@@ -248,11 +248,10 @@ class Client:
         path = f"{_DELIVERIES}/{segment(delivery_id)}/redeliver"
         return self._ask(reading.delivery_of, "POST", path)
 
-    def send_test(self, url: str | None = None) -> Page[DeliveryInfo]:
-        """Have a `webhook.test` event sent to ``url``, or to every URL of the operator's."""
+    def send_test(self) -> Page[DeliveryInfo]:
+        """Have a `webhook.test` event sent to every URL of the operator's."""
         read = reading.page_of("deliveries", reading.delivery_of)
-        body = {} if url is None else {"url": url}
-        return self._ask(read, "POST", "/api/webhooks/test", json=body)
+        return self._ask(read, "POST", "/api/webhooks/test")
 
     def orphans(self) -> Page[OrphanInfo]:
         """Return the machines at Novita that carry our mark and that the store does not know."""

@@ -95,6 +95,7 @@ def offer_of(body: Json) -> OfferInfo:
         gpu_num=body.get("gpuNum", 1),
         price_per_hour=_money(body.get("pricePerHour")),
         stock=body.get("stock") or "",
+        max_rootfs_size=body.get("maxRootfsSize"),
         raw=body,
     )
 

@@ -92,6 +92,7 @@ class Offer:
     gpu_num: int
     price_per_hour: Decimal
     stock: str
+    max_disk_gb: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,6 +152,7 @@ def _offer(product: Product, cluster: Cluster, billing_mode: BillingMode, gpu_nu
         gpu_num=gpu_num,
         price_per_hour=_price(product, billing_mode) * gpu_num,
         stock=product.stock,
+        max_disk_gb=product.max_disk_gb,
     )
 
 

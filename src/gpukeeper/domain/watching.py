@@ -98,7 +98,10 @@ def _is_surprising(instance: Instance, seen: Observation, now: datetime, limits:
     if instance.status is Status.RUNNING:
         is_back_down = seen.phase is Phase.DOWN and _was_just_asked(instance, now, limits)
         return seen.phase in _RISING or is_back_down
-    if instance.status in _AT_REST:
+    is_stopped_elsewhere = (
+        instance.status is Status.STOPPING and instance.desired is Desired.RUNNING
+    )
+    if instance.status in _AT_REST or is_stopped_elsewhere:
         return seen.phase in _RISING or seen.phase is Phase.UP
     return False
 

@@ -5,9 +5,8 @@ from datetime import datetime, timedelta
 
 from gpukeeper.engine.loop import Workers
 from gpukeeper.store import leases
-from gpukeeper.store.database import Database
+from gpukeeper.store.database import Database, Table
 from gpukeeper.store.leases import Lease
-from gpukeeper.store.database import Table
 
 # Longer than any pause of a healthy worker between two renewals; short enough that the work of
 # a dead one is taken over within 30 s.

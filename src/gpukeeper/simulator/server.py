@@ -115,6 +115,7 @@ def _config(app: Starlette, *, host: str, port: int, log_level: str) -> uvicorn.
         ws="none",
         loop="asyncio",
         lifespan="off",
+        log_config=None,
         log_level=log_level,
         timeout_graceful_shutdown=STOP_SECONDS,
     )

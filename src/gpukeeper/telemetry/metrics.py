@@ -78,7 +78,7 @@ class Metrics:
         Counter,
         Named(
             "gpukeeper_novita_calls_total",
-            "Calls to Novita by route and outcome: ok, or the code of the error.",
+            "Calls to Novita by route and outcome: ok, or the name of the error.",
             labels=("route", "outcome"),
         ),
     ]
@@ -88,14 +88,6 @@ class Metrics:
             "gpukeeper_novita_call_duration_seconds",
             "Seconds until Novita answered, without the wait for pacing.",
             labels=("route",),
-            buckets=_CALL_BUCKETS_SECONDS,
-        ),
-    ]
-    pacing_wait: Annotated[
-        Histogram,
-        Named(
-            "gpukeeper_novita_pacing_wait_seconds",
-            "Seconds that calls to Novita were held back to keep to the rate.",
             buckets=_CALL_BUCKETS_SECONDS,
         ),
     ]

@@ -1,0 +1,69 @@
+# Everything that this repository can do, each with one command. `make help` lists it.
+
+# What demo, bench and lock pass on to their program, e.g. `make demo ARGS=--once`.
+ARGS ?=
+
+# Releases younger than this are not taken into the locks, so that a bad one is noticed first.
+COOLDOWN ?= 3 days
+
+# Lines and branches that the tests must reach, in per cent: of everything, and of STRICT.
+COVERAGE := 95
+STRICT := src/gpukeeper/domain/*,src/gpukeeper/novita/protocol.py,src/gpukeeper/webhooks/*
+
+venv := .venv
+python := $(venv)/bin/python
+ready := $(venv)/.ready
+pip := $(python) -m pip install --quiet --disable-pip-version-check --no-input
+compile := $(python) -m uv pip compile --no-config --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-header --exclude-newer '$(COOLDOWN)' pyproject.toml
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check format docs lock upgrade bench bench-order clean
+
+help: ## list what make can do here
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(ready) ## the service against a local Novita simulator: an order in, a signed webhook out
+	@$(python) scripts/demo.py $(ARGS)
+
+test: check ## everything of `check`, the whole test suite, and how much of the code it reached
+	$(python) -m pytest -n auto --cov --cov-report=term
+	$(python) -m coverage report --format=total --fail-under=$(COVERAGE)
+	$(python) -m coverage report --format=total --fail-under=100 --include='$(STRICT)'
+
+check: $(ready) ## format, lint, types, layers, file lengths, drift of the generated docs
+	$(python) -m ruff format --check
+	$(python) -m ruff check
+	$(python) -m mypy
+	$(python) -m pytest tests/architecture
+
+format: $(ready) ## write the code the way `check` wants it
+	$(python) -m ruff check --fix --exit-zero
+	$(python) -m ruff format
+
+docs: $(ready) ## write the generated parts of docs/: settings, CLI, metrics, OpenAPI
+	$(python) scripts/docs.py
+
+lock: $(ready) ## write requirements/*.txt after a change of the dependencies in pyproject.toml
+	$(compile) --output-file requirements/runtime.txt $(ARGS)
+	$(compile) --output-file requirements/dev.txt --group dev --constraint requirements/runtime.txt $(ARGS)
+
+upgrade: ## write requirements/*.txt with the newest releases that pyproject.toml allows
+	$(MAKE) lock ARGS=--upgrade
+
+bench: bench-order ## every benchmark
+
+bench-order: $(ready) ## how fast an order goes through
+	$(python) bench/order.py $(ARGS)
+
+clean: ## remove what make made here: .venv, caches, coverage (never data/)
+	rm -rf $(venv) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov
+
+# One environment serves everything; it is made anew only when the lock or the project file changes.
+$(ready): requirements/dev.txt pyproject.toml
+	@sh scripts/venv.sh
+	@echo 'Installing the packages of requirements/dev.txt into $(venv)'
+	@$(pip) --require-hashes --requirement requirements/dev.txt
+	@$(pip) --no-build-isolation --no-deps --editable .
+	@touch $@

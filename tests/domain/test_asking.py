@@ -1,0 +1,145 @@
+"""What Novita answers to a verb: accepted, refused, lost, or long since done."""
+
+import pytest
+
+from gpukeeper.domain.asking import CONFIRM_DELETE_AFTER, answered
+from gpukeeper.domain.errors import (
+    BadCredentials,
+    InsufficientBalance,
+    InvalidStateChange,
+    NovitaError,
+    NovitaNotFound,
+    NovitaRejected,
+    NovitaTimeout,
+    OutcomeUnknown,
+    OutOfStock,
+    RateLimited,
+)
+from gpukeeper.domain.instance import Asked, Instance, Phase, Reason, Status, Verb
+from gpukeeper.domain.lifecycle import Ask, Confirm, Rest, decide, want
+from tests.domain.making import LIMITS, NOW, SECOND, instance
+
+TEMPORARY = [RateLimited(), NovitaTimeout(), OutcomeUnknown(), BadCredentials()]
+
+STARTING = want(instance(Status.STOPPED), Verb.START, NOW)
+RESTARTING = want(instance(Status.RUNNING), Verb.RESTART, NOW)
+STOPPING = want(instance(Status.RUNNING), Verb.STOP, NOW)
+DELETING = want(instance(Status.RUNNING), Verb.DELETE, NOW)
+ROWS = [
+    (STARTING, Verb.START),
+    (RESTARTING, Verb.RESTART),
+    (STOPPING, Verb.STOP),
+    (DELETING, Verb.DELETE),
+]
+DONE_ALREADY = [
+    (row, verb, error)
+    for row, verb in ROWS
+    for error in (InvalidStateChange(), NovitaNotFound())
+    if (verb, type(error)) != (Verb.DELETE, NovitaNotFound)
+]
+
+
+def told(row: Instance, verb: Verb, error: NovitaError | None) -> Instance:
+    return answered(row, verb, error, NOW, LIMITS)
+
+
+@pytest.mark.parametrize(("row", "verb"), ROWS)
+def test_an_accepted_verb_is_remembered_and_not_repeated_soon(row: Instance, verb: Verb) -> None:
+    after = told(row, verb, None)
+    assert after.asked == Asked(verb, NOW, 1, is_acknowledged=True)
+    assert (after.status, after.wanted, after.failures) == (row.status, None, 0)
+    assert isinstance(decide(after, NOW + SECOND, LIMITS), Rest)
+
+
+def test_an_accepted_deletion_is_confirmed_soon() -> None:
+    after = told(DELETING, Verb.DELETE, None)
+    assert after.confirm_at == NOW + CONFIRM_DELETE_AFTER
+    assert decide(after, NOW + CONFIRM_DELETE_AFTER, LIMITS) == Confirm()
+
+
+@pytest.mark.parametrize(("row", "verb"), ROWS)
+@pytest.mark.parametrize("error", TEMPORARY)
+def test_a_temporary_error_leads_to_asking_again(
+    row: Instance, verb: Verb, error: NovitaError
+) -> None:
+    after = told(row, verb, error)
+    assert (after.status, after.wanted, after.failures) == (row.status, row.wanted, 1)
+    assert after.asked == Asked(verb, NOW, 1, is_acknowledged=False)
+    assert decide(after, NOW + LIMITS.ask_again_after, LIMITS) == Ask(verb)
+
+
+@pytest.mark.parametrize(("row", "verb", "error"), DONE_ALREADY)
+def test_what_may_be_done_already_is_looked_at_now(
+    row: Instance, verb: Verb, error: NovitaError
+) -> None:
+    after = told(row, verb, error)
+    assert (after.status, after.wanted, after.confirm_at) == (row.status, row.wanted, NOW)
+    assert decide(after, NOW, LIMITS) == Confirm()
+
+
+def test_a_machine_that_is_not_found_has_been_deleted() -> None:
+    after = told(DELETING, Verb.DELETE, NovitaNotFound())
+    assert after.asked is not None
+    assert after.asked.is_acknowledged
+    assert after.confirm_at == NOW + CONFIRM_DELETE_AFTER
+
+
+def test_a_new_machine_that_is_not_found_has_not_been_deleted() -> None:
+    new = want(instance(Status.CREATING, accepted_at=NOW), Verb.DELETE, NOW)
+    after = told(new, Verb.DELETE, NovitaNotFound())
+    assert after.asked is not None
+    assert not after.asked.is_acknowledged
+    assert decide(after, NOW + LIMITS.ask_again_after, LIMITS) == Confirm()
+
+
+@pytest.mark.parametrize("status", [Status.CREATING, Status.STARTING])
+@pytest.mark.parametrize("error", [OutOfStock(), InsufficientBalance(), NovitaRejected()])
+def test_a_refused_start_fails_and_keeps_the_machine(status: Status, error: NovitaError) -> None:
+    after = told(instance(status, phase=Phase.DOWN), Verb.START, error)
+    assert after.status is Status.FAILED
+    assert after.reason == Reason(error.error_code, error.message)
+    assert after.is_watched
+
+
+@pytest.mark.parametrize("status", [Status.RUNNING, Status.STOPPING, Status.DELETING])
+def test_a_start_refused_after_the_status_moved_on_changes_no_status(status: Status) -> None:
+    after = told(instance(status), Verb.START, OutOfStock())
+    assert (after.status, after.reason) == (status, None)
+
+
+def test_a_refused_restart_is_dropped_and_the_machine_looked_at() -> None:
+    after = told(RESTARTING, Verb.RESTART, NovitaRejected())
+    assert (after.status, after.wanted, after.confirm_at) == (Status.STARTING, None, NOW)
+
+
+@pytest.mark.parametrize(("row", "verb"), [(STOPPING, Verb.STOP), (DELETING, Verb.DELETE)])
+def test_a_refused_stop_or_deletion_is_asked_again(row: Instance, verb: Verb) -> None:
+    after = told(row, verb, NovitaRejected())
+    assert after.status is row.status
+    assert decide(after, NOW + LIMITS.ask_again_after, LIMITS) == Ask(verb)
+
+
+def test_repetitions_are_counted_per_verb() -> None:
+    twice = told(told(DELETING, Verb.DELETE, None), Verb.DELETE, None)
+    assert twice.asked is not None
+    assert twice.asked.times == 2
+    other = told(twice, Verb.STOP, None)
+    assert other.asked is not None
+    assert other.asked.times == 1
+
+
+def test_the_start_of_a_machine_that_was_down_settles_a_wished_restart() -> None:
+    down = told(instance(Status.STARTING, wanted=Verb.RESTART, phase=Phase.DOWN), Verb.START, None)
+    assert down.wanted is None
+
+
+def test_the_late_answer_to_a_start_does_not_settle_a_wished_restart() -> None:
+    assert told(RESTARTING, Verb.START, None).wanted is Verb.RESTART
+
+
+@pytest.mark.parametrize(("row", "verb"), ROWS)
+@pytest.mark.parametrize("error", [None, *TEMPORARY, InvalidStateChange(), NovitaRejected()])
+def test_every_answer_makes_the_next_look_count(
+    row: Instance, verb: Verb, error: NovitaError | None
+) -> None:
+    assert told(row, verb, error).seen_fingerprint is None

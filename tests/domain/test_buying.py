@@ -1,0 +1,207 @@
+"""One order, at most one machine: the intent, the answer, and the look-up of a lost answer."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from gpukeeper.domain.buying import (
+    bought,
+    chosen,
+    look_up_later,
+    looked_up,
+    lost_answer,
+    not_bought,
+    not_chosen,
+    purchase,
+    untried,
+)
+from gpukeeper.domain.errors import (
+    BadCredentials,
+    GpuKeeperError,
+    InsufficientBalance,
+    NothingForSale,
+    NovitaRejected,
+    OutcomeUnknown,
+    OutOfStock,
+    QuotaExceeded,
+    RateLimited,
+)
+from gpukeeper.domain.instance import Buying, Desired, Instance, Phase, Reason, Status, Verb
+from gpukeeper.domain.lifecycle import want
+from gpukeeper.domain.market import Port
+from tests.domain.making import (
+    LIMITS,
+    MINUTE,
+    NOW,
+    ORDER,
+    SECOND,
+    TEMPLATE,
+    attempt,
+    instance,
+    offer,
+    requested,
+    seen,
+)
+
+OFFER = offer()
+WINDOW = LIMITS.adoption_window
+
+
+def asking(**changes: object) -> Instance:
+    """Return an order whose purchase is under way."""
+    return requested(buying=Buying(OFFER, since=NOW), **changes)
+
+
+def looking(until: datetime = NOW + WINDOW, **changes: object) -> Instance:
+    """Return an order whose purchase was not answered."""
+    return requested(buying=Buying(OFFER, NOW, lookup_until=until, lookup_at=NOW), **changes)
+
+
+def test_offers_that_were_refused_are_not_tried_again() -> None:
+    first, second, elsewhere = offer("a"), offer("b"), offer("a", "US-CA-06")
+    row = requested(attempts=(attempt("out_of_stock", "a"),))
+    assert untried(row, [first, second, elsewhere]) == second
+    assert untried(row, [first, elsewhere]) == elsewhere
+    assert untried(row, [first]) is None
+
+
+def test_the_intent_is_stored_before_novita_is_asked() -> None:
+    row = chosen(requested(), OFFER, TEMPLATE, NOW)
+    assert row.buying == Buying(OFFER, since=NOW)
+    assert (row.status, row.image_url) == (Status.REQUESTED, TEMPLATE.image_url)
+
+
+def test_with_nothing_left_to_try_the_order_fails_and_names_what_was_tried() -> None:
+    row = chosen(requested(attempts=(attempt("out_of_stock"),)), None, TEMPLATE, NOW)
+    assert row.status is Status.FAILED
+    assert row.reason == Reason("out_of_stock", "Novita had none left of: 4090.a in CN-HK-01.")
+
+
+def test_an_order_cancelled_while_it_was_ranked_gets_no_intent_and_no_failure() -> None:
+    cancelled = want(requested(), Verb.DELETE, NOW)
+    assert chosen(cancelled, OFFER, TEMPLATE, NOW) == cancelled
+    assert not_chosen(cancelled, NothingForSale(), NOW) == cancelled
+
+
+def test_an_order_that_nothing_fits_fails_with_the_reason() -> None:
+    row = not_chosen(requested(), NothingForSale("None.", code="price_above_limit"), NOW)
+    assert (row.status, row.reason) == (Status.FAILED, Reason("price_above_limit", "None."))
+
+
+def test_the_template_makes_the_machine_and_the_order_is_laid_over_it() -> None:
+    told = purchase(requested(), OFFER, TEMPLATE, envs={"MODE": "slow", "RUN": "7"})
+    assert (told.name, told.offer, told.rootfs_size_gb) == ("trainer-gkabcd12345678", OFFER, 60)
+    assert dict(told.envs) == {"MODE": "slow", "REGION": "hk", "RUN": "7"}
+    assert (told.ports, told.command) == (TEMPLATE.ports, "serve")
+
+
+def test_ports_and_command_of_the_order_replace_the_templates_even_when_empty() -> None:
+    order = replace(ORDER, ports=(), command="")
+    told = purchase(requested(order=order), OFFER, TEMPLATE, envs={})
+    assert (told.ports, told.command) == ((), "")
+    tcp = replace(ORDER, ports=(Port(22, "tcp"),), command="sshd")
+    told = purchase(requested(order=tcp), OFFER, TEMPLATE, envs={})
+    assert (str(told.ports[0]), told.command) == ("22/tcp", "sshd")
+
+
+def test_a_sold_machine_is_known_and_the_order_created() -> None:
+    row = bought(asking(failures=2), OFFER, "m1", NOW)
+    assert (row.status, row.novita_id, row.buying) == (Status.CREATING, "m1", None)
+    assert (row.product_id, row.region) == (OFFER.product_id, OFFER.region)
+    assert row.price_per_hour == OFFER.price_per_hour
+    assert [tried.outcome for tried in row.attempts] == ["accepted"]
+    assert row.accepted_at == row.started_at == NOW
+    assert row.failures == 0
+
+
+@pytest.mark.parametrize("status", [Status.DELETING, Status.FAILED])
+def test_a_machine_sold_too_late_is_known_so_that_it_can_be_deleted(status: Status) -> None:
+    row = bought(asking(status=status, desired=Desired.DELETED), OFFER, "m1", NOW)
+    assert (row.status, row.novita_id, row.is_watched) == (status, "m1", True)
+
+
+def test_out_of_stock_keeps_the_try_and_leaves_the_order_open() -> None:
+    row = not_bought(asking(), OFFER, OutOfStock("None left."), NOW, LIMITS)
+    assert (row.status, row.buying) == (Status.REQUESTED, None)
+    assert [(a.outcome, a.detail) for a in row.attempts] == [("out_of_stock", "None left.")]
+    assert untried(row, [OFFER]) is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [InsufficientBalance(), QuotaExceeded(), NovitaRejected(), BadCredentials(), RateLimited()],
+)
+def test_any_other_refusal_fails_the_order_with_its_code(error: GpuKeeperError) -> None:
+    row = not_bought(asking(), OFFER, error, NOW, LIMITS)
+    assert (row.status, row.buying) == (Status.FAILED, None)
+    assert row.reason == Reason(error.error_code, error.message)
+    assert [tried.outcome for tried in row.attempts] == [error.error_code]
+
+
+def test_a_refusal_of_a_cancelled_order_leaves_it_cancelled() -> None:
+    row = not_bought(want(asking(), Verb.DELETE, NOW), OFFER, NovitaRejected(), NOW, LIMITS)
+    assert (row.status, row.buying) == (Status.DELETING, None)
+
+
+def test_a_lost_answer_is_looked_up_for_the_whole_window() -> None:
+    row = not_bought(asking(), OFFER, OutcomeUnknown(), NOW, LIMITS)
+    assert row.buying == Buying(OFFER, NOW, NOW + WINDOW, NOW + SECOND, 0)
+    assert row.attempts == ()
+
+
+def test_the_window_begins_with_the_first_look_when_a_crash_lost_the_answer() -> None:
+    later = NOW + 7 * MINUTE
+    row = looked_up(asking(), [], later, LIMITS, is_complete=True)
+    assert row.buying == Buying(OFFER, NOW, later + WINDOW, later + SECOND, 0)
+
+
+@pytest.mark.parametrize("row", [asking(), looking(), looking(until=NOW - MINUTE)])
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_a_machine_that_is_found_is_adopted_at_any_time(row: Instance, is_complete: bool) -> None:
+    adopted = looked_up(row, [seen(Phase.UP)], NOW, LIMITS, is_complete=is_complete)
+    assert (adopted.novita_id, adopted.status, adopted.buying) == ("m1", Status.CREATING, None)
+
+
+def test_of_twins_the_oldest_is_adopted() -> None:
+    twins = [
+        seen(Phase.UP, novita_id="unknown age"),
+        seen(Phase.UP, novita_id="young", created_at=NOW - SECOND),
+        seen(Phase.UP, novita_id="old b", created_at=NOW - MINUTE),
+        seen(Phase.UP, novita_id="old a", created_at=NOW - MINUTE),
+    ]
+    assert looked_up(looking(), twins, NOW, LIMITS, is_complete=True).novita_id == "old a"
+
+
+def test_nothing_is_concluded_before_the_window_ends() -> None:
+    row = looked_up(looking(), [], NOW + WINDOW - SECOND, LIMITS, is_complete=True)
+    assert row.buying is not None
+    assert row.buying.lookups == 1
+
+
+def test_an_incomplete_listing_never_shows_that_nothing_was_bought() -> None:
+    row = looked_up(looking(), [], NOW + 60 * MINUTE, LIMITS, is_complete=False)
+    assert row.buying is not None
+
+
+def test_a_complete_listing_after_the_window_shows_that_nothing_was_bought() -> None:
+    row = looked_up(looking(), [], NOW + WINDOW, LIMITS, is_complete=True)
+    assert (row.buying, row.status, row.attempts) == (None, Status.REQUESTED, ())
+
+
+def test_look_ups_come_soon_at_first_and_calmer_later() -> None:
+    row, now, pauses = lost_answer(asking(), NOW, LIMITS), NOW, list[timedelta]()
+    for _ in range(5):
+        assert row.buying is not None
+        assert row.buying.lookup_at is not None
+        pauses.append(row.buying.lookup_at - now)
+        now = row.buying.lookup_at
+        row = look_up_later(row, now)
+    assert pauses == [SECOND, 3 * SECOND, 8 * SECOND, 15 * SECOND, 15 * SECOND]
+
+
+def test_a_row_that_buys_nothing_is_not_changed_by_look_ups() -> None:
+    row = instance(Status.RUNNING)
+    assert lost_answer(row, NOW, LIMITS) == row
+    assert look_up_later(row, NOW) == row
+    assert looked_up(row, [seen(Phase.UP)], NOW, LIMITS, is_complete=True) == row

@@ -1,0 +1,232 @@
+"""The one thing to do next, read off the row alone."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from gpukeeper.domain.instance import (
+    Asked,
+    Buying,
+    Desired,
+    Instance,
+    OnFailure,
+    Phase,
+    Reason,
+    Status,
+    Verb,
+)
+from gpukeeper.domain.lifecycle import (
+    Ask,
+    Choose,
+    Confirm,
+    Limits,
+    LookUp,
+    Move,
+    Rest,
+    Step,
+    decide,
+    fail,
+    schedule,
+    want,
+)
+from tests.domain.making import LIMITS, MINUTE, NOW, ORDER, SECOND, instance, offer, requested
+
+DELETES = replace(ORDER, on_failure=OnFailure.DELETE)
+BUYING = Buying(offer(), NOW)
+LATER = NOW + MINUTE
+
+
+def moved(row: Instance, now: datetime = NOW) -> Instance:
+    """Return what a row becomes that changes without anyone being asked."""
+    step = decide(row, now, LIMITS)
+    assert isinstance(step, Move)
+    return step.instance
+
+
+@pytest.mark.parametrize(
+    ("row", "step"),
+    [
+        (requested(), Choose()),
+        (requested(buying=BUYING), LookUp()),
+        (requested(buying=replace(BUYING, lookup_at=NOW)), LookUp()),
+        (requested(buying=replace(BUYING, lookup_at=LATER)), Rest(LATER)),
+        (requested(status=Status.FAILED), Rest(None)),
+        (requested(status=Status.FAILED, buying=BUYING), LookUp()),
+        (requested(status=Status.DELETING, buying=BUYING), LookUp()),
+        (instance(Status.RUNNING), Rest(None)),
+        (instance(Status.RUNNING, confirm_at=NOW), Confirm()),
+        (instance(Status.RUNNING, confirm_at=LATER), Rest(LATER)),
+        (instance(Status.STOPPED), Rest(None)),
+        (instance(Status.RECLAIMED), Rest(None)),
+        (instance(Status.RECLAIMED, gone_at=NOW, confirm_at=NOW), Rest(None)),
+        (instance(Status.FAILED), Rest(None)),
+        (instance(Status.LOST, gone_at=NOW), Rest(None)),
+        (instance(Status.DELETED, gone_at=NOW), Rest(None)),
+        (instance(Status.DELETING), Ask(Verb.DELETE)),
+        (instance(Status.DELETING, confirm_at=NOW), Confirm()),
+    ],
+)
+def test_what_comes_next_depends_on_the_status(row: Instance, step: Step) -> None:
+    assert decide(row, NOW, LIMITS) == step
+
+
+@pytest.mark.parametrize("status", [Status.CREATING, Status.STARTING])
+@pytest.mark.parametrize("phase", [None, *Phase])
+def test_only_a_machine_found_down_is_started(status: Status, phase: Phase | None) -> None:
+    row = instance(status, phase=phase)
+    is_down = phase is Phase.DOWN
+    assert decide(row, NOW, LIMITS) == (Ask(Verb.START) if is_down else Rest(row.deadline_at))
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_wished_start_is_asked_of_a_machine_that_is_not_on_its_way(phase: Phase) -> None:
+    row = want(instance(Status.STOPPED, phase=phase), Verb.START, NOW)
+    is_asked = phase in (Phase.DOWN, Phase.UNKNOWN)
+    assert decide(row, NOW, LIMITS) == (Ask(Verb.START) if is_asked else Rest(row.deadline_at))
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_wished_stop_is_asked_of_a_machine_that_is_not_falling(phase: Phase) -> None:
+    row = want(instance(Status.RUNNING, phase=phase), Verb.STOP, NOW)
+    is_falling = phase in (Phase.GOING_DOWN, Phase.GOING, Phase.DOWN)
+    assert decide(row, NOW, LIMITS) == (Rest(None) if is_falling else Ask(Verb.STOP))
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_machine_that_someone_else_stops_is_not_stopped_by_us(phase: Phase) -> None:
+    row = instance(Status.STOPPING, desired=Desired.RUNNING, phase=phase)
+    assert decide(row, NOW, LIMITS) == Rest(None)
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_wished_restart_starts_a_machine_that_went_down_meanwhile(phase: Phase) -> None:
+    row = replace(want(instance(Status.RUNNING), Verb.RESTART, NOW), phase=phase)
+    verb = Verb.START if phase is Phase.DOWN else Verb.RESTART
+    assert decide(row, NOW, LIMITS) == Ask(verb)
+
+
+@pytest.mark.parametrize(
+    ("times", "is_acknowledged", "seconds"),
+    [
+        (1, False, 30),
+        (2, False, 60),
+        (3, False, 120),
+        (5, False, 300),
+        (10**6, False, 300),
+        (1, True, 60),
+        (2, True, 120),
+        (4, True, 300),
+    ],
+)
+def test_a_verb_is_repeated_with_growing_patience(
+    times: int, is_acknowledged: bool, seconds: int
+) -> None:
+    row = instance(Status.DELETING, asked=Asked(Verb.DELETE, NOW, times, is_acknowledged))
+    again_at = NOW + timedelta(seconds=seconds)
+    assert decide(row, again_at - SECOND, LIMITS) == Rest(again_at)
+    assert decide(row, again_at, LIMITS) == Ask(Verb.DELETE)
+
+
+def test_the_answer_to_another_verb_delays_nothing() -> None:
+    row = instance(Status.DELETING, asked=Asked(Verb.STOP, NOW, 5, is_acknowledged=True))
+    assert decide(row, NOW, LIMITS) == Ask(Verb.DELETE)
+
+
+def test_a_rest_ends_at_the_first_time_that_the_row_names() -> None:
+    asked = Asked(Verb.START, NOW)
+    row = instance(Status.STARTING, phase=Phase.DOWN, asked=asked, deadline_at=NOW + 9 * MINUTE)
+    assert decide(row, NOW, LIMITS) == Rest(NOW + 30 * SECOND)
+    assert decide(replace(row, confirm_at=NOW + SECOND), NOW, LIMITS) == Rest(NOW + SECOND)
+    soon = replace(row, deadline_at=NOW + 2 * SECOND)
+    assert decide(soon, NOW, LIMITS) == Rest(NOW + 2 * SECOND)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        requested(),
+        requested(buying=BUYING),
+        instance(Status.CREATING),
+        instance(Status.STARTING, confirm_at=NOW),
+        instance(Status.STARTING, wanted=Verb.RESTART, running_at=NOW - MINUTE),
+    ],
+)
+def test_what_is_not_running_at_its_deadline_has_failed(row: Instance) -> None:
+    row = replace(row, deadline_at=NOW)
+    assert not isinstance(decide(row, NOW - SECOND, LIMITS), Move)
+    failed = moved(row)
+    assert failed.status is Status.FAILED
+    assert failed.reason is not None
+    assert failed.reason.code == "startup_timeout"
+    assert (failed.buying, failed.novita_id) == (row.buying, row.novita_id)
+    assert failed.wanted is None
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (None, "Not running 600 s after it was started."),
+        ("pulling", "Not running 600 s after it was started; Novita says 'pulling'."),
+    ],
+)
+def test_the_deadline_says_how_long_it_was_and_what_novita_says(
+    said: str | None, sentence: str
+) -> None:
+    failed = moved(instance(Status.STARTING, deadline_at=NOW, novita_status=said))
+    assert failed.reason == Reason("startup_timeout", sentence)
+
+
+@pytest.mark.parametrize(
+    "status",
+    sorted(set(Status) - {Status.REQUESTED, Status.CREATING, Status.STARTING}),
+)
+def test_the_deadline_is_for_what_is_coming_up_only(status: Status) -> None:
+    row = instance(status, deadline_at=NOW - MINUTE)
+    assert not isinstance(decide(row, NOW, LIMITS), Move)
+
+
+@pytest.mark.parametrize(
+    ("row", "is_deleted"),
+    [
+        (instance(Status.FAILED, order=DELETES), True),
+        (requested(status=Status.FAILED, order=DELETES, buying=BUYING), True),
+        (requested(status=Status.FAILED, order=DELETES), False),
+        (instance(Status.FAILED), False),
+        (instance(Status.FAILED, order=DELETES, running_at=NOW - MINUTE), False),
+        (instance(Status.FAILED, order=DELETES, gone_at=NOW), False),
+        (instance(Status.RECLAIMED, order=DELETES), False),
+    ],
+)
+def test_only_a_first_start_up_that_failed_is_deleted_and_only_if_the_order_says_so(
+    row: Instance, is_deleted: bool
+) -> None:
+    step = decide(row, NOW, LIMITS)
+    assert isinstance(step, Move) == is_deleted
+    if is_deleted:
+        assert moved(row).status is Status.DELETING
+
+
+@pytest.mark.parametrize("changes", [{"gone_at": NOW - MINUTE}, {"novita_id": None}])
+def test_without_a_machine_a_deletion_is_done_at_once(changes: dict[str, Any]) -> None:
+    row = moved(instance(Status.DELETING, confirm_at=NOW, **changes))
+    assert (row.status, row.deleted_at, row.confirm_at) == (Status.DELETED, NOW, None)
+    assert row.gone_at == changes.get("gone_at", NOW)
+    assert schedule(row, NOW, LIMITS).due_at is None
+
+
+def test_a_row_is_due_now_unless_it_rests() -> None:
+    assert schedule(requested(), NOW, LIMITS).due_at == NOW
+    assert schedule(instance(Status.CREATING), NOW, LIMITS).due_at == NOW + 5 * MINUTE
+    assert schedule(instance(Status.RUNNING, due_at=NOW), NOW, LIMITS).due_at is None
+
+
+def test_a_failure_of_the_owners_own_start_keeps_the_machine() -> None:
+    stopped = instance(Status.STOPPED, order=DELETES, running_at=NOW - MINUTE)
+    failed = fail(want(stopped, Verb.START, NOW), "out_of_stock", "None left.", NOW)
+    assert decide(failed, NOW, LIMITS) == Rest(None)
+
+
+def test_limits_are_the_contracts() -> None:
+    assert Limits().adoption_window == timedelta(seconds=90)

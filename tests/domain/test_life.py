@@ -1,0 +1,270 @@
+"""Whatever happens in whatever order: one machine per order at most, and none forgotten."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from gpukeeper.domain import buying, watching
+from gpukeeper.domain.asking import answered
+from gpukeeper.domain.errors import NothingForSale, NovitaError, WrongStatus
+from gpukeeper.domain.events import Change, EventType
+from gpukeeper.domain.instance import (
+    Instance,
+    OnFailure,
+    Phase,
+    SpotSignal,
+    Status,
+    Verb,
+)
+from gpukeeper.domain.lifecycle import (
+    IN_TRANSIT,
+    Ask,
+    Choose,
+    Confirm,
+    LookUp,
+    Move,
+    Rest,
+    Step,
+    decide,
+    schedule,
+    want,
+)
+from gpukeeper.domain.market import BillingMode
+from tests.domain.making import LIMITS, NOW, ORDER, REPEATABLE, SECOND, TEMPLATE, offer, requested
+from tests.domain.world import Fate, Novita
+
+Fold = Callable[[Instance], Instance]
+
+OFFERS = (offer("4090.a"), offer("4090.b"))
+# Longer than the longest chain of steps that is due at one moment.
+STEPS_AT_ONCE = 12
+# Longer than the deadline and the longest patience together.
+HONEST_LOOKS = 60
+
+seconds = st.sampled_from([1, 3, 29, 31, 61, 91, 301])
+lags = st.sampled_from([0, 5, 60]).map(lambda lag: timedelta(seconds=lag))
+phases = st.sampled_from(Phase)
+fates = st.sampled_from(Fate)
+
+
+def constantly(row: Instance) -> Fold:
+    return lambda _: row
+
+
+class Life(RuleBasedStateMachine):
+    """One order, one engine that may die at any moment, one owner, and Novita."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now: datetime = NOW
+        self.novita = Novita()
+        self.row = requested()
+        self.under_way: Fold | None = None
+        self.owner_wants: Verb | None = None
+
+    @initialize(mode=st.sampled_from(BillingMode), on_failure=st.sampled_from(OnFailure))
+    def an_order_is_placed(self, mode: BillingMode, on_failure: OnFailure) -> None:
+        order = replace(ORDER, billing_mode=mode, on_failure=on_failure)
+        self.row = schedule(requested(order=order), self.now, LIMITS)
+
+    @rule(duration=seconds)
+    def time_passes(self, duration: int) -> None:
+        self.now += duration * SECOND
+
+    @precondition(lambda self: self.under_way is None)
+    @rule(fate=fates, lag=lags, is_complete=st.booleans())
+    def the_engine_begins_a_step(self, fate: Fate, lag: timedelta, is_complete: bool) -> None:
+        self.under_way = self.perform(fate, lag, is_complete)
+
+    @precondition(lambda self: self.under_way is not None)
+    @rule()
+    def the_engine_ends_its_step(self) -> None:
+        fold, self.under_way = self.under_way, None
+        assert fold is not None
+        self.fold(fold)
+
+    @precondition(lambda self: self.under_way is not None)
+    @rule()
+    def the_engine_dies(self) -> None:
+        self.under_way = None
+
+    @rule(verb=st.sampled_from(Verb))
+    def the_owner_wants_something(self, verb: Verb) -> None:
+        try:
+            self.fold(lambda row: want(row, verb, self.now))
+        except WrongStatus:
+            return
+        if self.owner_wants is not Verb.DELETE:
+            self.owner_wants = verb
+
+    @precondition(lambda self: self.novita.alive)
+    @rule(phase=phases, error=st.sampled_from(["", "no image"]), signal=st.sampled_from(SpotSignal))
+    def a_machine_changes_by_itself(self, phase: Phase, error: str, signal: SpotSignal) -> None:
+        machine = self.novita.alive[0]
+        machine.phase, machine.error, machine.signal = phase, error, signal
+
+    @precondition(lambda self: self.row.novita_id)
+    @rule(age=st.integers(1, 3))
+    def an_old_listing_is_taken_in(self, age: int) -> None:
+        machine = self.novita.find(str(self.row.novita_id))
+        if machine.shown:
+            said = machine.look_back(self.now, age)
+            self.fold(lambda row: watching.observe(row, said, self.now, LIMITS))
+
+    @precondition(lambda self: self.row.novita_id)
+    @rule()
+    def a_listing_is_taken_in(self) -> None:
+        self.sweep()
+
+    @precondition(lambda self: self.row.novita_id)
+    @rule()
+    def the_owner_asks_for_a_fresh_look(self) -> None:
+        self.fold(self.get(str(self.row.novita_id)))
+
+    @rule()
+    def novita_is_honest_for_half_an_hour(self) -> None:
+        """Everything finds its end: what lives is known, and nothing is left in between."""
+        if self.under_way is not None:
+            self.the_engine_ends_its_step()
+        for _ in range(HONEST_LOOKS):
+            for _ in range(STEPS_AT_ONCE):
+                fold = self.perform(Fate.ACCEPTED, timedelta(0), is_complete=True)
+                if fold is None and self.row.due_at != self.now:
+                    break
+                self.fold(fold or (lambda row: row))
+            else:
+                raise AssertionError(f"never at rest: {self.row}")
+            self.now += 30 * SECOND
+            self.novita.go_on()
+            if self.row.novita_id:
+                self.sweep()
+        self.check_the_end()
+
+    def perform(self, fate: Fate, lag: timedelta, is_complete: bool) -> Fold | None:
+        """Do what is decided, and return how its outcome is folded in."""
+        now = self.now
+        match decide(self.row, now, LIMITS):
+            case Rest(until=until):
+                assert until is None or until > now
+                return None
+            case Move():
+                self.move()
+                return None
+            case Choose():
+                return self.buy(fate, lag)
+            case LookUp():
+                if fate is Fate.UNAVAILABLE:
+                    return lambda row: buying.look_up_later(row, self.now)
+                found = [m.look(now) for m in self.novita.alive if m.is_shown(now)]
+                return lambda row: buying.looked_up(
+                    row, found, self.now, LIMITS, is_complete=is_complete
+                )
+            case Confirm():
+                if fate is Fate.UNAVAILABLE:
+                    return lambda row: watching.confirm_later(row, self.now, 2 * SECOND)
+                return self.get(str(self.row.novita_id))
+            case Ask(verb=verb):
+                self.check_may_ask(verb)
+                answer = self.novita.change(str(self.row.novita_id), verb, fate, now)
+                return lambda row: answered(row, verb, answer, self.now, LIMITS)
+
+    def move(self) -> None:
+        """Follow the changes that need nobody until something else is to be done."""
+        for _ in range(STEPS_AT_ONCE):
+            step: Step = decide(self.row, self.now, LIMITS)
+            if not isinstance(step, Move):
+                return
+            if step.instance.status is Status.DELETING:
+                assert self.row.running_at is None
+                assert self.row.order.on_failure is OnFailure.DELETE
+            self.fold(constantly(step.instance))
+        raise AssertionError(f"moves for ever: {self.row}")
+
+    def buy(self, fate: Fate, lag: timedelta) -> Fold | None:
+        assert not self.novita.alive
+        if fate is Fate.REFUSED:
+            return lambda row: buying.not_chosen(row, NothingForSale(), self.now)
+        chosen = buying.untried(self.row, OFFERS)
+        self.fold(lambda row: buying.chosen(row, chosen, TEMPLATE, self.now))
+        if chosen is None:
+            return None
+        answer = self.novita.sell(fate, self.now, lag)
+        if isinstance(answer, NovitaError):
+            return lambda row: buying.not_bought(row, chosen, answer, self.now, LIMITS)
+        return lambda row: buying.bought(row, chosen, answer, self.now)
+
+    def get(self, novita_id: str) -> Fold:
+        machine = self.novita.find(novita_id)
+        if not machine.is_shown(self.now):
+            return lambda row: watching.confirm_absence(row, self.now, LIMITS)
+        said = machine.look(self.now)
+        return lambda row: watching.observe(row, said, self.now, LIMITS, is_single=True)
+
+    def sweep(self) -> None:
+        machine = self.novita.find(str(self.row.novita_id))
+        if not machine.is_shown(self.now):
+            self.fold(lambda row: watching.miss(row, self.now, LIMITS))
+            return
+        said = machine.look(self.now)
+        if watching.fingerprint(said) != self.row.seen_fingerprint:
+            self.fold(lambda row: watching.observe(row, said, self.now, LIMITS))
+
+    def fold(self, change: Fold) -> None:
+        """Keep the row as the store does, and check what always holds."""
+        before, now = self.row, self.now
+        after = schedule(change(before), now, LIMITS)
+        self.row = after
+        assert schedule(after, now, LIMITS) == after
+        assert after.due_at is None or after.due_at >= now
+        assert before.novita_id in (None, after.novita_id)
+        assert after.buying is None or after.novita_id is None
+        assert len(self.novita.alive) <= 1
+        kinds = Change(before, after, now).event_types
+        told = [kind for kind in kinds if kind is not EventType.RECLAIM_NOTIFIED]
+        assert len(told) == (before.status is not after.status)
+        if after.status in (Status.FAILED, Status.RECLAIMED, Status.LOST):
+            assert after.reason is not None
+        if after.status in (Status.DELETED, Status.LOST):
+            assert after.gone_at is not None
+            assert after.due_at is None
+        if after.gone_at is not None:
+            assert not self.novita.alive
+
+    def check_may_ask(self, verb: Verb) -> None:
+        """Check that nothing is done to a machine that nobody wants done."""
+        row = self.row
+        if verb is Verb.START:
+            assert row.status in (Status.CREATING, Status.STARTING)
+        elif verb is Verb.DELETE:
+            is_failure = row.order.on_failure is OnFailure.DELETE and row.running_at is None
+            assert self.owner_wants is Verb.DELETE or is_failure
+        else:
+            assert self.owner_wants is verb
+
+    def check_the_end(self) -> None:
+        row, alive = self.row, self.novita.alive
+        assert row.status not in IN_TRANSIT
+        assert row.buying is None
+        if not alive:
+            assert not row.is_watched
+            assert row.status in (
+                Status.DELETED,
+                Status.LOST,
+                Status.FAILED,
+                Status.RECLAIMED,
+            )
+            return
+        (machine,) = alive
+        assert self.owner_wants is not Verb.DELETE
+        assert (row.novita_id, row.is_watched) == (machine.novita_id, True)
+        is_up = machine.phase is Phase.UP
+        ends = {Status.RUNNING} if is_up else {Status.STOPPED, Status.RECLAIMED, Status.FAILED}
+        assert row.status in ends
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(REPEATABLE, max_examples=150, stateful_step_count=40)

@@ -1,0 +1,123 @@
+"""What the owner may ask for in which status, and what a wish does to the row."""
+
+import pytest
+
+from gpukeeper.domain.errors import WrongStatus
+from gpukeeper.domain.instance import (
+    Asked,
+    Buying,
+    Desired,
+    Endpoint,
+    Instance,
+    Phase,
+    Reason,
+    SpotSignal,
+    Status,
+    Verb,
+)
+from gpukeeper.domain.lifecycle import Ask, decide, want
+from tests.domain.making import LIMITS, MINUTE, NOW, instance, offer, requested
+
+_MAY = {
+    Verb.START: {Status.STOPPED, Status.RECLAIMED, Status.FAILED},
+    Verb.STOP: {Status.CREATING, Status.STARTING, Status.RUNNING, Status.FAILED},
+    Verb.RESTART: {Status.RUNNING},
+    Verb.DELETE: set(Status),
+}
+TOO_EARLY = {Status.REQUESTED}
+
+
+@pytest.mark.parametrize("verb", Verb)
+@pytest.mark.parametrize("status", sorted(set(Status) - TOO_EARLY))
+def test_a_verb_is_taken_in_the_statuses_that_allow_it_and_in_no_other(
+    status: Status, verb: Verb
+) -> None:
+    row = instance(status)
+    if status in _MAY[verb]:
+        assert (
+            want(row, verb, NOW).desired
+            is {
+                Verb.START: Desired.RUNNING,
+                Verb.RESTART: Desired.RUNNING,
+                Verb.STOP: Desired.STOPPED,
+                Verb.DELETE: Desired.DELETED,
+            }[verb]
+        )
+        return
+    with pytest.raises(WrongStatus) as refusal:
+        want(row, verb, NOW)
+    assert f"'trainer' is {status.value}; {verb.value} needs a machine" in refusal.value.message
+
+
+@pytest.mark.parametrize("verb", [Verb.START, Verb.STOP, Verb.RESTART])
+@pytest.mark.parametrize(
+    "row",
+    [
+        requested(),
+        requested(buying=Buying(offer(), NOW)),
+        requested(status=Status.FAILED),
+        instance(Status.RECLAIMED, gone_at=NOW),
+        instance(Status.LOST, gone_at=NOW),
+    ],
+)
+def test_without_a_machine_there_is_nothing_to_start_stop_or_restart(
+    row: Instance, verb: Verb
+) -> None:
+    with pytest.raises(WrongStatus, match=f"and has no machine to {verb.value}"):
+        want(row, verb, NOW)
+
+
+def test_a_start_renews_the_deadline_and_forgets_the_life_before() -> None:
+    stopped = instance(
+        Status.RECLAIMED,
+        reason=Reason("reclaimed", "Taken."),
+        spot_signal=SpotSignal.TERMINATED,
+        reclaim_at=NOW,
+        endpoints=(Endpoint(80, "http", "https://old.example"),),
+        ssh_command="ssh old",
+        asked=Asked(Verb.STOP, NOW),
+        seen_fingerprint="old",
+        doubts=1,
+        failures=3,
+        confirm_at=NOW,
+    )
+    row = want(stopped, Verb.START, NOW)
+    assert (row.status, row.wanted, row.started_at) == (Status.STARTING, Verb.START, NOW)
+    assert row.deadline_at == NOW + 10 * MINUTE
+    assert (row.reason, row.asked, row.seen_fingerprint, row.confirm_at) == (None,) * 4
+    assert (row.endpoints, row.ssh_command) == ((), None)
+    assert (row.spot_signal, row.reclaim_at) == (SpotSignal.NONE, None)
+    assert (row.doubts, row.failures) == (0, 0)
+
+
+def test_a_restart_does_not_take_back_a_spot_notice() -> None:
+    noticed = instance(Status.RUNNING, spot_signal=SpotSignal.NOTIFIED, reclaim_at=NOW + MINUTE)
+    row = want(noticed, Verb.RESTART, NOW)
+    assert (row.status, row.wanted) == (Status.STARTING, Verb.RESTART)
+    assert (row.spot_signal, row.reclaim_at) == (SpotSignal.NOTIFIED, NOW + MINUTE)
+
+
+def test_a_stop_overtakes_a_restart_that_was_not_asked_yet() -> None:
+    restarting = want(instance(Status.RUNNING), Verb.RESTART, NOW)
+    row = want(restarting, Verb.STOP, NOW)
+    assert (row.status, row.wanted) == (Status.STOPPING, None)
+    assert decide(row, NOW, LIMITS) == Ask(Verb.STOP)
+
+
+@pytest.mark.parametrize("status", sorted(set(Status) - {Status.DELETING, Status.DELETED}))
+def test_everything_can_be_deleted_and_keeps_its_reason(status: Status) -> None:
+    reason = Reason("boot_failed", "No image.")
+    row = want(instance(status, reason=reason, wanted=Verb.START), Verb.DELETE, NOW)
+    assert (row.status, row.desired) == (Status.DELETING, Desired.DELETED)
+    assert (row.reason, row.wanted) == (reason, None)
+
+
+def test_deleting_again_changes_nothing() -> None:
+    once = want(instance(Status.RUNNING, phase=Phase.UP), Verb.DELETE, NOW)
+    assert want(once, Verb.DELETE, NOW + MINUTE) is once
+
+
+def test_an_order_under_way_is_cancelled_without_forgetting_its_purchase() -> None:
+    buying = Buying(offer(), NOW)
+    row = want(requested(buying=buying), Verb.DELETE, NOW)
+    assert (row.status, row.buying) == (Status.DELETING, buying)
