@@ -22,6 +22,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 GPUKEEPER = [sys.executable, "-m", "gpukeeper"]
 PRODUCT = "RTX 4090 24GB"
@@ -39,6 +40,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--once", action="store_true", help="end after the verified webhook")
     once = parser.parse_args().once
+    # The commands of the demo print between our own lines.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a text stream
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with ExitStack() as stack:
@@ -167,12 +170,12 @@ def read_lines(child: subprocess.Popen[str]) -> "queue.SimpleQueue[str]":
 
 def wait_for(
     lines: "queue.SimpleQueue[str]", event_type: str, child: subprocess.Popen[str]
-) -> dict[str, "dict[str, dict[str, object]]"]:
+) -> dict[str, Any]:
     """Return the first verified event of this type.  Raises DemoFailed if none comes."""
     ends_at = time.monotonic() + PATIENCE_SECONDS
     while (left := ends_at - time.monotonic()) > 0 and child.poll() is None:
         try:
-            event = json.loads(lines.get(timeout=min(left, 1)))
+            event: dict[str, Any] = json.loads(lines.get(timeout=min(left, 1)))
         except queue.Empty:
             continue
         print(f"   webhook {event['type']}")

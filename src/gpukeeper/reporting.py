@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from gpukeeper.domain.errors import GpuKeeperError
 from gpukeeper.domain.events import Change, Delivery, DeliveryAttempt, DeliveryStatus
 from gpukeeper.domain.instance import Status
 from gpukeeper.novita.client import CallReport
@@ -80,13 +79,13 @@ class Reporter:
             lag = self.clock() - delivery.event.at
             self.metrics.webhook_lag.observe(lag.total_seconds())
 
+    def turned(self, loop: str) -> None:
+        """Note that a background loop lives."""
+        self.metrics.loop_heartbeat.labels(loop).set(self.clock().timestamp())
+
     def failed(self, where: str) -> None:
         """Count a fault of our own; whoever caught it has logged it."""
         self.metrics.unhandled_errors.labels(where).inc()
-
-    def refused(self, what: str, error: GpuKeeperError) -> None:
-        """Tell of something that an operator should know and that stopped nothing."""
-        self.log.warning(what, code=error.error_code, error=error.message)
 
     def _count(self, change: Change) -> None:
         before, after = change.before, change.after

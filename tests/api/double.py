@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 
 from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidOrder, KeyReused, NotFound
@@ -9,7 +10,7 @@ from gpukeeper.domain.events import DeliveryStatus, Event, EventType
 from gpukeeper.domain.instance import Connection, Instance, Order, Status, Verb
 from gpukeeper.domain.lifecycle import want
 from gpukeeper.domain.market import BillingMode, Offer
-from gpukeeper.service import DeliveryView, Health, OrphanView, Page, View
+from gpukeeper.service import Census, DeliveryView, Health, OrphanView, Page, View
 from tests.api.samples import ATTEMPTS, DELIVERY, EVENT, NOW, OFFER, ORPHAN, RUNNING
 
 
@@ -165,6 +166,9 @@ class ServiceDouble:
         """Adopt and delete."""
         adopted = await self.adopt(novita_id)
         return await self.want(adopted.instance.id, Verb.DELETE)
+
+    async def census(self) -> Census:
+        return Census({Status.RUNNING: 2}, Decimal("0.35"), orphans=1)
 
     async def health(self) -> Health:
         """Return how the double is."""

@@ -52,3 +52,6 @@ async def test_metrics_are_prometheus_text(client: httpx2.AsyncClient) -> None:
     assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert "# TYPE gpukeeper_http_requests_total counter" in response.text
     assert "process_resident_memory_bytes" in response.text
+    assert 'gpukeeper_instances{status="running"} 2.0' in response.text
+    assert "gpukeeper_hourly_spend_usd 0.35" in response.text
+    assert "gpukeeper_orphans 1.0" in response.text

@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 from gpukeeper.api import schemas
 from gpukeeper.api.context import context_of, service_of
 from gpukeeper.api.documented import Responses, answer, refusal
-from gpukeeper.telemetry import EXPOSITION_TYPE, exposition
+from gpukeeper.telemetry import EXPOSITION_TYPE, exposition, show_fleet
 
 router = APIRouter(tags=["health"])
 
@@ -75,5 +75,12 @@ async def get_health(request: Request) -> Response:
     responses=_METRICS | {401: refusal("unauthorized")} | _FAULT,
 )
 async def get_metrics(request: Request) -> Response:
-    """Show every metric of this process."""
+    """Show every metric of this process, and what the store counts at this moment."""
+    census = await service_of(request).census()
+    show_fleet(
+        context_of(request).metrics,
+        by_status={status.value: count for status, count in census.by_status.items()},
+        spend_usd_per_hour=float(census.spend_per_hour),
+        orphans=census.orphans,
+    )
     return Response(exposition(context_of(request).metrics), media_type=EXPOSITION_TYPE)

@@ -29,6 +29,7 @@ class Loop:
         clock: Clock,
         log: Logger,
         max_silence: timedelta,
+        on_beat: Callable[[str], None],
         on_error: Callable[[str], None],
     ) -> None:
         self.name = name
@@ -37,6 +38,7 @@ class Loop:
         self._turn = turn
         self._clock = clock
         self._log = log
+        self._on_beat = on_beat
         self._on_error = on_error
         self._nudged = asyncio.Event()
         self._is_draining = False
@@ -78,6 +80,7 @@ class Loop:
         """Show that the loop lives; one whose turns keep failing is not alive."""
         if not self._has_failed:
             self.beat_at = self._clock()
+            self._on_beat(self.name)
 
     async def _rest(self, due_at: datetime | None) -> None:
         now = self._clock()

@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 
 from gpukeeper import __version__
 from gpukeeper.config import Secrets, Settings, prepare_data_dir
 from gpukeeper.domain import ids
+from gpukeeper.domain.errors import Fault, InvalidConfiguration
 from gpukeeper.domain.lifecycle import Limits
 from gpukeeper.novita.catalog import Catalog
 from gpukeeper.novita.client import NovitaClient
@@ -93,6 +95,7 @@ def build(settings: Settings, role: Role = Role.ALL) -> Runtime:
     :meth:`Runtime.running`.
     """
     kept = prepare_data_dir(settings)
+    _keep_private(settings.database_path)
     database = Database(f"sqlite:///{settings.database_path}")
     migrations.upgrade(database.engine)
     with database.engine.begin() as connection:
@@ -169,6 +172,16 @@ def _assemble(
         patience=_patience(settings),
     )
     return Runtime(service, metrics, database, novita, sender, engine)
+
+
+def _keep_private(path: Path) -> None:
+    """Create the database file for our own user alone; SQLite gives its journals the same mode."""
+    try:
+        path.touch(mode=0o600)
+    except OSError as error:
+        raise InvalidConfiguration(
+            [Fault("GPUKEEPER_DATABASE_URL", f"{path} cannot be opened: {error.strerror}")]
+        ) from error
 
 
 def _new_id(prefix: str, at: datetime) -> str:

@@ -148,7 +148,13 @@ def _loop(
     max_silence: timedelta,
 ) -> Loop:
     return Loop(
-        name, turn, clock=clock, log=reporter.log, max_silence=max_silence, on_error=reporter.failed
+        name,
+        turn,
+        clock=clock,
+        log=reporter.log,
+        max_silence=max_silence,
+        on_beat=reporter.turned,
+        on_error=reporter.failed,
     )
 
 

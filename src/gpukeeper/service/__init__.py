@@ -1,7 +1,16 @@
 """The use cases that the HTTP API, the dashboard and the CLI share."""
 
-from gpukeeper.service.health import Health
+from gpukeeper.service.health import Census, Health
 from gpukeeper.service.service import OrderFailed, Service
 from gpukeeper.service.views import DeliveryView, OrphanView, Page, View
 
-__all__ = ["DeliveryView", "Health", "OrderFailed", "OrphanView", "Page", "Service", "View"]
+__all__ = [
+    "Census",
+    "DeliveryView",
+    "Health",
+    "OrderFailed",
+    "OrphanView",
+    "Page",
+    "Service",
+    "View",
+]

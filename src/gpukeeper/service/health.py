@@ -1,11 +1,13 @@
 """How the service is: whether it can serve, which loops live, and how Novita answers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from gpukeeper.domain.events import format_time
+from gpukeeper.domain.instance import Status
 from gpukeeper.store import deliveries, facts, instances, orphans
 from gpukeeper.store.database import Connection, Database, StoreError
 
@@ -27,6 +29,25 @@ class Health:
     is_ready: bool
     problems: tuple[str, ...]
     body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How many instances and orphans there are, and what all machines cost in USD per hour."""
+
+    by_status: Mapping[Status, int]
+    spend_per_hour: Decimal
+    orphans: int
+
+
+def take_census(connection: Connection) -> Census:
+    """Count, in the store alone."""
+    counts = instances.count_by_status(connection)
+    return Census(
+        by_status={status: counts.get(status, 0) for status in Status},
+        spend_per_hour=instances.spend_per_hour(connection),
+        orphans=len(orphans.every(connection)),
+    )
 
 
 async def examine(

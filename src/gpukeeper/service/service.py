@@ -34,7 +34,7 @@ from gpukeeper.novita.client import NovitaClient
 from gpukeeper.novita.market import Market
 from gpukeeper.nudges import Nudges
 from gpukeeper.service import placing
-from gpukeeper.service.health import Health
+from gpukeeper.service.health import Census, Health, take_census
 from gpukeeper.service.views import (
     DeliveryView,
     OrphanView,
@@ -288,6 +288,10 @@ class Service:
     async def health(self) -> Health:
         """Return how the service is."""
         return await self.examine()
+
+    async def census(self) -> Census:
+        """Return how many instances there are and what they cost."""
+        return await self.database.read(take_census)
 
     async def _answer_to_order(self, instance_id: str) -> View:
         """Wait until Novita has accepted or refused an order, or its answer was lost."""

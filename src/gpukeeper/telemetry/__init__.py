@@ -14,6 +14,7 @@ from gpukeeper.telemetry.metrics import (
     MetricSpec,
     create_metrics,
     exposition,
+    show_fleet,
 )
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "exposition",
     "get_logger",
     "log_context",
+    "show_fleet",
     "shut_down_logging",
 ]

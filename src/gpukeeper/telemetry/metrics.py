@@ -1,6 +1,6 @@
 """Every metric of the program: its name, its labels and what it tells."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -177,6 +177,16 @@ def create_metrics() -> Metrics:
     ProcessCollector(registry=registry)
     built = {attribute: _build(metric, named, registry) for attribute, metric, named in _declared()}
     return Metrics(registry=registry, **built)
+
+
+def show_fleet(
+    metrics: Metrics, *, by_status: Mapping[str, int], spend_usd_per_hour: float, orphans: int
+) -> None:
+    """Set what is counted rather than observed; a status without instances shows 0."""
+    for status, count in by_status.items():
+        metrics.instances.labels(status).set(count)
+    metrics.hourly_spend.set(spend_usd_per_hour)
+    metrics.orphans.set(orphans)
 
 
 def exposition(metrics: Metrics) -> bytes:
