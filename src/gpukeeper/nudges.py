@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from gpukeeper.domain.events import ANNOUNCED, Change
+from gpukeeper.domain.instance import Status
 
 
 class Nudges:
     """Connects those who change rows with the loops and requests that wait for changes."""
 
     def __init__(self) -> None:
+        # Set when the process is told to stop: requests that wait answer with what there is.
+        self.is_draining = False
         self._loops: dict[str, Callable[[], None]] = {}
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
@@ -37,7 +40,7 @@ class Nudges:
                 self.wake("deliver")
             due_at = change.after.due_at
             if due_at is not None and due_at <= change.at:
-                self.wake("reconcile")
+                self.wake("buy" if change.after.status is Status.REQUESTED else "reconcile")
             if change.before is None or change.before.status is not change.after.status:
                 self.wake("look")
             for waiting in self._waiting.get(change.after.id, ()):

@@ -18,6 +18,7 @@ from gpukeeper.api.app import create_app
 from gpukeeper.config import Settings, prepare_data_dir
 from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidConfiguration
 from gpukeeper.domain.events import format_money
+from gpukeeper.nudges import Nudges
 from gpukeeper.runtime import Role, Runtime, build
 from gpukeeper.store import migrations
 from gpukeeper.store.database import Database, StoreError
@@ -73,7 +74,8 @@ def migrate(settings: Settings) -> str:
 
 
 async def _serve(settings: Settings, runtime: Runtime, role: Role) -> int:
-    server = uvicorn.Server(
+    server = _Server(
+        runtime.service.nudges,
         uvicorn.Config(
             _app(settings, runtime),
             host=settings.host,
@@ -84,7 +86,7 @@ async def _serve(settings: Settings, runtime: Runtime, role: Role) -> int:
             proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_GRACE_SECONDS,
-        )
+        ),
     )
     log = get_logger("gpukeeper")
     log.info(
@@ -101,6 +103,19 @@ async def _serve(settings: Settings, runtime: Runtime, role: Role) -> int:
             await server.serve()
     log.info("stopped")
     return 0 if server.started else 3
+
+
+class _Server(uvicorn.Server):
+    """A server whose waiting requests answer at once when it is told to stop."""
+
+    def __init__(self, nudges: Nudges, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._nudges = nudges
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Waiters look at it every half second, well within the grace.
+        self._nudges.is_draining = True
+        super().handle_exit(sig, frame)
 
 
 @contextmanager

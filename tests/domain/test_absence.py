@@ -58,6 +58,7 @@ def test_a_new_machine_may_be_missing() -> None:
     assert miss(new, NOW, LIMITS) == new
     assert absent(new, 5).status is Status.CREATING
     assert absent(new, 5).misses == 0
+    assert absent(replace(new, accepted_at=NOW - LIMITS.adoption_window)).misses == 1
 
 
 def test_a_new_machine_that_is_being_deleted_is_asked_about() -> None:
@@ -67,8 +68,9 @@ def test_a_new_machine_that_is_being_deleted_is_asked_about() -> None:
 @pytest.mark.parametrize("status", ALIVE)
 def test_two_confirmed_absences_in_a_row_are_the_end(status: Status) -> None:
     row = instance(status, endpoints=(Endpoint(1, "tcp", "h:1"),), ssh_command="ssh")
-    once = absent(row)
+    once = absent(replace(row, confirm_at=NOW, failures=2, seen_fingerprint="up"))
     assert (once.status, once.misses, once.confirm_at) == (status, 1, None)
+    assert (once.failures, once.seen_fingerprint) == (0, None)
     lost = absent(once)
     assert (lost.status, lost.gone_at, lost.is_watched) == (Status.LOST, NOW, False)
     assert (lost.endpoints, lost.ssh_command) == ((), None)
@@ -105,6 +107,9 @@ def test_a_machine_that_vanishes_after_a_notice_was_taken_back(
 ) -> None:
     gone = absent(instance(status, desired=desired, spot_signal=signal), 2)
     assert (gone.status, gone.gone_at) == (expected, NOW)
+    code = "reclaimed" if expected is Status.RECLAIMED else "gone_at_novita"
+    assert gone.reason is not None
+    assert gone.reason.code == code
 
 
 def test_a_time_of_reclaim_alone_is_a_notice_too() -> None:

@@ -1,5 +1,7 @@
 """What Novita answers to a verb: accepted, refused, lost, or long since done."""
 
+from dataclasses import replace
+
 import pytest
 
 from gpukeeper.domain.asking import CONFIRM_DELETE_AFTER, answered
@@ -53,7 +55,7 @@ def test_an_accepted_verb_is_remembered_and_not_repeated_soon(row: Instance, ver
 
 def test_an_accepted_deletion_is_confirmed_soon() -> None:
     after = told(DELETING, Verb.DELETE, None)
-    assert after.confirm_at == NOW + CONFIRM_DELETE_AFTER
+    assert after.confirm_at == NOW + 3 * SECOND
     assert decide(after, NOW + CONFIRM_DELETE_AFTER, LIMITS) == Confirm()
 
 
@@ -74,6 +76,7 @@ def test_what_may_be_done_already_is_looked_at_now(
 ) -> None:
     after = told(row, verb, error)
     assert (after.status, after.wanted, after.confirm_at) == (row.status, row.wanted, NOW)
+    assert after.asked == Asked(verb, NOW, 1, is_acknowledged=False)
     assert decide(after, NOW, LIMITS) == Confirm()
 
 
@@ -119,6 +122,10 @@ def test_a_refused_stop_or_deletion_is_asked_again(row: Instance, verb: Verb) ->
     assert decide(after, NOW + LIMITS.ask_again_after, LIMITS) == Ask(verb)
 
 
+def test_the_late_refusal_of_a_stop_does_not_fail_the_start_after_it() -> None:
+    assert told(STARTING, Verb.STOP, NovitaRejected()).status is Status.STARTING
+
+
 def test_repetitions_are_counted_per_verb() -> None:
     twice = told(told(DELETING, Verb.DELETE, None), Verb.DELETE, None)
     assert twice.asked is not None
@@ -142,4 +149,4 @@ def test_the_late_answer_to_a_start_does_not_settle_a_wished_restart() -> None:
 def test_every_answer_makes_the_next_look_count(
     row: Instance, verb: Verb, error: NovitaError | None
 ) -> None:
-    assert told(row, verb, error).seen_fingerprint is None
+    assert told(replace(row, seen_fingerprint="up"), verb, error).seen_fingerprint is None

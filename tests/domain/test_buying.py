@@ -22,13 +22,14 @@ from gpukeeper.domain.errors import (
     InsufficientBalance,
     NothingForSale,
     NovitaRejected,
+    NovitaUnavailable,
     OutcomeUnknown,
     OutOfStock,
     QuotaExceeded,
     RateLimited,
 )
 from gpukeeper.domain.instance import Buying, Desired, Instance, Phase, Reason, Status, Verb
-from gpukeeper.domain.lifecycle import want
+from gpukeeper.domain.lifecycle import Choose, Rest, decide, want
 from gpukeeper.domain.market import Port
 from tests.domain.making import (
     LIMITS,
@@ -66,10 +67,16 @@ def test_offers_that_were_refused_are_not_tried_again() -> None:
     assert untried(row, [first]) is None
 
 
+def test_an_offer_that_novita_was_too_busy_to_sell_is_tried_again() -> None:
+    busy = requested(attempts=(attempt("novita_rate_limited"), attempt("novita_unavailable")))
+    assert untried(busy, [offer()]) == offer()
+
+
 def test_the_intent_is_stored_before_novita_is_asked() -> None:
     row = chosen(requested(), OFFER, TEMPLATE, NOW)
     assert row.buying == Buying(OFFER, since=NOW)
     assert (row.status, row.image_url) == (Status.REQUESTED, TEMPLATE.image_url)
+    assert row.product_name == OFFER.product_name
 
 
 def test_with_nothing_left_to_try_the_order_fails_and_names_what_was_tried() -> None:
@@ -81,11 +88,11 @@ def test_with_nothing_left_to_try_the_order_fails_and_names_what_was_tried() -> 
 def test_an_order_cancelled_while_it_was_ranked_gets_no_intent_and_no_failure() -> None:
     cancelled = want(requested(), Verb.DELETE, NOW)
     assert chosen(cancelled, OFFER, TEMPLATE, NOW) == cancelled
-    assert not_chosen(cancelled, NothingForSale(), NOW) == cancelled
+    assert not_chosen(cancelled, NothingForSale(), NOW, LIMITS) == cancelled
 
 
 def test_an_order_that_nothing_fits_fails_with_the_reason() -> None:
-    row = not_chosen(requested(), NothingForSale("None.", code="price_above_limit"), NOW)
+    row = not_chosen(requested(), NothingForSale("None.", code="price_above_limit"), NOW, LIMITS)
     assert (row.status, row.reason) == (Status.FAILED, Reason("price_above_limit", "None."))
 
 
@@ -108,7 +115,8 @@ def test_ports_and_command_of_the_order_replace_the_templates_even_when_empty() 
 def test_a_sold_machine_is_known_and_the_order_created() -> None:
     row = bought(asking(failures=2), OFFER, "m1", NOW)
     assert (row.status, row.novita_id, row.buying) == (Status.CREATING, "m1", None)
-    assert (row.product_id, row.region) == (OFFER.product_id, OFFER.region)
+    assert (row.product_id, row.product_name) == (OFFER.product_id, OFFER.product_name)
+    assert (row.cluster_id, row.region) == (OFFER.cluster_id, OFFER.region)
     assert row.price_per_hour == OFFER.price_per_hour
     assert [tried.outcome for tried in row.attempts] == ["accepted"]
     assert row.accepted_at == row.started_at == NOW
@@ -154,6 +162,8 @@ def test_the_window_begins_with_the_first_look_when_a_crash_lost_the_answer() ->
     later = NOW + 7 * MINUTE
     row = looked_up(asking(), [], later, LIMITS, is_complete=True)
     assert row.buying == Buying(OFFER, NOW, later + WINDOW, later + SECOND, 0)
+    unreachable = look_up_later(asking(), NOW)
+    assert looked_up(unreachable, [], later, LIMITS, is_complete=True).buying == row.buying
 
 
 @pytest.mark.parametrize("row", [asking(), looking(), looking(until=NOW - MINUTE)])
@@ -165,12 +175,12 @@ def test_a_machine_that_is_found_is_adopted_at_any_time(row: Instance, is_comple
 
 def test_of_twins_the_oldest_is_adopted() -> None:
     twins = [
-        seen(Phase.UP, novita_id="unknown age"),
-        seen(Phase.UP, novita_id="young", created_at=NOW - SECOND),
-        seen(Phase.UP, novita_id="old b", created_at=NOW - MINUTE),
-        seen(Phase.UP, novita_id="old a", created_at=NOW - MINUTE),
+        seen(Phase.UP, novita_id="a unknown age"),
+        seen(Phase.UP, novita_id="b young", created_at=NOW - SECOND),
+        seen(Phase.UP, novita_id="d old", created_at=NOW - MINUTE),
+        seen(Phase.UP, novita_id="c old", created_at=NOW - MINUTE),
     ]
-    assert looked_up(looking(), twins, NOW, LIMITS, is_complete=True).novita_id == "old a"
+    assert looked_up(looking(), twins, NOW, LIMITS, is_complete=True).novita_id == "c old"
 
 
 def test_nothing_is_concluded_before_the_window_ends() -> None:
@@ -205,3 +215,21 @@ def test_a_row_that_buys_nothing_is_not_changed_by_look_ups() -> None:
     assert lost_answer(row, NOW, LIMITS) == row
     assert look_up_later(row, NOW) == row
     assert looked_up(row, [seen(Phase.UP)], NOW, LIMITS, is_complete=True) == row
+
+
+def test_an_order_that_nobody_waits_for_any_more_is_tried_again_until_its_deadline() -> None:
+    row = requested()
+    late = row.created_at + LIMITS.order_patience
+    waiting = not_chosen(row, NovitaUnavailable(), late, LIMITS)
+    assert waiting.status is Status.REQUESTED
+    assert waiting.try_at is not None
+    assert decide(waiting, late, LIMITS) == Rest(waiting.try_at)
+    assert decide(waiting, waiting.try_at, LIMITS) == Choose()
+    refused = not_bought(chosen(row, OFFER, TEMPLATE, late), OFFER, RateLimited(), late, LIMITS)
+    assert (refused.status, refused.buying) == (Status.REQUESTED, None)
+
+
+def test_an_order_whose_caller_waits_is_told_that_novita_is_unreachable() -> None:
+    row = requested()
+    failed = not_chosen(row, NovitaUnavailable("Away."), row.created_at, LIMITS)
+    assert failed.reason == Reason("novita_unavailable", "Away.")

@@ -10,6 +10,7 @@ from gpukeeper.domain.instance import (
     Asked,
     Buying,
     Desired,
+    Endpoint,
     Instance,
     OnFailure,
     Phase,
@@ -159,7 +160,7 @@ def test_what_is_not_running_at_its_deadline_has_failed(row: Instance) -> None:
     failed = moved(row)
     assert failed.status is Status.FAILED
     assert failed.reason is not None
-    assert failed.reason.code == "startup_timeout"
+    assert failed.reason.code == ("startup_timeout" if row.is_watched else "novita_timeout")
     assert (failed.buying, failed.novita_id) == (row.buying, row.novita_id)
     assert failed.wanted is None
 
@@ -210,8 +211,11 @@ def test_only_a_first_start_up_that_failed_is_deleted_and_only_if_the_order_says
 
 @pytest.mark.parametrize("changes", [{"gone_at": NOW - MINUTE}, {"novita_id": None}])
 def test_without_a_machine_a_deletion_is_done_at_once(changes: dict[str, Any]) -> None:
-    row = moved(instance(Status.DELETING, confirm_at=NOW, **changes))
+    reason = Reason("out_of_stock", "None left.")
+    shown = {"endpoints": (Endpoint(1, "tcp", "h:1"),), "ssh_command": "ssh", "reason": reason}
+    row = moved(instance(Status.DELETING, confirm_at=NOW, **shown, **changes))
     assert (row.status, row.deleted_at, row.confirm_at) == (Status.DELETED, NOW, None)
+    assert (row.endpoints, row.ssh_command, row.reason) == ((), None, reason)
     assert row.gone_at == changes.get("gone_at", NOW)
     assert schedule(row, NOW, LIMITS).due_at is None
 

@@ -105,6 +105,7 @@ def test_a_body_is_compact_and_keeps_every_letter() -> None:
 def test_an_instance_is_shown_as_the_contract_says() -> None:
     row = instance(
         Status.RUNNING,
+        order=replace(ORDER, product_name="4090"),
         product_id="4090.a",
         product_name="RTX 4090 24GB",
         cluster_id="cn-hongkong-1",

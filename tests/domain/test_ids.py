@@ -55,9 +55,11 @@ def test_a_machines_name_carries_our_mark_and_fits_novitas_limit(
         "trainer",
         "trainer-gk",
         "trainer-gkte5t",
+        "te5t12345678",
+        "trainer-te5t12345678",
         "trainer-gkte5t1234567",
         "trainer-gkte5t123456789",
-        "trainer-gkothr12345678",
+        "trainer-gkx7hr12345678",
         "trainer-gkte5t1234567u",
         "trainer-gkte5t1234567I",
         "trainer-GKte5t12345678",
@@ -69,9 +71,9 @@ def test_a_name_without_our_whole_mark_is_not_ours(name: str) -> None:
 
 
 def test_only_the_last_mark_counts() -> None:
-    assert is_ours("a-gkothr12345678-gkte5t12345678", "te5t")
-    assert ordered_name("a-gkothr12345678-gkte5t12345678") == "a-gkothr12345678"
-    assert not is_ours("a-gkte5t12345678-gkothr12345678", "te5t")
+    assert is_ours("a-gkx7hr12345678-gkte5t12345678", "te5t")
+    assert ordered_name("a-gkx7hr12345678-gkte5t12345678") == "a-gkx7hr12345678"
+    assert not is_ours("a-gkte5t12345678-gkx7hr12345678", "te5t")
 
 
 def test_a_name_without_a_mark_was_ordered_as_it_is() -> None:

@@ -67,6 +67,7 @@ class Life(RuleBasedStateMachine):
         self.row = requested()
         self.under_way: Fold | None = None
         self.owner_wants: Verb | None = None
+        self.is_sound = True
 
     @initialize(mode=st.sampled_from(BillingMode), on_failure=st.sampled_from(OnFailure))
     def an_order_is_placed(self, mode: BillingMode, on_failure: OnFailure) -> None:
@@ -127,23 +128,33 @@ class Life(RuleBasedStateMachine):
     def the_owner_asks_for_a_fresh_look(self) -> None:
         self.fold(self.get(str(self.row.novita_id)))
 
+    @precondition(lambda self: self.under_way is None)
     @rule()
-    def novita_is_honest_for_half_an_hour(self) -> None:
-        """Everything finds its end: what lives is known, and nothing is left in between."""
+    def novita_is_honest_for_a_minute(self) -> None:
+        self.go_on_honestly()
+        self.go_on_honestly()
+
+    def teardown(self) -> None:
+        """Let Novita be honest until everything has come to its end, unless a check failed."""
+        if not self.is_sound:
+            return
         if self.under_way is not None:
             self.the_engine_ends_its_step()
         quiet = 0
         for _ in range(HONEST_LOOKS):
             before = self.row
-            self.do_what_is_due()
-            self.now += 30 * SECOND
-            self.novita.go_on()
-            if self.row.novita_id:
-                self.sweep()
+            self.go_on_honestly()
             quiet = quiet + 1 if self.row == before else 0
             if quiet == QUIET_LOOKS and self.row.status not in IN_TRANSIT:
                 break
         self.check_the_end()
+
+    def go_on_honestly(self) -> None:
+        self.do_what_is_due()
+        self.now += 30 * SECOND
+        self.novita.go_on()
+        if self.row.novita_id:
+            self.sweep()
 
     def do_what_is_due(self) -> None:
         """Take every step that is due now, of which there is an end."""
@@ -198,7 +209,7 @@ class Life(RuleBasedStateMachine):
     def buy(self, fate: Fate, lag: timedelta) -> Fold | None:
         assert not self.novita.alive
         if fate is Fate.REFUSED:
-            return lambda row: buying.not_chosen(row, NothingForSale(), self.now)
+            return lambda row: buying.not_chosen(row, NothingForSale(), self.now, LIMITS)
         chosen = buying.untried(self.row, OFFERS)
         self.fold(lambda row: buying.chosen(row, chosen, TEMPLATE, self.now))
         if chosen is None:
@@ -228,6 +239,7 @@ class Life(RuleBasedStateMachine):
         """Keep the row as the store does, and check what always holds."""
         before, now = self.row, self.now
         after = schedule(change(before), now, LIMITS)
+        self.is_sound = False
         self.row = after
         assert schedule(after, now, LIMITS) == after
         assert after.due_at is None or after.due_at >= now
@@ -244,6 +256,7 @@ class Life(RuleBasedStateMachine):
             assert after.due_at is None
         if after.gone_at is not None:
             assert not self.novita.alive
+        self.is_sound = True
 
     def check_may_ask(self, verb: Verb) -> None:
         """Check that nothing is done to a machine that nobody wants done."""
@@ -278,4 +291,4 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(REPEATABLE, max_examples=100, stateful_step_count=40)
+TestLife.settings = settings(REPEATABLE, max_examples=300, stateful_step_count=30)

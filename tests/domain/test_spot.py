@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 
 from gpukeeper.domain.events import Change, EventType
-from gpukeeper.domain.instance import Instance, Phase, SpotSignal, Status, Verb
+from gpukeeper.domain.instance import Desired, Instance, Phase, Reason, SpotSignal, Status, Verb
 from gpukeeper.domain.lifecycle import want
 from gpukeeper.domain.watching import observe
 from tests.domain.making import LIMITS, MINUTE, NOW, ON_DEMAND, instance, seen
 
 NOTIFIED: dict[str, Any] = {"spot_signal": SpotSignal.NOTIFIED, "reclaim_at": NOW + 60 * MINUTE}
 RUNNING = instance(Status.RUNNING)
+RECLAIMED = Reason("reclaimed", "Novita took the spot machine back.")
 
 
 def look(
@@ -32,6 +33,16 @@ def test_a_notice_is_told_once_with_or_without_a_time(signal: SpotSignal, reclai
     assert (noticed.status, noticed.reclaim_at) == (Status.RUNNING, reclaim_at)
     assert told(RUNNING, noticed) == [EventType.RECLAIM_NOTIFIED]
     assert told(noticed, look(noticed, spot_signal=signal, reclaim_at=reclaim_at)) == []
+
+
+def test_a_time_alone_is_a_notice_and_its_word_later_no_second_one() -> None:
+    timed = look(RUNNING, reclaim_at=NOW + MINUTE)
+    assert told(RUNNING, timed) == [EventType.RECLAIM_NOTIFIED]
+    assert told(timed, look(timed, **NOTIFIED)) == []
+
+
+def test_what_is_over_is_not_noticed_any_more() -> None:
+    assert told(RUNNING, look(RUNNING, spot_signal=SpotSignal.TERMINATED, reclaim_at=NOW)) == []
 
 
 def test_a_notice_that_is_moved_or_grows_serious_is_not_told_again() -> None:
@@ -62,9 +73,7 @@ def test_a_question_about_one_machine_does_not_withdraw_what_only_listings_say()
 def test_an_exit_after_a_notice_is_a_reclaim(signal: SpotSignal) -> None:
     noticed = look(RUNNING, **NOTIFIED)
     taken = look(noticed, Phase.DOWN, spot_signal=signal)
-    assert taken.status is Status.RECLAIMED
-    assert taken.reason is not None
-    assert taken.reason.code == "reclaimed"
+    assert (taken.status, taken.reason) == (Status.RECLAIMED, RECLAIMED)
     assert told(noticed, taken) == [EventType.RECLAIMED]
 
 
@@ -74,21 +83,21 @@ def test_an_exit_whose_notice_was_never_seen_is_told_as_one_event() -> None:
 
 
 def test_a_time_of_reclaim_is_enough_to_know_why_a_machine_exited() -> None:
-    taken = look(RUNNING, Phase.DOWN, reclaim_at=NOW)
-    assert taken.reason is not None
-    assert taken.reason.code == "reclaimed"
+    assert look(RUNNING, Phase.DOWN, reclaim_at=NOW).reason == RECLAIMED
 
 
-@pytest.mark.parametrize("words", [[Phase.DOWN], [Phase.GOING_DOWN, Phase.DOWN]])
-def test_an_exit_without_notice_is_a_reclaim_however_much_of_it_was_seen(
-    words: list[Phase],
-) -> None:
-    row = RUNNING
-    for phase in words:
-        row = look(row, phase)
+def test_an_exit_without_notice_is_a_reclaim() -> None:
+    row = look(RUNNING, Phase.DOWN)
     assert row.status is Status.RECLAIMED
     assert row.reason is not None
     assert row.reason.code == "exited_without_notice"
+
+
+def test_an_exit_that_was_seen_going_down_is_a_stop_by_someone_else() -> None:
+    row = look(look(RUNNING, Phase.GOING_DOWN), Phase.DOWN)
+    assert (row.status, row.desired) == (Status.STOPPED, Desired.STOPPED)
+    assert row.reason is not None
+    assert row.reason.code == "stopped_elsewhere"
 
 
 def test_an_exit_seen_on_its_way_with_a_signal_is_a_reclaim() -> None:
@@ -113,7 +122,8 @@ def test_an_exit_that_the_owner_asked_for_is_a_stop_whatever_the_signal() -> Non
 def test_a_machine_taken_while_it_was_coming_up_is_not_started(
     status: Status, signal: SpotSignal
 ) -> None:
-    assert look(instance(status), Phase.DOWN, spot_signal=signal).status is Status.RECLAIMED
+    taken = look(instance(status), Phase.DOWN, spot_signal=signal)
+    assert (taken.status, taken.reason) == (Status.RECLAIMED, RECLAIMED)
 
 
 def test_a_machine_noticed_while_it_was_coming_up_is_still_started() -> None:

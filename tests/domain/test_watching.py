@@ -91,13 +91,28 @@ def test_what_was_asked_before_the_last_verb_was_answered_says_nothing(
 
 
 def test_going_back_once_is_a_doubt_and_nothing_more() -> None:
-    doubted = look(instance(S.RUNNING, misses=1, failures=2, confirm_at=NOW), P.STARTING)
+    row = instance(S.RUNNING, misses=1, failures=2, confirm_at=NOW, seen_fingerprint="up")
+    doubted = look(row, P.STARTING)
     assert (doubted.status, doubted.doubts, doubted.phase) == (S.RUNNING, 1, P.UP)
     # It exists, or it would not be seen: the absence before does not count any more.
     assert (doubted.misses, doubted.failures, doubted.confirm_at) == (0, 0, None)
+    # An equal listing has to be taken in, or the doubt would never be settled.
+    assert doubted.seen_fingerprint is None
     cleared = look(doubted, P.UP)
     assert (cleared.status, cleared.doubts) == (S.RUNNING, 0)
     assert look(cleared, P.STARTING).status is S.RUNNING
+
+
+def test_a_machine_that_is_still_up_is_no_news() -> None:
+    row = instance(S.RUNNING, running_at=NOW - MINUTE, asked=Asked(Verb.START, NOW))
+    again = look(row, P.UP)
+    assert (again.doubts, again.running_at) == (0, NOW - MINUTE)
+
+
+def test_a_machine_that_is_not_down_yet_after_a_wished_stop_is_no_surprise() -> None:
+    stopping = want(instance(S.RUNNING), Verb.STOP, NOW)
+    for phase in (P.STARTING, P.UP):
+        assert (look(stopping, phase).doubts, look(stopping, phase).phase) == (0, phase)
 
 
 def test_a_machine_that_starts_over_has_a_new_deadline() -> None:
@@ -106,9 +121,17 @@ def test_a_machine_that_starts_over_has_a_new_deadline() -> None:
     assert row.deadline_at == NOW + 11 * MINUTE
 
 
+def test_a_life_begins_when_novita_accepted_it_and_not_when_it_is_seen() -> None:
+    row = instance(S.CREATING)
+    for phase in (P.STARTING, P.UP, P.GOING_DOWN, P.DOWN):
+        row = look(row, phase)
+        assert row.started_at == NOW - 5 * MINUTE
+
+
 def test_a_start_by_someone_else_is_what_is_wanted_now() -> None:
-    row = look(instance(S.STOPPED, doubts=1), P.STARTING)
-    assert (row.status, row.desired) == (S.STARTING, Desired.RUNNING)
+    stopped = instance(S.STOPPED, doubts=1)
+    assert look(stopped, P.STARTING).desired is Desired.RUNNING
+    assert look(stopped, P.UP).desired is Desired.RUNNING
 
 
 @pytest.mark.parametrize(
@@ -225,6 +248,15 @@ def test_a_listing_without_the_ssh_command_does_not_take_it_away() -> None:
     assert look(row, P.UP, is_single=True).ssh_command is None
     assert look(row, P.GOING_DOWN).ssh_command is None
     assert look(instance(S.STOPPED, doubts=1, ssh_command="ssh a"), P.UP).ssh_command is None
+
+
+def test_what_listings_leave_out_is_asked_for_once_when_a_machine_comes_up() -> None:
+    running = look(instance(S.STARTING), P.UP)
+    assert (running.status, running.confirm_at) == (S.RUNNING, NOW)
+    told = look(running, P.UP, is_single=True, ssh_command="ssh a")
+    assert (told.ssh_command, told.confirm_at) == ("ssh a", None)
+    assert look(running, P.UP, is_single=True).confirm_at is None
+    assert look(instance(S.STARTING), P.UP, ssh_command="ssh a").confirm_at is None
 
 
 def test_only_what_a_listing_says_is_remembered_to_be_equal() -> None:

@@ -126,7 +126,8 @@ class Rig:
     async def work(self) -> None:
         """Do everything that is due now."""
         for _ in range(_ROUNDS):
-            turns = [await self.engine.reconciler.turn()]
+            turns = [await self.engine.buyer.turn(), await self.engine.reconciler.turn()]
+            await self.engine.buyer.workers.drain(timedelta(minutes=1))
             await self.engine.reconciler.workers.drain(timedelta(minutes=1))
             turns.append(await self.engine.sweep.turn())
             turns.append(await self.engine.deliverer.turn())
@@ -140,6 +141,7 @@ class Rig:
         target = self.clock() + timedelta(**duration)
         while self.clock() < target:
             due = [
+                await self.engine.buyer.turn(),
                 await self.engine.reconciler.turn(),
                 await self.engine.sweep.turn(),
                 await self.engine.deliverer.turn(),

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from gpukeeper.domain.errors import GpuKeeperError, OutcomeUnknown, OutOfStock
+from gpukeeper.domain.errors import GpuKeeperError, NovitaUnavailable, OutcomeUnknown, OutOfStock
 from gpukeeper.domain.instance import (
     Attempt,
     Buying,
@@ -24,14 +24,21 @@ from gpukeeper.domain.market import Offer, Purchase, Template
 _LOOKUP_DELAYS = (timedelta(seconds=1), timedelta(seconds=3), timedelta(seconds=8))
 _LOOKUP_DELAY = timedelta(seconds=15)
 
+# Between tries to place an order that Novita could not take: its outages last minutes.
+_TRY_AGAIN_AFTER = timedelta(seconds=15)
+
 ACCEPTED = "accepted"
 
 
 def untried(instance: Instance, offers: Sequence[Offer]) -> Offer | None:
-    """Return the best offer that was not refused for this order yet."""
-    refused = {(attempt.product_id, attempt.region) for attempt in instance.attempts}
+    """Return the best offer that Novita did not run out of while this order was tried."""
+    sold_out = {
+        (attempt.product_id, attempt.region)
+        for attempt in instance.attempts
+        if attempt.outcome == OutOfStock.code
+    }
     return next(
-        (offer for offer in offers if (offer.product_id, offer.region) not in refused), None
+        (offer for offer in offers if (offer.product_id, offer.region) not in sold_out), None
     )
 
 
@@ -72,11 +79,13 @@ def purchase(
     )
 
 
-def not_chosen(instance: Instance, error: GpuKeeperError, now: datetime) -> Instance:
-    """Return the instance failed because nothing could be chosen, unless it was cancelled."""
+def not_chosen(
+    instance: Instance, error: GpuKeeperError, now: datetime, limits: Limits
+) -> Instance:
+    """Return the instance after nothing could be chosen: failed, unless it was cancelled."""
     if instance.status is not Status.REQUESTED:
         return instance
-    return fail(instance, error.error_code, error.message, now)
+    return _give_up_or_wait(instance, error, now, limits)
 
 
 def bought(instance: Instance, offer: Offer, novita_id: str, now: datetime) -> Instance:
@@ -117,7 +126,7 @@ def not_bought(
     refused = replace(instance, buying=None, attempts=(*instance.attempts, attempt))
     if isinstance(error, OutOfStock) or instance.status is not Status.REQUESTED:
         return refused
-    return fail(refused, error.error_code, error.message, now)
+    return _give_up_or_wait(refused, error, now, limits)
 
 
 def lost_answer(instance: Instance, now: datetime, limits: Limits) -> Instance:
@@ -168,6 +177,16 @@ def look_up_later(instance: Instance, now: datetime) -> Instance:
     return replace(
         instance, buying=replace(instance.buying, lookups=lookups, lookup_at=now + delay)
     )
+
+
+def _give_up_or_wait(
+    instance: Instance, error: GpuKeeperError, now: datetime, limits: Limits
+) -> Instance:
+    """Fail an order while its caller waits for the answer; later, try until the deadline."""
+    is_waited_for = now < instance.created_at + limits.order_patience
+    if is_waited_for or not isinstance(error, NovitaUnavailable):
+        return fail(instance, error.error_code, error.message, now)
+    return replace(instance, try_at=now + _TRY_AGAIN_AFTER)
 
 
 def _attempt(offer: Offer, outcome: str, detail: str | None, now: datetime) -> Attempt:

@@ -243,6 +243,11 @@ def format_money(amount: Decimal | None) -> str | None:
 
 
 def _is_newly_notified(before: Instance | None, after: Instance) -> bool:
-    was_notified = before is not None and before.spot_signal is not SpotSignal.NONE
-    is_notified = after.spot_signal in (SpotSignal.NOTIFIED, SpotSignal.RECLAIMING)
-    return is_notified and not was_notified and after.status is not Status.RECLAIMED
+    is_over = after.status is Status.RECLAIMED or after.spot_signal is SpotSignal.TERMINATED
+    was_notified = before is not None and _is_notified(before)
+    return _is_notified(after) and not was_notified and not is_over
+
+
+def _is_notified(instance: Instance) -> bool:
+    """A planned time is a notice, whatever the word beside it says (API notes §8)."""
+    return instance.spot_signal is not SpotSignal.NONE or instance.reclaim_at is not None

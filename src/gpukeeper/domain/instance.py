@@ -211,6 +211,7 @@ class Instance:
     machine alone; ``gone_at`` is when Novita confirmed that the machine no longer exists.
     ``seen_fingerprint`` stands for the last observation that was taken in, so that an equal one
     costs nothing.  ``failures`` counts temporary errors in a row.
+    ``try_at`` is when an order is tried again that Novita could not take yet.
     """
 
     id: str
@@ -248,6 +249,7 @@ class Instance:
     seen_fingerprint: str | None = None
     misses: int = 0
     confirm_at: datetime | None = None
+    try_at: datetime | None = None
     due_at: datetime | None = None
     failures: int = 0
 

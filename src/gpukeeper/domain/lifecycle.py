@@ -50,11 +50,13 @@ class Limits:
     """How patient the controller is.
 
     ``adoption_window`` is how long Novita may keep a new machine out of its answers;
+    ``order_patience`` how long a caller waits for the answer to an order;
     ``ask_again_after`` doubles with each repetition of a verb, and once more for a verb that
     Novita has accepted, up to ``ask_again_ceiling``.
     """
 
     adoption_window: timedelta = timedelta(seconds=90)
+    order_patience: timedelta = timedelta(seconds=20)
     ask_again_after: timedelta = timedelta(seconds=30)
     ask_again_ceiling: timedelta = timedelta(minutes=5)
     retry_ceiling: timedelta = timedelta(minutes=1)
@@ -102,7 +104,8 @@ Step = Rest | Move | Choose | LookUp | Confirm | Ask
 def decide(instance: Instance, now: datetime, limits: Limits) -> Step:
     """Return the one thing to do next for an instance."""
     if instance.status in COMING_UP and now >= instance.deadline_at:
-        return Move(fail(instance, "startup_timeout", _too_late(instance), now))
+        code = "startup_timeout" if instance.is_watched else "novita_timeout"
+        return Move(fail(instance, code, _too_late(instance), now))
     if _is_to_be_deleted_after_failure(instance):
         return Move(_delete(instance, now))
     if instance.buying is not None:
@@ -111,7 +114,10 @@ def decide(instance: Instance, now: datetime, limits: Limits) -> Step:
     if instance.status is Status.DELETING and not instance.is_watched:
         return Move(conclude_deleted(instance, now))
     if instance.status is Status.REQUESTED:
-        return Choose()
+        try_at = instance.try_at
+        if try_at is None or now >= try_at:
+            return Choose()
+        return Rest(min(try_at, instance.deadline_at))
     if not instance.is_watched:
         return Rest(None)
     if instance.confirm_at is not None and now >= instance.confirm_at:
@@ -191,7 +197,6 @@ def conclude_deleted(instance: Instance, now: datetime) -> Instance:
         endpoints=(),
         ssh_command=None,
         confirm_at=None,
-        asked=None,
     )
 
 
@@ -280,7 +285,6 @@ def _is_to_be_deleted_after_failure(instance: Instance) -> bool:
         instance.status is Status.FAILED
         and instance.order.on_failure is OnFailure.DELETE
         and instance.running_at is None
-        and instance.desired is Desired.RUNNING
         and (instance.is_watched or instance.buying is not None)
     )
 

@@ -79,6 +79,30 @@ def confirm_absence(instance: Instance, now: datetime, limits: Limits) -> Instan
     return _gone(instance, now, limits) if instance.is_watched else instance
 
 
+def reappear(instance: Instance, seen: Observation, now: datetime, limits: Limits) -> Instance:
+    """Return the instance whose machine was taken for gone and is shown after all.
+
+    It costs money, so it is watched again; one that was deleted is deleted again.  A listing may
+    lag behind its end for a while, which says nothing.
+    """
+    if instance.gone_at is None or seen.at < instance.gone_at + limits.adoption_window:
+        return instance
+    back = replace(
+        instance, gone_at=None, deleted_at=None, asked=None, misses=0, doubts=0, confirm_at=None
+    )
+    if instance.desired is Desired.DELETED:
+        return become(back, Status.DELETING, now, reason=instance.reason)
+    if instance.status is not Status.LOST:
+        return observe(back, seen, now, limits)
+    # What was lost is taken for whatever it is now, as if it had been on its way there.
+    return observe(
+        replace(back, status=Status.STOPPING, desired=Desired.RUNNING, reason=None, doubts=1),
+        seen,
+        now,
+        limits,
+    )
+
+
 def confirm_later(instance: Instance, now: datetime, delay: timedelta) -> Instance:
     """Return the instance after Novita could not be asked about this machine."""
     return replace(instance, confirm_at=now + delay, failures=instance.failures + 1)
@@ -173,8 +197,10 @@ def _up(instance: Instance, now: datetime, limits: Limits) -> Instance:
             return instance
         case Status.RUNNING | Status.DELETING:
             return instance
-    # Coming up late, or started elsewhere, is running all the same.
-    return become(instance, Status.RUNNING, now, desired=Desired.RUNNING)
+    # Coming up late, or started elsewhere, is running all the same.  What listings leave out
+    # (the SSH command) is asked for once.
+    confirm_at = None if instance.ssh_command else now
+    return become(instance, Status.RUNNING, now, desired=Desired.RUNNING, confirm_at=confirm_at)
 
 
 def _going_down(instance: Instance, now: datetime, limits: Limits) -> Instance:
@@ -191,6 +217,9 @@ def _down(instance: Instance, now: datetime, limits: Limits) -> Instance:
             return _down_while_starting(instance, now, limits)
         case Status.STOPPING if instance.desired is Desired.STOPPED:
             return become(instance, Status.STOPPED, now)
+        case Status.STOPPING if not _is_taken_back(instance):
+            # It was seen going down first, which a machine that is taken back does not.
+            return _stopped_elsewhere(instance, now)
         case Status.RUNNING | Status.STOPPING:
             return _down_unasked(instance, now)
     return instance
@@ -212,8 +241,12 @@ def _down_while_starting(instance: Instance, now: datetime, limits: Limits) -> I
 
 
 def _down_unasked(instance: Instance, now: datetime) -> Instance:
-    if _is_taken_back(instance) or instance.order.billing_mode is BillingMode.SPOT:
+    if instance.order.billing_mode is BillingMode.SPOT:
         return become(instance, Status.RECLAIMED, now, reason=_why_taken(instance))
+    return _stopped_elsewhere(instance, now)
+
+
+def _stopped_elsewhere(instance: Instance, now: datetime) -> Instance:
     reason = Reason("stopped_elsewhere", "The machine stopped; nobody here asked for it.")
     return become(instance, Status.STOPPED, now, reason=reason, desired=Desired.STOPPED)
 

@@ -63,7 +63,7 @@ class Deliverer:
         )
         for delivery in claimed:
             self.under_way[delivery.url] += 1
-            self.workers.start(self.work(delivery, lease.token), lease.token)
+            self.workers.start(self.work(delivery, lease.token), delivery.id, lease.token)
         return now
 
     async def work(self, delivery: Delivery, lease_token: str) -> None:

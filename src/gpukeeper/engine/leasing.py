@@ -29,11 +29,11 @@ class Leasing:
 
     async def renew(self, now: datetime) -> None:
         """Extend the leases under way; call it at every turn, it writes only when it is time."""
-        tokens = sorted(self.workers.tokens)
+        held = self.workers.held
         if self.renewed_at is not None and now < self.renewed_at + _RENEW_EVERY:
             return
         self.renewed_at = now
-        if tokens:
+        if held:
             await self.database.write(
-                lambda connection: leases.renew(connection, self.table, tokens, now + LEASE)
+                lambda connection: leases.renew(connection, self.table, held, now + LEASE)
             )

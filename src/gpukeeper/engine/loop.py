@@ -106,7 +106,7 @@ class Workers:
         self._limit = limit
         self._log = log
         self._on_error = on_error
-        self._tasks: dict[asyncio.Task[None], str] = {}
+        self._tasks: dict[asyncio.Task[None], tuple[str, str]] = {}
         self.on_free: Callable[[], None] | None = None
 
     @property
@@ -115,18 +115,18 @@ class Workers:
         return self._limit - len(self._tasks)
 
     @property
-    def tokens(self) -> set[str]:
-        """The leases that the tasks under way work with."""
-        return set(self._tasks.values())
+    def held(self) -> dict[str, str]:
+        """The rows that the tasks under way work on, each with the token of its lease."""
+        return dict(self._tasks.values())
 
-    def start(self, work: Coroutine[None, None, None], lease_token: str) -> None:
-        """Start a task on rows that this lease holds.
+    def start(self, work: Coroutine[None, None, None], row_id: str, lease_token: str) -> None:
+        """Start a task on a row that this lease holds.
 
         An error of our own is logged and leaves its row leased: the row is tried again when the
         lease ends, by whoever claims it then.
         """
         task = asyncio.create_task(self._guard(work), name=self._name)
-        self._tasks[task] = lease_token
+        self._tasks[task] = (row_id, lease_token)
         task.add_done_callback(self._done)
 
     async def drain(self, patience: timedelta) -> None:

@@ -22,6 +22,7 @@ from gpukeeper.domain.errors import (
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instance import Instance, Phase, Verb
 from gpukeeper.domain.lifecycle import (
+    COMING_UP,
     Ask,
     Choose,
     Confirm,
@@ -52,8 +53,13 @@ _CONFIRM_AGAIN_AFTER = timedelta(seconds=2)
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
-    """Works on the instances that are due."""
+    """Works on the instances of one kind that are due.
 
+    Orders have workers of their own: purchases that hang must not hold up a stop or a delete,
+    which end spending.
+    """
+
+    kind: instances.Kind
     database: Database
     novita: NovitaClient
     market: Market
@@ -73,15 +79,19 @@ class Reconciler:
         """Claim what is due, start a worker for each, and return when the next row is due."""
         now = self.clock()
         await self.leasing.renew(now)
-        next_due_at = await self.database.read(lambda c: instances.next_due_at(c, now))
+        next_due_at = await self.database.read(
+            lambda connection: instances.next_due_at(connection, now, kind=self.kind)
+        )
         room = self.workers.room
         if not room or next_due_at is None or next_due_at > now:
             # With no room left, a finishing worker nudges.
             return next_due_at if room else None
         lease = self.leasing.lease(self.new_token(), now)
-        claimed = await self.database.write(lambda c: instances.claim(c, now, room, lease))
+        claimed = await self.database.write(
+            lambda connection: instances.claim(connection, now, room, lease, kind=self.kind)
+        )
         for instance in claimed:
-            self.workers.start(self.work(instance, lease.token), lease.token)
+            self.workers.start(self.work(instance, lease.token), instance.id, lease.token)
         return now
 
     async def work(self, instance: Instance, lease_token: str) -> None:
@@ -100,6 +110,10 @@ class Reconciler:
         match step:
             case Rest():
                 return lambda row: row
+            case Move() if instance.status in COMING_UP and instance.is_watched:
+                # The last look may be long ago: ask before giving up what may be running.
+                seen = await self._confirm(instance)
+                return lambda row: self._move(seen(row))
             case Move():
                 return self._move
             case Choose():
@@ -123,7 +137,7 @@ class Reconciler:
             )
         except GpuKeeperError as error:
             failure = error
-            return lambda row: buying.not_chosen(row, failure, self.clock())
+            return lambda row: buying.not_chosen(row, failure, self.clock(), self.limits)
         offer = buying.untried(instance, offers)
         change, _ = await self._apply(
             instance.id,
@@ -162,6 +176,7 @@ class Reconciler:
     async def _look_up(self, instance: Instance) -> Fold:
         try:
             listing = await self.novita.list_all(name=instance.novita_name)
+            is_believed = listing.is_complete and await self._shows_the_fleet(instance)
         except NovitaError as error:
             self.log.warning("look_up_failed", instance_id=instance.id, code=error.error_code)
             return lambda row: buying.look_up_later(row, self.clock())
@@ -172,8 +187,19 @@ class Reconciler:
             if seen.name == instance.novita_name and seen.phase is not Phase.GONE
         ]
         return lambda row: buying.looked_up(
-            row, found, self.clock(), self.limits, is_complete=listing.is_complete
+            row, found, self.clock(), self.limits, is_complete=is_believed
         )
+
+    async def _shows_the_fleet(self, instance: Instance) -> bool:
+        """Whether Novita lists anything of what exists: only then may we buy again (§6.3)."""
+        assert instance.buying is not None
+        until = instance.buying.lookup_until
+        if until is None or self.clock() < until:
+            return True  # nothing is concluded yet
+        rows = await self.database.read(instances.watched)
+        listing = await self.novita.list_all() if rows else None
+        known = {row.novita_id for row in rows}
+        return listing is None or any(seen.novita_id in known for seen in listing.machines)
 
     async def _confirm(self, instance: Instance) -> Fold:
         assert instance.novita_id is not None

@@ -27,6 +27,12 @@ _GROUP_SIZE = 200
 # An absence of this many machines at once is an incident at Novita, not their end, when it is
 # also more than half of the fleet (contract §6.3).
 _VANISHED_AT_LEAST = 3
+# An incident at Novita that hides machines is over by then: whoever is still missing is gone.
+_LONGEST_INCIDENT = timedelta(hours=1)
+# A Retry-After beyond this is taken for a mistake, so that one answer cannot blind us for days.
+_LONGEST_PAUSE = timedelta(minutes=15)
+# Of these, one that has never been listed is late, not gone.
+_NOT_EXPECTED = frozenset({Status.DELETING, Status.CREATING})
 
 Fold = Callable[[Instance], Instance]
 
@@ -74,6 +80,7 @@ class Sweep:
                 "look_failed", code=error.error_code, reason=error.reason, error=error.message
             )
             wait = error.retry_after if isinstance(error, NovitaUnavailable) else None
+            wait = min(wait, _LONGEST_PAUSE) if wait else None
             now = self.clock()
             looks = replace(
                 looks, tried_at=now, error=error.message, not_before=now + wait if wait else None
@@ -92,29 +99,37 @@ class Sweep:
         interval = self.intervals.moving if is_moving else self.intervals.settled
         if not interval:
             return None
-        if looks.tried_at is None:
-            return self.clock()
+        now = self.clock()
+        # A clock that was set back must not silence us until it has caught up.
+        if looks.tried_at is None or looks.tried_at > now:
+            return now
         next_at = looks.tried_at + interval
-        return max(next_at, looks.not_before) if looks.not_before else next_at
+        if looks.not_before is None or looks.not_before > now + _LONGEST_PAUSE:
+            return next_at
+        return max(next_at, looks.not_before)
 
     async def _take_in(self, listing: Listing, looks: facts.Looks) -> facts.Looks:
         rows = await self.database.read(instances.watched)
         by_id = {machine.novita_id: machine for machine in listing.machines}
         folds = dict(self._changed(rows, by_id))
+        folds |= await self._back(listing, {row.novita_id for row in rows})
         missing = [row for row in rows if row.novita_id not in by_id]
         vanished = 0
         if listing.is_complete:
-            believed = self._believed(rows, missing)
+            believed = self._believed(rows, missing, looks)
             vanished = len(missing) - len(believed)
             folds |= {row.id: self._miss for row in believed}
         await self._apply(folds)
         if listing.is_complete and not vanished:
             await self._see_orphans(listing)
+        # An alarm ends with the first complete listing that is believed and lacks nobody.
+        is_doubted = bool(missing) if looks.vanished_since else bool(vanished)
         return facts.Looks(
             seen_at=listing.at if listing.is_complete and not vanished else looks.seen_at,
             tried_at=self.clock(),
             error=None if listing.is_complete else "Novita's listing was incomplete.",
             vanished=vanished,
+            vanished_since=(looks.vanished_since or listing.at) if is_doubted else None,
         )
 
     def _changed(
@@ -127,16 +142,37 @@ class Sweep:
                     self.log.warning("unknown_status", instance_id=row.id, novita_status=seen.word)
                 yield row.id, self._observe(seen)
 
+    async def _back(self, listing: Listing, watched: set[str]) -> dict[str, Fold]:
+        """Return folds for machines that were thought gone and that Novita shows after all."""
+        by_id = {
+            machine.novita_id: machine
+            for machine in listing.machines
+            if machine.novita_id not in watched and machine.phase not in (Phase.GOING, Phase.GONE)
+        }
+        ended = await self.database.read(lambda c: instances.ended_among(c, list(by_id)))
+        return {row_id: self._reappear(by_id[novita_id]) for row_id, novita_id in ended.items()}
+
+    def _reappear(self, seen: Observation) -> Fold:
+        return lambda row: watching.reappear(row, seen, self.clock(), self.limits)
+
     def _observe(self, seen: Observation) -> Fold:
         return lambda row: watching.observe(row, seen, self.clock(), self.limits)
 
     def _miss(self, row: Instance) -> Instance:
         return watching.miss(row, self.clock(), self.limits)
 
-    def _believed(self, rows: Sequence[Watched], missing: Sequence[Watched]) -> list[Watched]:
-        """Return the absences to look into; none of the living if too many vanished at once."""
-        living = [row for row in rows if row.status is not Status.DELETING]
-        lost = [row for row in missing if row.status is not Status.DELETING]
+    def _believed(
+        self, rows: Sequence[Watched], missing: Sequence[Watched], looks: facts.Looks
+    ) -> list[Watched]:
+        """Return the absences to look into; none of the living if too many vanished at once.
+
+        What lasts longer than any incident is looked into after all, machine by machine.
+        """
+        lasts_since = looks.vanished_since
+        if lasts_since is not None and self.clock() >= lasts_since + _LONGEST_INCIDENT:
+            return list(missing)
+        living = [row for row in rows if row.status not in _NOT_EXPECTED]
+        lost = [row for row in missing if row.status not in _NOT_EXPECTED]
         if len(lost) >= _VANISHED_AT_LEAST and 2 * len(lost) > len(living):
             self.log.error(
                 "fleet_vanished",
@@ -144,7 +180,7 @@ class Sweep:
                 fleet=len(living),
                 consequence="nothing is concluded from this listing",
             )
-            return [row for row in missing if row.status is Status.DELETING]
+            return [row for row in missing if row.status in _NOT_EXPECTED]
         return list(missing)
 
     async def _apply(self, folds: dict[str, Fold]) -> None:

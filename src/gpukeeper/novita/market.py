@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gpukeeper.domain import offers
+from gpukeeper.domain.errors import NovitaUnavailable
 from gpukeeper.domain.instance import Order
 from gpukeeper.domain.market import (
     BillingMode,
@@ -62,17 +63,20 @@ class Market:
     async def _regions(self, order: Order) -> list[tuple[Cluster, Sequence[Product]]]:
         names = dict.fromkeys([order.region or self.default_region, *order.regions])
         clusters = [await self.catalog.cluster(name) for name in names]
-        products = await asyncio.gather(
-            *(
-                self.catalog.products(
-                    cluster_id=cluster.id,
-                    billing_mode=order.billing_mode,
-                    gpu_num=order.gpu_num,
-                )
-                for cluster in clusters
+        asked = [
+            self.catalog.products(
+                cluster_id=cluster.id, billing_mode=order.billing_mode, gpu_num=order.gpu_num
             )
-        )
-        return list(zip(clusters, products, strict=True))
+            for cluster in clusters
+        ]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        if isinstance(answers[0], BaseException):
+            raise answers[0]
+        # A further region that cannot be asked sells nothing now; the first one still does.
+        return [
+            (cluster, [] if isinstance(answer, NovitaUnavailable) else _unless_raised(answer))
+            for cluster, answer in zip(clusters, answers, strict=True)
+        ]
 
     async def _find_name(
         self, order: Order, market: Sequence[tuple[Cluster, Sequence[Product]]]
@@ -95,3 +99,9 @@ class Market:
             cluster_id=None, billing_mode=billing_mode, gpu_num=gpu_num
         )
         return offers.find_name(wanted, [p.name for p in (*products, *everywhere)])
+
+
+def _unless_raised(answer: tuple[Product, ...] | BaseException) -> tuple[Product, ...]:
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer

@@ -24,7 +24,7 @@ from gpukeeper.runtime.engine import Engine, Tools, build_engine, heartbeats, no
 from gpukeeper.service import Health, Service
 from gpukeeper.service.health import Heartbeat, examine
 from gpukeeper.store import facts, leases, migrations, tables
-from gpukeeper.store.database import Database
+from gpukeeper.store.database import Database, sqlite_url
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.store.sealing import Seal
 from gpukeeper.telemetry import Metrics, create_metrics, get_logger
@@ -96,7 +96,7 @@ def build(settings: Settings, role: Role = Role.ALL) -> Runtime:
     """
     kept = prepare_data_dir(settings)
     _keep_private(settings.database_path)
-    database = Database(f"sqlite:///{settings.database_path}")
+    database = Database(sqlite_url(settings.database_path))
     migrations.upgrade(database.engine)
     with database.engine.begin() as connection:
         deployment = facts.deployment(connection, ids.new_deployment(secrets.token_bytes(3)))

@@ -21,6 +21,7 @@ from gpukeeper.reporting import Reporter
 from gpukeeper.service.health import Heartbeat
 from gpukeeper.store import tables
 from gpukeeper.store.database import Database
+from gpukeeper.store.instances import Kind
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.store.sealing import Seal
 from gpukeeper.webhooks.sender import Sender
@@ -51,9 +52,10 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The three kinds of background work, and the loops and workers that do them."""
+    """The background work by kind, and the loops that do it."""
 
     sweep: Sweep
+    buyer: Reconciler
     reconciler: Reconciler
     deliverer: Deliverer
     loops: tuple[Loop, ...]
@@ -61,7 +63,7 @@ class Engine:
     @property
     def workers(self) -> tuple[Workers, ...]:
         """Those that have to finish what they hold before the process ends."""
-        return (self.reconciler.workers, self.deliverer.workers)
+        return (self.buyer.workers, self.reconciler.workers, self.deliverer.workers)
 
 
 def now() -> datetime:
@@ -78,7 +80,6 @@ def build_engine(
 ) -> Engine:
     """Return the engine, whose loops do not run yet; ``draw`` gives numbers from [0, 1)."""
     reporter = tools.reporter
-    buyers = Workers("reconcile", _RECONCILE_WORKERS, log=reporter.log, on_error=reporter.failed)
     senders = Workers("deliver", _DELIVER_WORKERS, log=reporter.log, on_error=reporter.failed)
     sweep = Sweep(
         database=tools.database,
@@ -93,22 +94,8 @@ def build_engine(
         on_look=reporter.looked,
         log=reporter.log,
     )
-    reconciler = Reconciler(
-        database=tools.database,
-        novita=tools.novita,
-        market=tools.market,
-        outbox=tools.outbox,
-        seal=tools.seal,
-        limits=tools.limits,
-        clock=clock,
-        random=draw,
-        new_token=_new_token,
-        nudges=tools.nudges,
-        workers=buyers,
-        leasing=Leasing(tools.database, tables.instances, buyers),
-        on_change=reporter.changed,
-        log=reporter.log,
-    )
+    buyer = _reconciler("buy", Kind.ORDERS, tools, clock, draw)
+    reconciler = _reconciler("reconcile", Kind.MACHINES, tools, clock, draw)
     deliverer = Deliverer(
         database=tools.database,
         sender=tools.sender,
@@ -122,14 +109,16 @@ def build_engine(
         log=reporter.log,
     )
     look = _loop("look", sweep.turn, reporter, clock, _MAX_LOOK)
+    buy = _loop("buy", buyer.turn, reporter, clock, _MAX_SILENCE)
     reconcile = _loop("reconcile", reconciler.turn, reporter, clock, _MAX_SILENCE)
     deliver = _loop("deliver", deliverer.turn, reporter, clock, _MAX_SILENCE)
-    buyers.on_free = reconcile.nudge
+    buyer.workers.on_free = buy.nudge
+    reconciler.workers.on_free = reconcile.nudge
     senders.on_free = deliver.nudge
-    loops = (look, reconcile, deliver)
+    loops = (look, buy, reconcile, deliver)
     for loop in loops:
         tools.nudges.connect(loop.name, loop.nudge)
-    return Engine(sweep, reconciler, deliverer, loops)
+    return Engine(sweep, buyer, reconciler, deliverer, loops)
 
 
 def heartbeats(loops: Sequence[Loop]) -> list[Heartbeat]:
@@ -138,6 +127,34 @@ def heartbeats(loops: Sequence[Loop]) -> list[Heartbeat]:
         Heartbeat(loop.name, loop.beat_at, loop.max_silence, is_running=loop.is_running)
         for loop in loops
     ]
+
+
+def _reconciler(
+    name: str,
+    kind: Kind,
+    tools: Tools,
+    clock: Callable[[], datetime],
+    draw: Callable[[], float],
+) -> Reconciler:
+    reporter = tools.reporter
+    workers = Workers(name, _RECONCILE_WORKERS, log=reporter.log, on_error=reporter.failed)
+    return Reconciler(
+        kind=kind,
+        database=tools.database,
+        novita=tools.novita,
+        market=tools.market,
+        outbox=tools.outbox,
+        seal=tools.seal,
+        limits=tools.limits,
+        clock=clock,
+        random=draw,
+        new_token=_new_token,
+        nudges=tools.nudges,
+        workers=workers,
+        leasing=Leasing(tools.database, tables.instances, workers),
+        on_change=reporter.changed,
+        log=reporter.log,
+    )
 
 
 def _loop(

@@ -255,6 +255,16 @@ class Service:
 
     async def adopt(self, novita_id: str) -> View:
         """Take an orphan in as an instance.  Raises NotFound."""
+        return await self._take_in(novita_id, lambda row: row)
+
+    async def delete_orphan(self, novita_id: str) -> View:
+        """Adopt an orphan and delete it, so that it is followed until it is gone.
+
+        Raises NotFound.
+        """
+        return await self._take_in(novita_id, lambda row: want(row, Verb.DELETE, self.clock()))
+
+    async def _take_in(self, novita_id: str, wish: Callable[[Instance], Instance]) -> View:
         now = self.clock()
 
         def adopt(connection: Connection) -> Change:
@@ -270,7 +280,9 @@ class Service:
                 connection,
                 adopted.id,
                 lambda row: schedule(
-                    watching.observe(row, orphan.machine, now, self.limits), now, self.limits
+                    wish(watching.observe(row, orphan.machine, now, self.limits)),
+                    now,
+                    self.limits,
                 ),
                 now,
                 self.outbox,
@@ -278,12 +290,9 @@ class Service:
 
         change = await self.database.write(adopt)
         self._tell(change)
+        # The adoption itself is announced too.
+        self.nudges.wake("deliver")
         return await self._view(change.after)
-
-    async def delete_orphan(self, novita_id: str) -> View:
-        """Adopt an orphan and delete it, so that it is followed until it is gone."""
-        adopted = await self.adopt(novita_id)
-        return await self.want(adopted.instance.id, Verb.DELETE)
 
     async def health(self) -> Health:
         """Return how the service is."""
@@ -301,14 +310,15 @@ class Service:
             while True:
                 changed.clear()
                 found = await self._find(instance_id)
-                if not _is_open(found) or loop.time() >= ends_at:
+                if not _is_open(found) or loop.time() >= ends_at or self.nudges.is_draining:
                     break
                 try:
                     async with asyncio.timeout(_PEEK_EVERY_SECONDS):
                         await changed.wait()
                 except TimeoutError:
                     continue
-        if found.status is Status.FAILED and found.novita_id is None:
+        is_refused = found.novita_id is None and found.buying is None
+        if found.status is Status.FAILED and is_refused:
             raise OrderFailed(found)
         return await self._view(found)
 
@@ -317,9 +327,11 @@ class Service:
         try:
             seen = await self.novita.get(instance.novita_id)
         except NovitaNotFound:
-            await self._change(
-                instance.id, lambda row: watching.miss(row, self.clock(), self.limits)
-            )
+            # One refresh may raise the question; the answer is left to the looks, which are apart.
+            if not instance.misses:
+                await self._change(
+                    instance.id, lambda row: watching.miss(row, self.clock(), self.limits)
+                )
             return
         await self._change(
             instance.id,

@@ -70,7 +70,9 @@ def view(instance: Instance, looks: Looks, now: datetime, *, patience: timedelta
         observed_at = max(observed_at or looks.seen_at, looks.seen_at)
     known_at = observed_at or instance.accepted_at or instance.created_at
     is_late = patience is not None and now - known_at > patience
-    return View(instance, observed_at, is_stale=looks.error is not None or is_late)
+    # A refresh may have seen the machine since the last look failed.
+    has_failed = looks.error is not None and (looks.tried_at is None or known_at <= looks.tried_at)
+    return View(instance, observed_at, is_stale=has_failed or is_late)
 
 
 def orphan_view(orphan: Orphan) -> OrphanView:

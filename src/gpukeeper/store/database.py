@@ -7,28 +7,43 @@ together: each unit behind its own savepoint, one fsync for all.
 
 import asyncio
 import queue
+import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from time import sleep
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 # What the other packages need to name: a unit's connection, and whatever can go wrong with it.
 StoreError = SQLAlchemyError
-__all__ = ["Connection", "Database", "StoreError"]
+__all__ = ["Connection", "Database", "StoreError", "Table", "sqlite_url"]
 
 T = TypeVar("T")
 Unit = Callable[[Connection], T]
 
 # How long a statement waits for another process that writes to the same file.
 _BUSY_TIMEOUT_MS = 5_000
+# While one process turns a new file to WAL, others that ask for it are refused without that wait.
+_WAL_TRIES = 50
+_WAL_PAUSE_SECONDS = 0.1
 # Readers block each other only in Python; more threads than this gain nothing.
 _READERS = 4
 # Units that share one commit; bounds how long the first of them waits for the last.
 _GROUP_SIZE = 128
+_PRAGMAS = (f"busy_timeout = {_BUSY_TIMEOUT_MS}", "foreign_keys = ON")
+# An order is money: what was committed survives a power cut.
+_WRITER_PRAGMAS = (*_PRAGMAS, "synchronous = FULL")
+_READER_PRAGMAS = (*_PRAGMAS, "query_only = ON")
+
+
+def sqlite_url(path: Path) -> str:
+    """Return the URL of a SQLite file, whatever characters its path has."""
+    return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +56,12 @@ class Database:
     """One database, open from construction until :meth:`close`."""
 
     def __init__(self, url: str) -> None:
-        self._writer = _engine(url, begin="BEGIN IMMEDIATE")
-        self._reader = _engine(url, begin="BEGIN")
+        self._writer = _engine(url, begin="BEGIN IMMEDIATE", pragmas=_WRITER_PRAGMAS)
+        self._reader = _engine(url, begin="BEGIN", pragmas=_READER_PRAGMAS)
         self._queue: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
+        self._closing = threading.Lock()
+        self._is_closed = False
         self._thread = threading.Thread(target=self._write_all, name="store-write", daemon=True)
         self._thread.start()
 
@@ -54,24 +71,32 @@ class Database:
         return self._writer
 
     async def read(self, unit: Unit[T]) -> T:
-        """Return what ``unit`` reads, from one consistent snapshot."""
+        """Return what ``unit`` reads, from one consistent snapshot; it cannot write.
+
+        Raises RuntimeError after :meth:`close`.
+        """
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, unit)
 
     async def write(self, unit: Unit[T]) -> T:
         """Return what ``unit`` returns once its changes are on disk.
 
         An exception in the unit undoes this unit alone and is raised here.  A caller that is
-        cancelled does not undo its unit.
+        cancelled does not undo its unit.  Raises RuntimeError after :meth:`close`.
         """
         future: Future[T] = Future()
-        self._queue.put(_Queued(unit, future))
+        with self._closing:
+            if self._is_closed:
+                raise RuntimeError("the database is closed")
+            self._queue.put(_Queued(unit, future))
         return await asyncio.shield(asyncio.wrap_future(future))
 
     def close(self) -> None:
         """Finish the queued writes and close every connection; idempotent."""
-        if self._thread.is_alive():
-            self._queue.put(None)
-            self._thread.join()
+        with self._closing:
+            if not self._is_closed:
+                self._is_closed = True
+                self._queue.put(None)
+        self._thread.join()
         self._pool.shutdown()
         self._writer.dispose()
         self._reader.dispose()
@@ -127,19 +152,16 @@ def _run(connection: Connection, unit: Unit[Any]) -> tuple[Any, BaseException | 
     return result, None
 
 
-def _engine(url: str, *, begin: str) -> Engine:
-    engine = create_engine(url, connect_args={"check_same_thread": False})
+def _engine(url: str, *, begin: str, pragmas: Sequence[str]) -> Engine:
+    # What is stored must not be quoted in the message of an error, and so in a log.
+    engine = create_engine(url, connect_args={"check_same_thread": False}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, record: object) -> None:
         # The driver must not open transactions of its own: `begin` below says how they start.
         connection.isolation_level = None
-        for pragma in (
-            f"busy_timeout = {_BUSY_TIMEOUT_MS}",
-            "journal_mode = WAL",
-            "synchronous = FULL",
-            "foreign_keys = ON",
-        ):
+        _use_wal(connection)
+        for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}").close()
 
     @event.listens_for(engine, "begin")
@@ -147,3 +169,16 @@ def _engine(url: str, *, begin: str) -> Engine:
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+def _use_wal(connection: Any) -> None:
+    tries = 1
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").close()
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or tries == _WAL_TRIES:
+                raise
+        tries += 1
+        sleep(_WAL_PAUSE_SECONDS)

@@ -4,7 +4,9 @@ A pending delivery without ``due_at`` waits for the one before it in its lane.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,9 +15,12 @@ from sqlalchemy import (
     Connection,
     Row,
     and_,
+    bindparam,
+    case,
     delete,
     func,
     insert,
+    literal,
     select,
     update,
 )
@@ -29,9 +34,11 @@ from gpukeeper.domain.events import (
     EventType,
 )
 from gpukeeper.store import leases
-from gpukeeper.store.leases import Lease
+from gpukeeper.store.leases import HELD, NOW, Lease
+from gpukeeper.store.shares import due_per_url
 from gpukeeper.store.tables import (
     IS_PENDING,
+    UtcTime,
     deliveries,
     delivery_attempts,
     ended_urls,
@@ -51,33 +58,18 @@ def claim(
     """Lease deliveries that are due, a fair share of each URL's, and return them oldest first.
 
     Each URL may have ``per_url`` under way; ``busy`` says of the URLs that have some how many
-    more they may have.
+    more they may have.  When there are more than ``limit``, URLs take turns.
     """
     full = [url for url, room in busy.items() if room <= 0]
-    ready = (
-        select(
-            deliveries.c.id,
-            deliveries.c.url,
-            deliveries.c.event_number,
-            func.row_number()
-            .over(partition_by=deliveries.c.url, order_by=deliveries.c.event_number)
-            .label("place"),
-        )
-        .where(
-            IS_PENDING,
-            deliveries.c.due_at <= now,
-            leases.is_free(deliveries, now),
-            deliveries.c.url.not_in(full),
-        )
-        .subquery()
-    )
-    rows = connection.execute(
-        select(ready.c.id, ready.c.url, ready.c.place)
-        .where(ready.c.place <= per_url)
-        .order_by(ready.c.place, ready.c.event_number)
-        .limit(limit)
-    ).all()
-    ids = [row.id for row in rows if row.place <= busy.get(row.url, per_url)]
+    # Busy URLs get less than the statement gives them: so many more are needed to choose from.
+    parameters = {"per_url": per_url, "full": full, "limit": limit + per_url * len(busy)}
+    room = defaultdict(lambda: per_url, busy)
+    ids: list[str] = []
+    for row in connection.execute(_DUE_PER_URL, {NOW.key: now, **parameters}):
+        if room[row.url] > 0:
+            room[row.url] -= 1
+            ids.append(row.id)
+    del ids[limit:]
     if not ids:
         return []
     leases.take(connection, deliveries, ids, lease)
@@ -88,13 +80,8 @@ def next_due_at(
     connection: Connection, now: datetime, *, except_urls: Sequence[str] = ()
 ) -> datetime | None:
     """Return when the next delivery is due that nobody works on, leaving out some URLs."""
-    due_at: datetime | None = connection.scalar(
-        select(func.min(deliveries.c.due_at)).where(
-            IS_PENDING,
-            leases.is_free(deliveries, now),
-            deliveries.c.url.not_in(except_urls),
-        )
-    )
+    parameters = {NOW.key: now, "except_urls": list(except_urls)}
+    due_at: datetime | None = connection.scalar(_NEXT_DUE_AT, parameters)
     return due_at
 
 
@@ -105,50 +92,48 @@ def finish(
 
     Raises LeaseLost when someone else owns the delivery by now.
     """
-    done = connection.execute(
-        update(deliveries)
-        .where(deliveries.c.id == delivery.id, leases.is_held(deliveries, lease_token))
-        .values(
-            status=delivery.status.value,
-            attempts=delivery.attempts,
-            due_at=delivery.due_at,
-            finished_at=delivery.finished_at,
-            lease_token=None,
-            lease_until=None,
-        )
-    )
-    if done.rowcount == 0:
+    row = {"row_id": delivery.id, HELD.key: lease_token}
+    allowed_attempts = connection.scalar(_ALLOWED_ATTEMPTS, row)
+    if allowed_attempts is None:
         raise LeaseLost
+    if delivery.status is DeliveryStatus.EXHAUSTED and delivery.attempts < allowed_attempts:
+        # It was redelivered while its last attempt was under way.
+        due_at = delivery.finished_at
+        delivery = replace(delivery, status=DeliveryStatus.PENDING, due_at=due_at, finished_at=None)
     connection.execute(
-        insert(delivery_attempts).values(
-            delivery_id=delivery.id,
-            number=attempt.number,
-            at=attempt.at,
-            duration_us=int(attempt.duration.total_seconds() * 1_000_000),
-            response_status=attempt.response_status,
-            error=attempt.error,
-            answer=attempt.answer,
-        )
+        _FINISH,
+        row
+        | {
+            "status": delivery.status.value,
+            "attempts": delivery.attempts,
+            "due_at": delivery.due_at,
+            "finished_at": delivery.finished_at,
+            "lease_token": None,
+            "lease_until": None,
+        },
     )
+    connection.execute(insert(delivery_attempts), _attempt_columns(delivery.id, attempt))
     if delivery.status is not DeliveryStatus.PENDING:
-        _let_next_go(connection, delivery)
+        connection.execute(_LET_NEXT_GO, {"of_lane": delivery.lane, "at": delivery.finished_at})
     if delivery.status is DeliveryStatus.ENDED:
         _end(connection, delivery)
     elif delivery.status is DeliveryStatus.DELIVERED:
-        connection.execute(delete(ended_urls).where(ended_urls.c.url == delivery.url))
+        connection.execute(_TAKE_UP, {"url": delivery.url})
 
 
 def redeliver(connection: Connection, delivery_id: str, now: datetime, retries: int) -> bool:
     """Make a delivery due again with its retries renewed; False if there is no such delivery.
 
-    One that is pending is tried now and keeps its count.
+    One that is pending is tried now and keeps its count; one that waits for another in its lane
+    goes on waiting.
     """
+    waits = and_(IS_PENDING, deliveries.c.due_at.is_(None))
     found = connection.execute(
         update(deliveries)
         .where(deliveries.c.id == delivery_id)
         .values(
             status=DeliveryStatus.PENDING.value,
-            due_at=now,
+            due_at=case((waits, None), else_=literal(now, UtcTime)),
             finished_at=None,
             allowed_attempts=deliveries.c.attempts + 1 + retries,
         )
@@ -205,8 +190,7 @@ def page(
     ).all()
     shown = numbers[:limit]
     following = shown[-1] if len(numbers) > limit else None
-    found = _read(connection, deliveries.c.number.in_(shown))
-    return sorted(found, key=lambda delivery: delivery.id, reverse=True), following
+    return _read(connection, deliveries.c.number.in_(shown))[::-1], following
 
 
 def pending(connection: Connection) -> tuple[int, datetime | None]:
@@ -217,32 +201,38 @@ def pending(connection: Connection) -> tuple[int, datetime | None]:
     return row[0], row[1]
 
 
-def _let_next_go(connection: Connection, delivery: Delivery) -> None:
-    """Make the next delivery of the lane due: it waited for this one to finish."""
-    following = (
-        select(func.min(deliveries.c.number))
-        .where(deliveries.c.lane == delivery.lane, IS_PENDING)
-        .scalar_subquery()
+# Built once: building a statement takes longer than SQLite takes to run it.
+_DUE_PER_URL = due_per_url()
+_NEXT_DUE_AT = select(func.min(deliveries.c.due_at)).where(
+    IS_PENDING,
+    leases.is_free(deliveries),
+    deliveries.c.url.not_in(bindparam("except_urls", expanding=True)),
+)
+_IS_OURS = and_(deliveries.c.id == bindparam("row_id"), leases.is_held(deliveries))
+_ALLOWED_ATTEMPTS = select(deliveries.c.allowed_attempts).where(_IS_OURS).with_for_update()
+_FINISH = update(deliveries).where(_IS_OURS)
+# The next delivery of the lane waited for the one that is done.
+_LET_NEXT_GO = (
+    update(deliveries)
+    .where(
+        deliveries.c.number
+        == select(func.min(deliveries.c.number))
+        .where(deliveries.c.lane == bindparam("of_lane"), IS_PENDING)
+        .scalar_subquery(),
+        deliveries.c.due_at.is_(None),
     )
-    connection.execute(
-        update(deliveries)
-        .where(deliveries.c.number == following, deliveries.c.due_at.is_(None))
-        .values(due_at=delivery.finished_at)
-    )
+    .values(due_at=bindparam("at"))
+)
+_TAKE_UP = delete(ended_urls).where(ended_urls.c.url == bindparam("url"))
 
 
 def _end(connection: Connection, delivery: Delivery) -> None:
     """End every other pending delivery to a URL that said 410, and owe it nothing new."""
-    connection.execute(delete(ended_urls).where(ended_urls.c.url == delivery.url))
-    connection.execute(insert(ended_urls).values(url=delivery.url, at=delivery.finished_at))
+    connection.execute(_TAKE_UP, {"url": delivery.url})
+    connection.execute(insert(ended_urls), {"url": delivery.url, "at": delivery.finished_at})
     connection.execute(
         update(deliveries)
-        .where(
-            and_(
-                deliveries.c.url == delivery.url,
-                IS_PENDING,
-            )
-        )
+        .where(deliveries.c.url == delivery.url, IS_PENDING)
         .values(
             status=DeliveryStatus.ENDED.value,
             due_at=None,
@@ -251,6 +241,18 @@ def _end(connection: Connection, delivery: Delivery) -> None:
             lease_until=None,
         )
     )
+
+
+def _attempt_columns(delivery_id: str, attempt: DeliveryAttempt) -> dict[str, Any]:
+    return {
+        "delivery_id": delivery_id,
+        "number": attempt.number,
+        "at": attempt.at,
+        "duration_us": attempt.duration // timedelta(microseconds=1),
+        "response_status": attempt.response_status,
+        "error": attempt.error,
+        "answer": attempt.answer,
+    }
 
 
 def _read(connection: Connection, condition: ColumnElement[bool]) -> list[Delivery]:

@@ -19,14 +19,15 @@ class Looks:
 
     ``seen_at`` is when the last complete listing was asked for, ``tried_at`` when the last look
     ended, well or not; ``error`` is what went wrong with it.  ``vanished`` is how many machines
-    were missing from a listing too poor to be believed.  Before ``not_before`` Novita does not
-    want to be asked again.
+    were missing from a listing too poor to be believed, ``vanished_since`` when that began.
+    Before ``not_before`` Novita does not want to be asked again.
     """
 
     seen_at: datetime | None = None
     tried_at: datetime | None = None
     error: str | None = None
     vanished: int = 0
+    vanished_since: datetime | None = None
     not_before: datetime | None = None
 
 

@@ -7,16 +7,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, Select, bindparam, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from gpukeeper.domain.errors import LeaseLost
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instance import Instance, Status
 from gpukeeper.store import leases
-from gpukeeper.store.leases import Lease
+from gpukeeper.store.leases import HELD, NOW, Lease
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.store.sealing import Seal
 from gpukeeper.store.tables import instances
@@ -24,6 +36,14 @@ from gpukeeper.store.tables import instances
 _adapter = TypeAdapter(Instance)
 
 Fold = Callable[[Instance], Instance]
+
+
+class Kind(Enum):
+    """Which rows are meant: orders that are not sold yet, all others, or both."""
+
+    ORDERS = "orders"
+    MACHINES = "machines"
+    ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +58,13 @@ class Watched:
 
 def add(connection: Connection, instance: Instance, seal: Seal, outbox: Outbox) -> None:
     """Insert an instance that was just ordered, with its first event."""
-    envs = seal.close(instance.order.envs, row=instance.id)
-    connection.execute(insert(instances).values(**_columns(instance), sealed_envs=envs))
+    fixed = {
+        "id": instance.id,
+        "name": instance.order.name,
+        "novita_name": instance.novita_name,
+        "sealed_envs": seal.close(instance.order.envs, row=instance.id),
+    }
+    connection.execute(insert(instances), fixed | _changing(instance))
     outbox.record(connection, Change(None, instance, instance.created_at))
 
 
@@ -70,41 +95,33 @@ def change(
     caller read the row is kept, since ``fold`` works on the row as it is now.  Raises LeaseLost
     when ``lease_token`` is given and no longer holds the row.
     """
-    statement = select(instances.c.body).where(instances.c.id == instance_id).with_for_update()
-    if lease_token is not None:
-        statement = statement.where(leases.is_held(instances, lease_token))
-    row = connection.execute(statement).first()
+    statement = _FRESHEST if lease_token is None else _FRESHEST_HELD
+    row = connection.execute(statement, {"row_id": instance_id, HELD.key: lease_token}).first()
     if row is None:
         raise LeaseLost
     before = _instance(row)
     after = fold(before)
     done = Change(before, after, now)
     if after != before:
-        connection.execute(_UPDATE, {"row_id": instance_id, **_columns(after)})
+        connection.execute(_UPDATE, {"row_id": instance_id} | _changing(after))
         outbox.record(connection, done)
     return done
 
 
-def claim(connection: Connection, now: datetime, limit: int, lease: Lease) -> list[Instance]:
+def claim(
+    connection: Connection, now: datetime, limit: int, lease: Lease, *, kind: Kind = Kind.ALL
+) -> list[Instance]:
     """Lease the rows that are due, longest waiting first, and return them."""
-    rows = connection.execute(
-        select(instances.c.body)
-        .where(instances.c.due_at <= now, leases.is_free(instances, now))
-        .order_by(instances.c.due_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    ).all()
+    rows = connection.execute(_DUE[kind], {NOW.key: now, "limit": limit}).all()
     claimed = [_instance(row) for row in rows]
     if claimed:
         leases.take(connection, instances, [instance.id for instance in claimed], lease)
     return claimed
 
 
-def next_due_at(connection: Connection, now: datetime) -> datetime | None:
+def next_due_at(connection: Connection, now: datetime, *, kind: Kind = Kind.ALL) -> datetime | None:
     """Return when the next row wants attention that nobody works on."""
-    due_at: datetime | None = connection.scalar(
-        select(func.min(instances.c.due_at)).where(leases.is_free(instances, now))
-    )
+    due_at: datetime | None = connection.scalar(_NEXT_DUE_AT[kind], {NOW.key: now})
     return due_at
 
 
@@ -133,21 +150,43 @@ def spend_per_hour(connection: Connection) -> Decimal:
 
 
 def names_of_unfinished(connection: Connection) -> set[str]:
-    """Return the names at Novita of orders whose machine is not known yet."""
-    rows = connection.scalars(
-        select(instances.c.novita_name).where(
-            instances.c.novita_id.is_(None), instances.c.status != Status.DELETED.value
+    """Return the names at Novita of orders that may still get a machine or look for theirs.
+
+    An order that rests without a machine has been given up: whatever appears under its name
+    later is nobody's.
+    """
+    # Few rows are due and nearly all of history is not: the index is on this, the rest is here.
+    rows = connection.execute(
+        select(instances.c.novita_name, instances.c.novita_id).where(
+            instances.c.due_at.is_not(None)
         )
     )
-    return set(rows)
+    return {row.novita_name for row in rows if row.novita_id is None}
 
 
 def known_machines(connection: Connection, novita_ids: Sequence[str]) -> set[str]:
     """Return which of these ids at Novita belong to a row of ours."""
-    rows = connection.scalars(
-        select(instances.c.novita_id).where(instances.c.novita_id.in_(novita_ids))
-    )
-    return {novita_id for novita_id in rows if novita_id}
+    known: set[str] = set()
+    for start in range(0, len(novita_ids), _IDS_PER_STATEMENT):
+        some = novita_ids[start : start + _IDS_PER_STATEMENT]
+        known |= set(
+            connection.scalars(select(instances.c.novita_id).where(instances.c.novita_id.in_(some)))
+        )
+    return known
+
+
+def ended_among(connection: Connection, novita_ids: Sequence[str]) -> dict[str, str]:
+    """Return the rows (id -> Novita's id) that hold these machines to be gone."""
+    ended: dict[str, str] = {}
+    for start in range(0, len(novita_ids), _IDS_PER_STATEMENT):
+        some = novita_ids[start : start + _IDS_PER_STATEMENT]
+        rows = connection.execute(
+            select(instances.c.id, instances.c.novita_id).where(
+                instances.c.novita_id.in_(some), instances.c.gone_at.is_not(None)
+            )
+        )
+        ended |= {row.id: row.novita_id for row in rows}
+    return ended
 
 
 def page(
@@ -181,44 +220,52 @@ def page(
     return [_instance(row) for row in shown], total, following
 
 
+# SQLite takes at most 32,766 parameters in one statement; a fleet may have more machines.
+_IDS_PER_STATEMENT = 1_000
+
+# Built once: building a statement takes longer than SQLite takes to run it.
 _FIND: Select[Any] = select(instances.c.body).where(
     or_(
         instances.c.id == bindparam("wanted"),
         instances.c.novita_id == bindparam("wanted"),
     )
 )
+_FRESHEST = select(instances.c.body).where(instances.c.id == bindparam("row_id")).with_for_update()
+_FRESHEST_HELD = _FRESHEST.where(leases.is_held(instances))
+_OF_KIND: dict[Kind, ColumnElement[bool]] = {
+    Kind.ORDERS: instances.c.status == Status.REQUESTED.value,
+    Kind.MACHINES: instances.c.status != Status.REQUESTED.value,
+    Kind.ALL: true(),
+}
+_DUE = {
+    kind: select(instances.c.body)
+    .where(instances.c.due_at <= NOW, leases.is_free(instances), is_meant)
+    .order_by(instances.c.due_at)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+    for kind, is_meant in _OF_KIND.items()
+}
+_NEXT_DUE_AT = {
+    kind: select(instances.c.due_at)
+    .where(instances.c.due_at.is_not(None), leases.is_free(instances), is_meant)
+    .order_by(instances.c.due_at)
+    .limit(1)
+    for kind, is_meant in _OF_KIND.items()
+}
 # A machine that is stopped costs its disk alone (API notes §7).
 _AT_REST = (Status.STOPPED.value, Status.RECLAIMED.value)
 _IS_WATCHED = (instances.c.novita_id.is_not(None), instances.c.gone_at.is_(None))
 _WATCHED = select(
     instances.c.id, instances.c.novita_id, instances.c.status, instances.c.seen_fingerprint
 ).where(*_IS_WATCHED)
-_COLUMNS = (
-    "id",
-    "name",
-    "novita_name",
-    "novita_id",
-    "status",
-    "seen_fingerprint",
-    "micro_usd_per_hour",
-    "gone_at",
-    "due_at",
-    "body",
-)
-_UPDATE = (
-    update(instances)
-    .where(instances.c.id == bindparam("row_id"))
-    .values({column: bindparam(column) for column in _COLUMNS})
-)
+_UPDATE = update(instances).where(instances.c.id == bindparam("row_id"))
 
 
-def _columns(instance: Instance) -> dict[str, Any]:
+def _changing(instance: Instance) -> dict[str, Any]:
+    """Return the columns that a change may change; setting the others costs index writes."""
     # Environment values have a sealed column of their own and never enter the body.
     bare = replace(instance, order=replace(instance.order, envs={}))
     return {
-        "id": instance.id,
-        "name": instance.order.name,
-        "novita_name": instance.novita_name,
         "novita_id": instance.novita_id,
         "status": instance.status.value,
         "seen_fingerprint": instance.seen_fingerprint,

@@ -1,10 +1,23 @@
 """Leases: the right to work on a row for a while, on any table with the two lease columns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, or_, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Table,
+    Update,
+    bindparam,
+    or_,
+    update,
+)
+
+from gpukeeper.store.tables import UtcTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,14 +28,19 @@ class Lease:
     until: datetime
 
 
-def is_free(table: Table, now: datetime) -> ColumnElement[bool]:
-    """Return the condition that nobody works on the row, or whoever did has fallen silent."""
-    return or_(table.c.lease_until.is_(None), table.c.lease_until <= now)
+# What a statement with one of the conditions below is executed with.
+NOW = bindparam("now", type_=UtcTime)
+HELD: BindParameter[str] = bindparam("held_token")
 
 
-def is_held(table: Table, lease_token: str) -> ColumnElement[bool]:
-    """Return the condition that the row is still ours."""
-    return table.c.lease_token == lease_token
+def is_free(table: FromClause) -> ColumnElement[bool]:
+    """Return the condition that at ``NOW`` nobody works on the row, or has fallen silent."""
+    return or_(table.c.lease_until.is_(None), table.c.lease_until <= NOW)
+
+
+def is_held(table: Table) -> ColumnElement[bool]:
+    """Return the condition that the row is still ours: it carries the token ``HELD``."""
+    return table.c.lease_token == HELD
 
 
 def take(connection: Connection, table: Table, ids: Sequence[str], lease: Lease) -> None:
@@ -34,20 +52,18 @@ def take(connection: Connection, table: Table, ids: Sequence[str], lease: Lease)
     )
 
 
-def renew(connection: Connection, table: Table, tokens: Sequence[str], until: datetime) -> None:
-    """Extend leases that are still held; one that was lost stays lost."""
+def renew(connection: Connection, table: Table, held: Mapping[str, str], until: datetime) -> None:
+    """Extend the leases of rows (id -> token) that are still held; one that was lost stays lost."""
     connection.execute(
-        update(table).where(table.c.lease_token.in_(tokens)).values(lease_until=until)
+        update(table)
+        .where(table.c.id.in_(held.keys()), table.c.lease_token.in_(set(held.values())))
+        .values(lease_until=until)
     )
 
 
 def release(connection: Connection, table: Table, row_id: str, token: str) -> None:
     """Give a row back; nothing happens when it is no longer ours."""
-    connection.execute(
-        update(table)
-        .where(and_(table.c.id == row_id, table.c.lease_token == token))
-        .values(lease_token=None, lease_until=None)
-    )
+    connection.execute(_release(table), {"row_id": row_id, HELD.key: token})
 
 
 def release_all(connection: Connection, table: Table) -> int:
@@ -60,3 +76,12 @@ def release_all(connection: Connection, table: Table) -> int:
         .where(table.c.lease_token.is_not(None))
         .values(lease_token=None, lease_until=None)
     ).rowcount
+
+
+@cache
+def _release(table: Table) -> Update:
+    return (
+        update(table)
+        .where(table.c.id == bindparam("row_id"), is_held(table))
+        .values(lease_token=None, lease_until=None)
+    )

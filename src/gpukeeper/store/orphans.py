@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from gpukeeper.domain.instance import Observation
 from gpukeeper.store.tables import orphans
@@ -44,16 +45,16 @@ def see(connection: Connection, machines: Sequence[Observation], now: datetime) 
 
 def every(connection: Connection) -> list[Orphan]:
     """Return all orphans, longest known first."""
-    rows = connection.execute(select(orphans).order_by(orphans.c.first_seen_at))
-    return [
-        Orphan(_adapter.validate_json(row.body), row.first_seen_at, row.last_seen_at)
-        for row in rows
-    ]
+    rows = connection.execute(
+        select(orphans).order_by(orphans.c.first_seen_at, orphans.c.novita_id)
+    )
+    return [_orphan(row) for row in rows]
 
 
 def find(connection: Connection, novita_id: str) -> Orphan | None:
     """Return one orphan."""
-    return next((o for o in every(connection) if o.machine.novita_id == novita_id), None)
+    row = connection.execute(select(orphans).where(orphans.c.novita_id == novita_id)).first()
+    return _orphan(row) if row else None
 
 
 def forget(connection: Connection, novita_id: str) -> None:
@@ -62,3 +63,7 @@ def forget(connection: Connection, novita_id: str) -> None:
 
 
 _adapter = TypeAdapter(Observation)
+
+
+def _orphan(row: Row[Any]) -> Orphan:
+    return Orphan(_adapter.validate_json(row.body), row.first_seen_at, row.last_seen_at)

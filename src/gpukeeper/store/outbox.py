@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from gpukeeper.domain.events import (
     Change,
@@ -75,7 +75,7 @@ class Outbox:
             "at": at,
             "data": json.dumps(data, separators=(",", ":")),
         }
-        number = connection.execute(insert(events).values(**values)).inserted_primary_key
+        number = connection.execute(insert(events), values).inserted_primary_key
         assert number is not None
         return Event(event_id, event_type, instance_id, at, data, number[0])
 
@@ -85,7 +85,7 @@ class Outbox:
         if not receivers:
             return
         urls = [url for url, _ in receivers]
-        ended = set(connection.scalars(select(ended_urls.c.url).where(ended_urls.c.url.in_(urls))))
+        ended = set(connection.scalars(_ENDED, {"urls": urls}))
         for url, is_trusted in receivers:
             if url not in ended:
                 self._insert(connection, event, url, is_trusted)
@@ -93,9 +93,7 @@ class Outbox:
     def _insert(self, connection: Connection, event: Event, url: str, is_trusted: bool) -> str:
         delivery_id = self.new_id("dlv", event.at)
         lane = _lane(url, event)
-        waits = connection.scalar(
-            select(deliveries.c.number).where(deliveries.c.lane == lane, IS_PENDING).limit(1)
-        )
+        waits = connection.scalar(_PENDING_IN_LANE, {"lane": lane})
         values = {
             "id": delivery_id,
             "event_number": event.number,
@@ -110,8 +108,15 @@ class Outbox:
             # Whatever is before it in its lane makes it due when that is done.
             "due_at": event.at if waits is None else None,
         }
-        connection.execute(insert(deliveries).values(**values))
+        connection.execute(insert(deliveries), values)
         return delivery_id
+
+
+# Built once: building a statement takes longer than SQLite takes to run it.
+_PENDING_IN_LANE = (
+    select(deliveries.c.number).where(deliveries.c.lane == bindparam("lane"), IS_PENDING).limit(1)
+)
+_ENDED = select(ended_urls.c.url).where(ended_urls.c.url.in_(bindparam("urls", expanding=True)))
 
 
 def _lane(url: str, event: Event) -> str:

@@ -71,6 +71,12 @@ instances = Table(
     Column("sealed_envs", Text),
     Index("ix_instances_status", "status"),
     Index("ix_instances_due_at", "due_at", sqlite_where=text("due_at IS NOT NULL")),
+    Index(
+        "ix_instances_watched",
+        "gone_at",
+        sqlite_where=text("novita_id IS NOT NULL AND gone_at IS NULL"),
+    ),
+    Index("ix_instances_lease_token", "lease_token", sqlite_where=text("lease_token IS NOT NULL")),
     sqlite_autoincrement=True,
 )
 
@@ -106,6 +112,13 @@ deliveries = Table(
     Column("lease_until", UtcTime),
     Index("ix_deliveries_lane", "lane", "number", sqlite_where=text("status = 'pending'")),
     Index("ix_deliveries_due_at", "due_at", sqlite_where=text("status = 'pending'")),
+    Index(
+        "ix_deliveries_url",
+        "url",
+        "due_at",
+        sqlite_where=text("status = 'pending' AND due_at IS NOT NULL"),
+    ),
+    Index("ix_deliveries_lease_token", "lease_token", sqlite_where=text("lease_token IS NOT NULL")),
     sqlite_autoincrement=True,
 )
 

@@ -8,6 +8,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
+from gpukeeper.domain.errors import Fault, InvalidConfiguration
+
 _HERE = Path(__file__).parent
 
 
@@ -15,9 +17,11 @@ def upgrade(engine: Engine) -> str:
     """Bring the schema to this version's revision and return it; idempotent.
 
     All of it happens in one write transaction, so of several processes that start together one
-    migrates while the others wait and then find nothing left to do.
+    migrates while the others wait and then find nothing left to do.  Raises InvalidConfiguration
+    for a database that a newer version of the program has written.
     """
     with engine.begin() as connection:
+        _refuse_newer(connection)
         command.upgrade(_config(connection), "head")
         return current(connection) or ""
 
@@ -30,6 +34,14 @@ def current(connection: Connection) -> str | None:
 def newest() -> str:
     """Return the revision that this version of the program needs."""
     return ScriptDirectory(str(_HERE)).get_current_head() or ""
+
+
+def _refuse_newer(connection: Connection) -> None:
+    revision = current(connection)
+    ours = {script.revision for script in ScriptDirectory(str(_HERE)).walk_revisions()}
+    if revision is not None and revision not in ours:
+        message = f"the database is at revision {revision} of a newer gpukeeper: update this one"
+        raise InvalidConfiguration([Fault("GPUKEEPER_DATABASE_URL", message)])
 
 
 def _config(connection: Connection) -> Config:

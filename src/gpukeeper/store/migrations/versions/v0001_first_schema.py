@@ -53,6 +53,20 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("status = 'pending'"),
     )
+    op.create_index(
+        "ix_deliveries_lease_token",
+        "deliveries",
+        ["lease_token"],
+        unique=False,
+        sqlite_where=sa.text("lease_token IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_deliveries_url",
+        "deliveries",
+        ["url", "due_at"],
+        unique=False,
+        sqlite_where=sa.text("status = 'pending' AND due_at IS NOT NULL"),
+    )
     op.create_table(
         "delivery_attempts",
         sa.Column("delivery_id", sa.String(length=40), nullable=False),
@@ -136,7 +150,21 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("due_at IS NOT NULL"),
     )
+    op.create_index(
+        "ix_instances_lease_token",
+        "instances",
+        ["lease_token"],
+        unique=False,
+        sqlite_where=sa.text("lease_token IS NOT NULL"),
+    )
     op.create_index("ix_instances_status", "instances", ["status"], unique=False)
+    op.create_index(
+        "ix_instances_watched",
+        "instances",
+        ["gone_at"],
+        unique=False,
+        sqlite_where=sa.text("novita_id IS NOT NULL AND gone_at IS NULL"),
+    )
     op.create_table(
         "orphans",
         sa.Column("novita_id", sa.String(length=255), nullable=False),

@@ -1,0 +1,155 @@
+"""The loops and workers: they go on after an error, say so, wake when nudged, and drain."""
+
+import asyncio
+from datetime import datetime, timedelta
+
+import pytest
+
+from gpukeeper.engine.loop import Loop, Workers
+from gpukeeper.telemetry import get_logger
+from tests.engine.conftest import Build
+from tests.engine.rig import EPOCH, ORDER, Clock, Rig
+
+LOG = get_logger("test")
+
+
+class Watcher:
+    """Counts what a loop or its workers report."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+        self.beats: list[str] = []
+
+
+def a_loop(watcher: Watcher, turns: list[object], clock: Clock) -> Loop:
+    """Return a loop that takes its turns from a list, and is drained by the last one."""
+
+    async def turn() -> datetime | None:
+        outcome = turns.pop(0)
+        if not turns:
+            loop.drain()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return clock()
+
+    loop = Loop(
+        "test",
+        turn,
+        clock=clock,
+        log=LOG,
+        max_silence=timedelta(seconds=1),
+        on_beat=watcher.beats.append,
+        on_error=watcher.errors.append,
+    )
+    return loop
+
+
+async def test_a_loop_turns_until_it_is_drained() -> None:
+    watcher = Watcher()
+    loop = a_loop(watcher, [None, None, None], Clock())
+    await loop.run()
+    assert watcher.beats == ["test"] * 3
+    assert loop.beat_at == EPOCH
+    assert loop.is_running is False
+
+
+async def test_a_loop_goes_on_after_an_error_and_shows_no_life_until_a_turn_succeeds() -> None:
+    watcher = Watcher()
+    loop = a_loop(watcher, [ValueError("first"), ValueError("second"), None, None], Clock())
+    running = asyncio.create_task(loop.run())
+    while not running.done():
+        loop.nudge()
+        await asyncio.sleep(0)
+    assert watcher.errors == ["test", "test"]
+    assert watcher.beats == ["test", "test"]
+
+
+async def test_a_nudge_ends_a_rest() -> None:
+    turned = asyncio.Event()
+
+    async def turn() -> datetime | None:
+        turned.set()
+        return None
+
+    watcher = Watcher()
+    loop = Loop(
+        "test",
+        turn,
+        clock=Clock(),
+        log=LOG,
+        max_silence=timedelta(seconds=1),
+        on_beat=watcher.beats.append,
+        on_error=watcher.errors.append,
+    )
+    running = asyncio.create_task(loop.run())
+    await turned.wait()
+    turned.clear()
+    loop.nudge()
+    await asyncio.wait_for(turned.wait(), 4)
+    loop.drain()
+    await asyncio.wait_for(running, 4)
+
+
+async def test_a_worker_that_fails_is_reported_and_frees_its_place() -> None:
+    watcher = Watcher()
+    workers = Workers("test", 1, log=LOG, on_error=watcher.errors.append)
+    freed = asyncio.Event()
+    workers.on_free = freed.set
+
+    async def fail() -> None:
+        raise ValueError("a fault of ours")
+
+    workers.start(fail(), "row", "token")
+    assert workers.room == 0
+    assert workers.held == {"row": "token"}
+    await freed.wait()
+    assert workers.room == 1
+    assert watcher.errors == ["test"]
+
+
+async def test_workers_that_take_too_long_are_cancelled_by_the_drain() -> None:
+    workers = Workers("test", 2, log=LOG, on_error=lambda _: None)
+    never = asyncio.Event()
+    was_cancelled = False
+
+    async def hang() -> None:
+        nonlocal was_cancelled
+        try:
+            await never.wait()
+        except asyncio.CancelledError:
+            was_cancelled = True
+            raise
+
+    workers.start(hang(), "row", "token")
+    await workers.drain(timedelta(0))
+    assert was_cancelled
+    assert workers.room == 2
+
+
+@pytest.mark.parametrize("interval", ["0", "60"])
+async def test_the_settled_fleet_is_looked_at_as_the_setting_says(
+    build: Build, interval: str
+) -> None:
+    rig = build(environ={"GPUKEEPER_SWEEP_INTERVAL": interval})
+    await rig.running()
+    before = rig.calls("list")
+    await rig.advance(minutes=10)
+    assert rig.calls("list") - before == (0 if interval == "0" else 10)
+
+
+async def test_a_dead_workers_row_is_taken_over_when_its_lease_ends(rig: Rig) -> None:
+    def die(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    original = rig.novita.create
+    rig.novita.create = die  # type: ignore[method-assign,assignment]  # the process dies here
+    asked = asyncio.create_task(rig.service.order(ORDER))
+    while not rig.calls("template"):
+        await rig.work()
+        await asyncio.sleep(0)
+    asked.cancel()
+    rig.novita.create = original  # type: ignore[method-assign]  # and is started again
+    await rig.advance(minutes=4)
+    (view,) = (await rig.service.instances(status=None, name=None, limit=9, cursor=None)).views
+    assert view.instance.status == "running"
+    assert rig.machines() == [view.instance.novita_id]

@@ -1,0 +1,116 @@
+"""The way to this version's schema, from nothing and from anywhere on it."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, event, inspect
+
+from gpukeeper.domain.errors import InvalidConfiguration
+from gpukeeper.store import facts, migrations
+from gpukeeper.store.database import Connection, Database, sqlite_url
+from gpukeeper.store.tables import metadata
+
+
+def _tables(database: Database) -> set[str]:
+    with database.engine.connect() as connection:
+        return set(inspect(connection).get_table_names())
+
+
+def _indexes(connection: Connection) -> dict[str, str]:
+    """Return every index as SQLite was told of it, with its condition."""
+    rows = connection.exec_driver_sql(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+    )
+    return {name: sql for name, sql in rows}
+
+
+def test_an_empty_database_gets_every_table_and_says_its_revision(
+    empty_database: Database,
+) -> None:
+    with empty_database.engine.connect() as connection:
+        assert migrations.current(connection) is None
+    assert migrations.upgrade(empty_database.engine) == migrations.newest()
+    assert _tables(empty_database) == {*metadata.tables, "alembic_version"}
+    with empty_database.engine.connect() as connection:
+        assert migrations.current(connection) == migrations.newest()
+
+
+def test_a_database_that_is_up_to_date_is_left_as_it_is(database: Database) -> None:
+    with database.engine.begin() as connection:
+        facts.deployment(connection, "kept")
+    assert migrations.upgrade(database.engine) == migrations.newest()
+    with database.engine.connect() as connection:
+        assert facts.deployment(connection, "other") == "kept"
+
+
+def test_the_revisions_lead_to_the_tables_that_the_program_knows(database: Database) -> None:
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_the_revisions_make_the_same_indexes_with_the_same_conditions(
+    database: Database, path: Path
+) -> None:
+    engine = create_engine(sqlite_url(path))
+    metadata.create_all(engine)
+    with engine.connect() as told, database.engine.connect() as migrated:
+        assert _indexes(migrated) == _indexes(told)
+    engine.dispose()
+
+
+@pytest.fixture
+def databases(path: Path) -> Iterator[list[Database]]:
+    """Give the databases of several processes that were started on one new file."""
+    opened = [Database(sqlite_url(path)) for _ in range(4)]
+    yield opened
+    for database in opened:
+        database.close()
+
+
+def test_of_several_that_start_together_one_migrates_and_the_others_find_it_done(
+    databases: list[Database],
+) -> None:
+    barrier = threading.Barrier(len(databases))
+    revisions: list[str] = []
+
+    def start(database: Database) -> None:
+        barrier.wait(10)
+        revisions.append(migrations.upgrade(database.engine))
+
+    threads = [threading.Thread(target=start, args=[database]) for database in databases]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert revisions == [migrations.newest()] * len(databases)
+
+
+def test_a_migration_that_breaks_off_leaves_nothing_behind(empty_database: Database) -> None:
+    def break_off(_connection: object, _cursor: object, statement: str, *_details: object) -> None:
+        if "CREATE TABLE orphans" in statement:
+            raise ConnectionAbortedError
+
+    event.listen(empty_database.engine, "before_cursor_execute", break_off)
+    with pytest.raises(ConnectionAbortedError):
+        migrations.upgrade(empty_database.engine)
+    assert _tables(empty_database) == set()
+    event.remove(empty_database.engine, "before_cursor_execute", break_off)
+    assert migrations.upgrade(empty_database.engine) == migrations.newest()
+
+
+def test_a_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
+    with closing(Database(sqlite_url(path))) as database:
+        migrations.upgrade(database.engine)
+        with closing(sqlite3.connect(path)) as newer, newer:
+            newer.execute("UPDATE alembic_version SET version_num = '9999'")
+        with pytest.raises(InvalidConfiguration, match="revision 9999 of a newer gpukeeper"):
+            migrations.upgrade(database.engine)
+        with database.engine.connect() as connection:
+            assert migrations.current(connection) == "9999"
