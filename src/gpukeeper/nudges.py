@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from gpukeeper.domain.events import ANNOUNCED, Change
-from gpukeeper.domain.instance import Status
+from gpukeeper.domain.instance import Instance, Status
+from gpukeeper.domain.lifecycle import IN_TRANSIT
 
 
 class Nudges:
@@ -19,7 +20,7 @@ class Nudges:
         # Set when the process is told to stop: requests that wait answer with what there is.
         self.is_draining = False
         self._loops: dict[str, Callable[[], None]] = {}
-        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._waiting: defaultdict[str, set[asyncio.Queue[Instance]]] = defaultdict(set)
 
     def connect(self, loop: str, wake: Callable[[], None]) -> None:
         """Name the function that wakes a loop."""
@@ -31,25 +32,25 @@ class Nudges:
         if wake is not None:
             wake()
 
-    def changed(self, changes: Iterable[Change]) -> None:
-        """Wake whoever a stored change concerns."""
+    def changed(self, changes: Iterable[Change], *, is_held: bool = False) -> None:
+        """Wake whoever a stored change concerns; a row that is held has a worker already."""
         for change in changes:
             if change.before == change.after:
                 continue
             if ANNOUNCED.intersection(change.event_types):
                 self.wake("deliver")
             due_at = change.after.due_at
-            if due_at is not None and due_at <= change.at:
+            if due_at is not None and due_at <= change.at and not is_held:
                 self.wake("buy" if change.after.status is Status.REQUESTED else "reconcile")
-            if change.before is None or change.before.status is not change.after.status:
+            if _begins_to_move(change):
                 self.wake("look")
             for waiting in self._waiting.get(change.after.id, ()):
-                waiting.set()
+                waiting.put_nowait(change.after)
 
     @contextmanager
-    def watch(self, instance_id: str) -> Iterator[asyncio.Event]:
-        """Give an event that is set whenever this instance changes in this process."""
-        changed = asyncio.Event()
+    def watch(self, instance_id: str) -> Iterator[asyncio.Queue[Instance]]:
+        """Give a queue that gets this instance after each of its changes in this process."""
+        changed: asyncio.Queue[Instance] = asyncio.Queue()
         self._waiting[instance_id].add(changed)
         try:
             yield changed
@@ -57,3 +58,9 @@ class Nudges:
             self._waiting[instance_id].discard(changed)
             if not self._waiting[instance_id]:
                 del self._waiting[instance_id]
+
+
+def _begins_to_move(change: Change) -> bool:
+    """Whether Novita is to be looked at more often from now on."""
+    was_moving = change.before is not None and change.before.status in IN_TRANSIT
+    return change.after.status in IN_TRANSIT and not was_moving

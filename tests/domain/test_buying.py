@@ -160,16 +160,19 @@ def test_a_lost_answer_is_looked_up_for_the_whole_window() -> None:
 
 def test_the_window_begins_with_the_first_look_when_a_crash_lost_the_answer() -> None:
     later = NOW + 7 * MINUTE
-    row = looked_up(asking(), [], later, LIMITS, is_complete=True)
+    row = looked_up(asking(), [], later, LIMITS, asked_at=later, is_complete=True)
     assert row.buying == Buying(OFFER, NOW, later + WINDOW, later + SECOND, 0)
     unreachable = look_up_later(asking(), NOW)
-    assert looked_up(unreachable, [], later, LIMITS, is_complete=True).buying == row.buying
+    assert (
+        looked_up(unreachable, [], later, LIMITS, asked_at=later, is_complete=True).buying
+        == row.buying
+    )
 
 
 @pytest.mark.parametrize("row", [asking(), looking(), looking(until=NOW - MINUTE)])
 @pytest.mark.parametrize("is_complete", [True, False])
 def test_a_machine_that_is_found_is_adopted_at_any_time(row: Instance, is_complete: bool) -> None:
-    adopted = looked_up(row, [seen(Phase.UP)], NOW, LIMITS, is_complete=is_complete)
+    adopted = looked_up(row, [seen(Phase.UP)], NOW, LIMITS, asked_at=NOW, is_complete=is_complete)
     assert (adopted.novita_id, adopted.status, adopted.buying) == ("m1", Status.CREATING, None)
 
 
@@ -180,22 +183,41 @@ def test_of_twins_the_oldest_is_adopted() -> None:
         seen(Phase.UP, novita_id="d old", created_at=NOW - MINUTE),
         seen(Phase.UP, novita_id="c old", created_at=NOW - MINUTE),
     ]
-    assert looked_up(looking(), twins, NOW, LIMITS, is_complete=True).novita_id == "c old"
+    assert (
+        looked_up(looking(), twins, NOW, LIMITS, asked_at=NOW, is_complete=True).novita_id
+        == "c old"
+    )
 
 
 def test_nothing_is_concluded_before_the_window_ends() -> None:
-    row = looked_up(looking(), [], NOW + WINDOW - SECOND, LIMITS, is_complete=True)
+    row = looked_up(
+        looking(),
+        [],
+        NOW + WINDOW - SECOND,
+        LIMITS,
+        asked_at=NOW + WINDOW - SECOND,
+        is_complete=True,
+    )
     assert row.buying is not None
     assert row.buying.lookups == 1
 
 
+def test_a_listing_that_took_long_to_arrive_is_as_old_as_its_question() -> None:
+    asked_at = NOW + WINDOW - SECOND
+    late = NOW + WINDOW + MINUTE
+    row = looked_up(looking(), [], late, LIMITS, asked_at=asked_at, is_complete=True)
+    assert row.buying is not None
+
+
 def test_an_incomplete_listing_never_shows_that_nothing_was_bought() -> None:
-    row = looked_up(looking(), [], NOW + 60 * MINUTE, LIMITS, is_complete=False)
+    row = looked_up(
+        looking(), [], NOW + 60 * MINUTE, LIMITS, asked_at=NOW + 60 * MINUTE, is_complete=False
+    )
     assert row.buying is not None
 
 
 def test_a_complete_listing_after_the_window_shows_that_nothing_was_bought() -> None:
-    row = looked_up(looking(), [], NOW + WINDOW, LIMITS, is_complete=True)
+    row = looked_up(looking(), [], NOW + WINDOW, LIMITS, asked_at=NOW + WINDOW, is_complete=True)
     assert (row.buying, row.status, row.attempts) == (None, Status.REQUESTED, ())
 
 
@@ -214,7 +236,7 @@ def test_a_row_that_buys_nothing_is_not_changed_by_look_ups() -> None:
     row = instance(Status.RUNNING)
     assert lost_answer(row, NOW, LIMITS) == row
     assert look_up_later(row, NOW) == row
-    assert looked_up(row, [seen(Phase.UP)], NOW, LIMITS, is_complete=True) == row
+    assert looked_up(row, [seen(Phase.UP)], NOW, LIMITS, asked_at=NOW, is_complete=True) == row
 
 
 def test_an_order_that_nobody_waits_for_any_more_is_tried_again_until_its_deadline() -> None:

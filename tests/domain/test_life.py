@@ -11,7 +11,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from gpukeeper.domain import buying, watching
 from gpukeeper.domain.asking import answered
 from gpukeeper.domain.errors import NothingForSale, NovitaError, WrongStatus
-from gpukeeper.domain.events import Change, EventType
 from gpukeeper.domain.instance import (
     Instance,
     OnFailure,
@@ -34,6 +33,7 @@ from gpukeeper.domain.lifecycle import (
     want,
 )
 from gpukeeper.domain.market import BillingMode
+from tests.domain.laws import check_change, check_end, check_may_ask
 from tests.domain.making import LIMITS, NOW, ORDER, REPEATABLE, SECOND, TEMPLATE, offer, requested
 from tests.domain.world import Fate, Novita
 
@@ -46,6 +46,8 @@ STEPS_AT_ONCE = 12
 HONEST_LOOKS = 60
 # A row that so many looks leave as it is has come to its end.
 QUIET_LOOKS = 3
+# What the owner wanted has come true by then, or never will.
+SETTLED = {Status.RUNNING, Status.STOPPED, Status.RECLAIMED, Status.FAILED}
 
 seconds = st.sampled_from([1, 3, 29, 31, 61, 91, 301])
 lags = st.sampled_from([0, 5, 60]).map(lambda lag: timedelta(seconds=lag))
@@ -94,6 +96,14 @@ class Life(RuleBasedStateMachine):
     @rule()
     def the_engine_dies(self) -> None:
         self.under_way = None
+
+    @precondition(lambda self: self.under_way is None)
+    @rule(fate=fates, lag=lags, is_complete=st.booleans())
+    def the_engine_takes_its_next_step(self, fate: Fate, lag: timedelta, is_complete: bool) -> None:
+        self.now = max(self.now, self.row.due_at or self.now)
+        fold = self.perform(fate, lag, is_complete)
+        if fold is not None:
+            self.fold(fold)
 
     @rule(verb=st.sampled_from(Verb))
     def the_owner_wants_something(self, verb: Verb) -> None:
@@ -147,7 +157,7 @@ class Life(RuleBasedStateMachine):
             quiet = quiet + 1 if self.row == before else 0
             if quiet == QUIET_LOOKS and self.row.status not in IN_TRANSIT:
                 break
-        self.check_the_end()
+        check_end(self.row, self.novita.alive, self.owner_wants)
 
     def go_on_honestly(self) -> None:
         self.do_what_is_due()
@@ -181,16 +191,17 @@ class Life(RuleBasedStateMachine):
             case LookUp():
                 if fate is Fate.UNAVAILABLE:
                     return lambda row: buying.look_up_later(row, self.now)
-                found = [m.look(now) for m in self.novita.alive if m.is_shown(now)]
+                shown = [m for m in self.novita.alive if m.is_shown(now)] if is_complete else []
+                found = [machine.look(now) for machine in shown]
                 return lambda row: buying.looked_up(
-                    row, found, self.now, LIMITS, is_complete=is_complete
+                    row, found, self.now, LIMITS, asked_at=now, is_complete=is_complete
                 )
             case Confirm():
                 if fate is Fate.UNAVAILABLE:
                     return lambda row: watching.confirm_later(row, self.now, 2 * SECOND)
                 return self.get(str(self.row.novita_id))
             case Ask(verb=verb):
-                self.check_may_ask(verb)
+                check_may_ask(self.row, verb, self.owner_wants)
                 answer = self.novita.change(str(self.row.novita_id), verb, fate, now)
                 return lambda row: answered(row, verb, answer, self.now, LIMITS)
 
@@ -241,54 +252,23 @@ class Life(RuleBasedStateMachine):
         after = schedule(change(before), now, LIMITS)
         self.is_sound = False
         self.row = after
-        assert schedule(after, now, LIMITS) == after
-        assert after.due_at is None or after.due_at >= now
-        assert before.novita_id in (None, after.novita_id)
-        assert after.buying is None or after.novita_id is None
-        assert len(self.novita.alive) <= 1
-        kinds = Change(before, after, now).event_types
-        told = [kind for kind in kinds if kind is not EventType.RECLAIM_NOTIFIED]
-        assert len(told) == (before.status is not after.status)
-        if after.status in (Status.FAILED, Status.RECLAIMED, Status.LOST):
-            assert after.reason is not None
-        if after.status in (Status.DELETED, Status.LOST):
-            assert after.gone_at is not None
-            assert after.due_at is None
-        if after.gone_at is not None:
-            assert not self.novita.alive
+        check_change(before, after, now, self.novita.alive)
+        if before.status is not after.status and after.status in SETTLED:
+            self.owner_wants = Verb.DELETE if self.owner_wants is Verb.DELETE else None
         self.is_sound = True
 
-    def check_may_ask(self, verb: Verb) -> None:
-        """Check that nothing is done to a machine that nobody wants done."""
-        row = self.row
-        if verb is Verb.START:
-            assert row.status in (Status.CREATING, Status.STARTING)
-        elif verb is Verb.DELETE:
-            is_failure = row.order.on_failure is OnFailure.DELETE and row.running_at is None
-            assert self.owner_wants is Verb.DELETE or is_failure
-        else:
-            assert self.owner_wants is verb
 
-    def check_the_end(self) -> None:
-        row, alive = self.row, self.novita.alive
-        assert row.status not in IN_TRANSIT
-        assert row.buying is None
-        if not alive:
-            assert not row.is_watched
-            assert row.status in (
-                Status.DELETED,
-                Status.LOST,
-                Status.FAILED,
-                Status.RECLAIMED,
-            )
-            return
-        (machine,) = alive
-        assert self.owner_wants is not Verb.DELETE
-        assert (row.novita_id, row.is_watched) == (machine.novita_id, True)
-        is_up = machine.phase is Phase.UP
-        ends = {Status.RUNNING} if is_up else {Status.STOPPED, Status.RECLAIMED, Status.FAILED}
-        assert row.status in ends
+class LaterLife(Life):
+    """The same, begun when the machine runs."""
+
+    @initialize(mode=st.sampled_from(BillingMode), on_failure=st.sampled_from(OnFailure))
+    def an_order_is_placed(self, mode: BillingMode, on_failure: OnFailure) -> None:
+        super().an_order_is_placed(mode, on_failure)
+        while self.row.status is not Status.RUNNING:
+            self.go_on_honestly()
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(REPEATABLE, max_examples=300, stateful_step_count=30)
+TestLife.settings = settings(REPEATABLE, max_examples=250, stateful_step_count=30)
+TestLaterLife = LaterLife.TestCase
+TestLaterLife.settings = settings(REPEATABLE, max_examples=250, stateful_step_count=30)

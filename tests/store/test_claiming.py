@@ -4,18 +4,22 @@ from datetime import datetime
 
 import pytest
 
+from gpukeeper.domain.instance import Status
 from gpukeeper.store import instances
 from gpukeeper.store.database import Database
+from gpukeeper.store.instances import Kind
 from tests.store.rows import LEASE, NOW, OTHER_LEASE, SECOND, an_instance, stored
 
 
-async def _claimed(database: Database, limit: int = 10) -> list[str]:
-    rows = await database.write(lambda c: instances.claim(c, NOW, limit, LEASE))
+async def _claimed(database: Database, limit: int = 10, *, kind: Kind = Kind.ALL) -> list[str]:
+    rows = await database.write(lambda c: instances.claim(c, NOW, limit, LEASE, kind=kind))
     return [row.id for row in rows]
 
 
-async def _next_due_at(database: Database, now: datetime = NOW) -> datetime | None:
-    return await database.read(lambda c: instances.next_due_at(c, now))
+async def _next_due_at(
+    database: Database, now: datetime = NOW, *, kind: Kind = Kind.ALL
+) -> datetime | None:
+    return await database.read(lambda c: instances.next_due_at(c, now, kind=kind))
 
 
 async def test_the_longest_due_come_first_and_no_more_than_there_is_room_for(
@@ -65,3 +69,17 @@ async def test_a_row_that_someone_works_on_is_not_waited_for(database: Database)
     await database.write(lambda c: instances.claim(c, NOW, 1, OTHER_LEASE))
     assert await _next_due_at(database) == NOW + 60 * SECOND
     assert await _next_due_at(database, NOW + 20 * SECOND) == NOW
+
+
+async def test_orders_and_machines_are_claimed_apart(database: Database) -> None:
+    await stored(
+        database,
+        an_instance(1, due_at=NOW - SECOND),
+        an_instance(2, due_at=NOW - 2 * SECOND, status=Status.STARTING),
+    )
+    assert await _next_due_at(database, kind=Kind.ORDERS) == NOW - SECOND
+    assert await _next_due_at(database, kind=Kind.MACHINES) == NOW - 2 * SECOND
+    assert await _claimed(database, kind=Kind.ORDERS) == ["ins_000001"]
+    assert await _next_due_at(database, kind=Kind.ORDERS) is None
+    assert await _claimed(database, kind=Kind.ORDERS) == []
+    assert await _claimed(database, kind=Kind.MACHINES) == ["ins_000002"]

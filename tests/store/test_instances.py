@@ -218,3 +218,15 @@ async def test_known_machines_are_told_from_strangers_in_a_fleet_of_any_size(
     machines = ["nv1", *strangers, "nv2"]
     assert await database.read(lambda c: instances.known_machines(c, machines)) == {"nv1", "nv2"}
     assert await database.read(lambda c: instances.known_machines(c, [])) == set()
+
+
+async def test_rows_whose_machine_counts_as_gone_are_told_by_its_id(database: Database) -> None:
+    await stored(
+        database,
+        an_instance(1, novita_id="nv1"),
+        an_instance(2, novita_id="nv2", gone_at=NOW),
+        an_instance(3, novita_id="nv3", gone_at=NOW),
+    )
+    machines = ["nv1", "nv2", *(f"stranger-{number}" for number in range(40_000))]
+    ended = await database.read(lambda c: instances.ended_among(c, machines))
+    assert ended == {"ins_000002": "nv2"}

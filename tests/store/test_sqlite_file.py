@@ -6,7 +6,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
 
 from gpukeeper.store import database as module
 from gpukeeper.store import facts, migrations
@@ -81,15 +80,11 @@ def test_a_file_that_is_no_database_is_an_error_at_once(path: Path, pauses: list
 
 
 async def test_another_process_that_keeps_writing_is_an_error_and_then_all_is_well(
-    path: Path,
+    path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "_WRITER_PRAGMAS", ())
     with closing(Database(sqlite_url(path))) as database:
         migrations.upgrade(database.engine)
-
-        @event.listens_for(database.engine, "begin", insert=True)
-        def be_impatient(connection: Connection) -> None:
-            connection.exec_driver_sql("PRAGMA busy_timeout = 0")
-
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(StoreError, match="locked"):

@@ -148,12 +148,13 @@ def looked_up(
     now: datetime,
     limits: Limits,
     *,
+    asked_at: datetime,
     is_complete: bool,
 ) -> Instance:
     """Return the instance after Novita listed the machines of exactly its name.
 
-    The oldest is adopted.  None in a complete listing after the whole window means that nothing
-    was bought.
+    The oldest is adopted.  None in a complete listing that was asked for after the whole window
+    means that nothing was bought; one that took until then to arrive does not.
     """
     buying = instance.buying
     if buying is None:
@@ -163,7 +164,7 @@ def looked_up(
         return bought(instance, buying.offer, oldest.novita_id, now)
     if buying.lookup_until is None:
         return lost_answer(instance, now, limits)
-    if is_complete and now >= buying.lookup_until:
+    if is_complete and asked_at >= buying.lookup_until:
         return replace(instance, buying=None)
     return look_up_later(instance, now)
 

@@ -51,20 +51,21 @@ class Deliverer:
         await self.leasing.renew(now)
         busy = {url: _PER_URL - count for url, count in self.under_way.items()}
         full = [url for url, room in busy.items() if room <= 0]
-        next_due_at = await self.database.read(
-            lambda connection: deliveries.next_due_at(connection, now, except_urls=full)
-        )
         room = self.workers.room
-        if not room or next_due_at is None or next_due_at > now:
-            return next_due_at if room else None
+        if not room:
+            # A finishing worker nudges.
+            return None
         lease = self.leasing.lease(self.new_token(), now)
-        claimed = await self.database.write(
-            lambda c: deliveries.claim(c, now, room, lease, per_url=_PER_URL, busy=busy)
+        claimed, next_due_at = await self.database.write(
+            lambda connection: (
+                deliveries.claim(connection, now, room, lease, per_url=_PER_URL, busy=busy),
+                deliveries.next_due_at(connection, now, except_urls=full),
+            )
         )
         for delivery in claimed:
             self.under_way[delivery.url] += 1
             self.workers.start(self.work(delivery, lease.token), delivery.id, lease.token)
-        return now
+        return next_due_at
 
     async def work(self, delivery: Delivery, lease_token: str) -> None:
         """Send one leased delivery and store what came of it."""

@@ -79,20 +79,20 @@ class Reconciler:
         """Claim what is due, start a worker for each, and return when the next row is due."""
         now = self.clock()
         await self.leasing.renew(now)
-        next_due_at = await self.database.read(
-            lambda connection: instances.next_due_at(connection, now, kind=self.kind)
-        )
         room = self.workers.room
-        if not room or next_due_at is None or next_due_at > now:
-            # With no room left, a finishing worker nudges.
-            return next_due_at if room else None
+        if not room:
+            # A finishing worker nudges.
+            return None
         lease = self.leasing.lease(self.new_token(), now)
-        claimed = await self.database.write(
-            lambda connection: instances.claim(connection, now, room, lease, kind=self.kind)
+        claimed, next_due_at = await self.database.write(
+            lambda connection: (
+                instances.claim(connection, now, room, lease, kind=self.kind),
+                instances.next_due_at(connection, now, kind=self.kind),
+            )
         )
         for instance in claimed:
             self.workers.start(self.work(instance, lease.token), instance.id, lease.token)
-        return now
+        return next_due_at
 
     async def work(self, instance: Instance, lease_token: str) -> None:
         """Take one leased instance as far as it goes now; give up quietly if the lease is lost."""
@@ -176,7 +176,7 @@ class Reconciler:
     async def _look_up(self, instance: Instance) -> Fold:
         try:
             listing = await self.novita.list_all(name=instance.novita_name)
-            is_believed = listing.is_complete and await self._shows_the_fleet(instance)
+            is_believed = listing.is_complete and await self._shows_the_fleet(instance, listing.at)
         except NovitaError as error:
             self.log.warning("look_up_failed", instance_id=instance.id, code=error.error_code)
             return lambda row: buying.look_up_later(row, self.clock())
@@ -187,14 +187,19 @@ class Reconciler:
             if seen.name == instance.novita_name and seen.phase is not Phase.GONE
         ]
         return lambda row: buying.looked_up(
-            row, found, self.clock(), self.limits, is_complete=is_believed
+            row,
+            found,
+            self.clock(),
+            self.limits,
+            asked_at=listing.at,
+            is_complete=is_believed,
         )
 
-    async def _shows_the_fleet(self, instance: Instance) -> bool:
+    async def _shows_the_fleet(self, instance: Instance, asked_at: datetime) -> bool:
         """Whether Novita lists anything of what exists: only then may we buy again (§6.3)."""
         assert instance.buying is not None
         until = instance.buying.lookup_until
-        if until is None or self.clock() < until:
+        if until is None or asked_at < until:
             return True  # nothing is concluded yet
         rows = await self.database.read(instances.watched)
         listing = await self.novita.list_all() if rows else None
@@ -263,6 +268,6 @@ class Reconciler:
             return change, is_due
 
         change, is_due = await self.database.write(apply)
-        self.nudges.changed([change])
+        self.nudges.changed([change], is_held=is_due)
         self.on_change(change)
         return change, is_due

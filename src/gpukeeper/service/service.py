@@ -120,10 +120,9 @@ class Service:
             instances.add(connection, placed, self.seal, self.outbox)
             return placed.id
 
-        with self.nudges.watch(placed.id):
-            instance_id = await self.database.write(place)
-            if instance_id == placed.id:
-                self._tell(Change(None, placed, now))
+        instance_id = await self.database.write(place)
+        if instance_id == placed.id:
+            self._tell(Change(None, placed, now))
         return await self._answer_to_order(instance_id)
 
     async def instance(self, instance_id: str, *, refresh: bool = False) -> View:
@@ -307,20 +306,20 @@ class Service:
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + self.order_patience.total_seconds()
         with self.nudges.watch(instance_id) as changed:
-            while True:
-                changed.clear()
-                found = await self._find(instance_id)
-                if not _is_open(found) or loop.time() >= ends_at or self.nudges.is_draining:
-                    break
+            # Read while the engine asks Novita, so that nothing is left to read when it has.
+            found, looks = await self.database.read(
+                lambda connection: (_found(connection, instance_id), facts.looks(connection))
+            )
+            while _is_open(found) and loop.time() < ends_at and not self.nudges.is_draining:
                 try:
                     async with asyncio.timeout(_PEEK_EVERY_SECONDS):
-                        await changed.wait()
+                        found = await changed.get()
                 except TimeoutError:
-                    continue
+                    found = await self._find(instance_id)
         is_refused = found.novita_id is None and found.buying is None
         if found.status is Status.FAILED and is_refused:
             raise OrderFailed(found)
-        return await self._view(found)
+        return view(found, looks, self.clock(), patience=self.patience)
 
     async def _refresh(self, instance: Instance) -> None:
         assert instance.novita_id is not None
@@ -339,10 +338,7 @@ class Service:
         )
 
     async def _find(self, instance_id: str) -> Instance:
-        found = await self.database.read(lambda c: instances.find(c, instance_id))
-        if found is None:
-            raise NotFound(f"There is no instance '{instance_id}'.")
-        return found
+        return await self.database.read(lambda connection: _found(connection, instance_id))
 
     async def _view(self, instance: Instance) -> View:
         looks = await self.database.read(facts.looks)
@@ -365,6 +361,13 @@ class Service:
     def _tell(self, change: Change) -> None:
         self.nudges.changed([change])
         self.on_change(change)
+
+
+def _found(connection: Connection, instance_id: str) -> Instance:
+    found = instances.find(connection, instance_id)
+    if found is None:
+        raise NotFound(f"There is no instance '{instance_id}'.")
+    return found
 
 
 def _is_open(instance: Instance) -> bool:

@@ -125,11 +125,9 @@ class Database:
         return group, True
 
     def _commit(self, group: list[_Queued]) -> None:
-        outcomes: list[tuple[_Queued, Any, BaseException | None]] = []
         try:
             with self._writer.begin() as connection:
-                for queued in group:
-                    outcomes.append((queued, *_run(connection, queued.unit)))
+                outcomes = _run_all(connection, group)
         except BaseException as error:  # noqa: BLE001 - handed to everyone who waits
             for queued in group:
                 queued.future.set_exception(error)
@@ -139,6 +137,16 @@ class Database:
                 queued.future.set_result(result)
             else:
                 queued.future.set_exception(failure)
+
+
+def _run_all(
+    connection: Connection, group: Sequence[_Queued]
+) -> list[tuple[_Queued, Any, BaseException | None]]:
+    if len(group) == 1:
+        # It needs no savepoint: the transaction is its own, and is undone as a whole.
+        (alone,) = group
+        return [(alone, alone.unit(connection), None)]
+    return [(queued, *_run(connection, queued.unit)) for queued in group]
 
 
 def _run(connection: Connection, unit: Unit[Any]) -> tuple[Any, BaseException | None]:
@@ -172,6 +180,8 @@ def _engine(url: str, *, begin: str, pragmas: Sequence[str]) -> Engine:
 
 
 def _use_wal(connection: Any) -> None:
+    # The pauses here are ours: SQLite's own wait would come on top of each.
+    connection.execute("PRAGMA busy_timeout = 0").close()
     tries = 1
     while True:
         try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from gpukeeper.store.tables import facts
 
@@ -53,9 +53,12 @@ def keep_looks(connection: Connection, value: Looks) -> None:
 
 _looks = TypeAdapter(Looks)
 
+# Built once: building a statement takes longer than SQLite takes to run it.
+_READ = select(facts.c.body).where(facts.c.key == bindparam("wanted"))
+
 
 def _read(connection: Connection, key: str) -> str | None:
-    return connection.scalar(select(facts.c.body).where(facts.c.key == key))
+    return connection.scalar(_READ, {"wanted": key})
 
 
 def _write(connection: Connection, key: str, body: str) -> None:

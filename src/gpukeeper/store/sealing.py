@@ -18,7 +18,7 @@ class Seal:
     def __init__(self, key: str) -> None:
         """Take the key as base64url of 32 bytes.  Raises ValueError when it is anything else."""
         try:
-            raw = base64.urlsafe_b64decode(key.encode())
+            raw = base64.b64decode(key.encode(), altchars=b"-_", validate=True)
         except (binascii.Error, UnicodeEncodeError) as error:
             raise ValueError("the secret key is not base64url") from error
         if len(raw) != _KEY_BYTES:

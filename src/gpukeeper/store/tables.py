@@ -70,7 +70,13 @@ instances = Table(
     Column("body", Text, nullable=False),
     Column("sealed_envs", Text),
     Index("ix_instances_status", "status"),
-    Index("ix_instances_due_at", "due_at", sqlite_where=text("due_at IS NOT NULL")),
+    Index("ix_instances_due_at", "due_at", "status", sqlite_where=text("due_at IS NOT NULL")),
+    Index(
+        "ix_instances_status_due_at",
+        "status",
+        "due_at",
+        sqlite_where=text("due_at IS NOT NULL"),
+    ),
     Index(
         "ix_instances_watched",
         "gone_at",

@@ -146,7 +146,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_instances_due_at",
         "instances",
-        ["due_at"],
+        ["due_at", "status"],
         unique=False,
         sqlite_where=sa.text("due_at IS NOT NULL"),
     )
@@ -158,6 +158,13 @@ def upgrade() -> None:
         sqlite_where=sa.text("lease_token IS NOT NULL"),
     )
     op.create_index("ix_instances_status", "instances", ["status"], unique=False)
+    op.create_index(
+        "ix_instances_status_due_at",
+        "instances",
+        ["status", "due_at"],
+        unique=False,
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+    )
     op.create_index(
         "ix_instances_watched",
         "instances",

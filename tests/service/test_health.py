@@ -1,0 +1,137 @@
+"""How the service is: its loops, its store, and how Novita answered last."""
+
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from gpukeeper.domain.instance import Observation, Phase, Status
+from gpukeeper.service.health import Health, Heartbeat, examine, take_census
+from gpukeeper.store import facts, orphans
+from gpukeeper.store.database import Database
+from gpukeeper.store.facts import Looks
+from tests.store.rows import HOOK, NOW, SECOND, an_instance, an_outbox, became, stored
+
+BEAT = Heartbeat("look", NOW, 20 * SECOND, is_running=True)
+
+
+async def _health(database: Database, *beats: Heartbeat, now: datetime = NOW) -> Health:
+    return await examine(database, lambda: beats, now, about={"version": "1", "role": "all"})
+
+
+async def _body(database: Database, **looks: Any) -> dict[str, Any]:
+    if looks:
+        await database.write(lambda c: facts.keep_looks(c, Looks(**looks)))
+    return (await _health(database)).body
+
+
+async def test_a_service_whose_loops_turn_is_ready(database: Database) -> None:
+    health = await _health(database, BEAT, replace(BEAT, loop="deliver"))
+    assert health.is_ready
+    assert health.problems == ()
+    assert health.body["status"] == "ready"
+    assert health.body["version"] == "1"
+    at = "2026-01-01T12:30:15.123Z"
+    assert health.body["loops"] == [
+        {"name": "look", "lastTurnAt": at},
+        {"name": "deliver", "lastTurnAt": at},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"is_running": False}, "the look loop has ended"),
+        ({"beat_at": None}, "the look loop has not turned yet"),
+        ({"beat_at": NOW - 21 * SECOND}, "the look loop has been silent for 21 s"),
+    ],
+)
+async def test_a_loop_that_does_not_turn_is_named(
+    database: Database, change: dict[str, Any], problem: str
+) -> None:
+    health = await _health(database, replace(BEAT, **change), replace(BEAT, loop="deliver"))
+    assert not health.is_ready
+    assert health.problems == (problem,)
+    assert health.body["status"] == "not ready"
+    assert health.body["problems"] == [problem]
+
+
+async def test_a_loop_may_be_silent_for_as_long_as_it_says(database: Database) -> None:
+    assert (await _health(database, BEAT, now=NOW + 20 * SECOND)).is_ready
+
+
+async def test_a_database_that_cannot_be_read_is_named_and_the_rest_is_shown(
+    database: Database,
+) -> None:
+    await database.write(lambda c: c.execute(text("DROP TABLE facts")).close())
+    health = await _health(database, BEAT)
+    assert health.problems == ("the database cannot be read: OperationalError",)
+    assert "novita" not in health.body
+    assert health.body["loops"] != []
+
+
+async def test_before_the_first_look_nothing_is_said_of_novita(database: Database) -> None:
+    assert (await _body(database))["novita"] == {
+        "reachable": None,
+        "error": None,
+        "lastLookAt": None,
+        "lastCompleteLookAt": None,
+        "fleetVanished": False,
+    }
+
+
+async def test_novita_is_reachable_as_of_the_last_look(database: Database) -> None:
+    body = await _body(database, tried_at=NOW, seen_at=NOW)
+    assert body["novita"]["reachable"] is True
+    body = await _body(database, tried_at=NOW + SECOND, seen_at=NOW, error="no answer", vanished=4)
+    assert body["novita"] == {
+        "reachable": False,
+        "error": "no answer",
+        "lastLookAt": "2026-01-01T12:30:16.123Z",
+        "lastCompleteLookAt": "2026-01-01T12:30:15.123Z",
+        "fleetVanished": True,
+    }
+
+
+async def test_novita_being_away_does_not_make_the_service_unready(database: Database) -> None:
+    await _body(database, tried_at=NOW, error="no answer")
+    assert (await _health(database, BEAT)).is_ready
+
+
+async def test_what_there_is_and_what_is_owed_is_counted(database: Database) -> None:
+    await stored(database, an_instance(1, due_at=None), an_instance(2, due_at=None), an_instance(3))
+    await became(database, "ins_000001", Status.CREATING, outbox=an_outbox(HOOK))
+    machine = Observation("nv9", "x-gkte5t00000009", "running", Phase.UP, NOW)
+    await database.write(lambda c: orphans.see(c, [machine], NOW))
+    body = await _body(database)
+    assert body["instances"] == {"creating": 1, "requested": 2}
+    assert body["orphans"] == 1
+    assert body["oldestDueAt"] == "2026-01-01T12:30:15.123Z"
+    assert body["deliveries"] == {"pending": 1, "oldestAt": "2026-01-01T12:30:15.123Z"}
+
+
+async def test_what_is_due_later_is_not_overdue(database: Database) -> None:
+    await stored(database, an_instance(1, due_at=NOW + SECOND))
+    assert (await _body(database))["oldestDueAt"] is None
+
+
+async def test_the_census_names_every_status_and_what_all_machines_cost(
+    database: Database,
+) -> None:
+    price = Decimal("0.175")
+    await stored(
+        database,
+        an_instance(1, status=Status.RUNNING, novita_id="nv1", price_per_hour=price),
+        an_instance(2),
+    )
+    census = await database.read(take_census)
+    assert set(census.by_status) == set(Status)
+    assert {status: count for status, count in census.by_status.items() if count} == {
+        Status.RUNNING: 1,
+        Status.REQUESTED: 1,
+    }
+    assert census.spend_per_hour == price
+    assert census.orphans == 0

@@ -1,0 +1,183 @@
+"""How fresh an instance is, and the texts that lead from page to page."""
+
+import base64
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpukeeper.domain.errors import InvalidOrder
+from gpukeeper.domain.instance import Instance, Observation, Phase, Status
+from gpukeeper.service.views import View, decode_cursor, encode_cursor, orphan_view, view
+from gpukeeper.store.facts import Looks
+from gpukeeper.store.orphans import Orphan
+from tests.store.rows import NOW, SECOND, an_instance
+
+PATIENCE = 150 * SECOND
+WATCHED = an_instance(
+    1, status=Status.RUNNING, novita_id="nv1", accepted_at=NOW, observed_at=NOW + 30 * SECOND
+)
+
+
+def _at(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+def _viewed(
+    row: Instance = WATCHED,
+    *,
+    at: float = 100,
+    patience: timedelta | None = PATIENCE,
+    **looks: Any,
+) -> View:
+    return view(row, Looks(**looks), _at(at), patience=patience)
+
+
+def test_a_machine_that_was_seen_lately_is_fresh() -> None:
+    assert _viewed() == View(WATCHED, _at(30), is_stale=False)
+
+
+def test_a_complete_look_that_changed_nothing_makes_it_fresher() -> None:
+    seen = _viewed(at=300, seen_at=_at(290), tried_at=_at(291))
+    assert seen == View(WATCHED, _at(290), is_stale=False)
+
+
+def test_an_older_look_does_not_make_it_older() -> None:
+    assert _viewed(seen_at=_at(10)).observed_at == _at(30)
+
+
+def test_a_machine_that_was_never_observed_is_as_fresh_as_the_look_that_showed_it() -> None:
+    row = replace(WATCHED, observed_at=None)
+    assert _viewed(row, seen_at=_at(60)).observed_at == _at(60)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"doubts": 1},
+        {"misses": 1},
+        {"confirm_at": NOW},
+        {"accepted_at": NOW + 400 * SECOND},
+        {"accepted_at": None},
+    ],
+)
+def test_a_look_that_did_not_agree_with_the_row_does_not_make_it_fresher(
+    facts: dict[str, Any],
+) -> None:
+    row = replace(WATCHED, **facts)
+    assert _viewed(row, at=300, seen_at=_at(290)) == View(row, _at(30), is_stale=True)
+
+
+@pytest.mark.parametrize(("at", "is_stale"), [(180, False), (180.000001, True)])
+def test_a_machine_is_stale_when_no_look_came_for_too_long(at: float, is_stale: bool) -> None:
+    assert _viewed(at=at).is_stale is is_stale
+
+
+@pytest.mark.parametrize(
+    ("accepted_at", "at", "is_stale"), [(NOW + 99 * SECOND, 200, False), (None, 200, True)]
+)
+def test_a_machine_that_nobody_saw_yet_is_as_old_as_its_purchase(
+    accepted_at: datetime | None, at: float, is_stale: bool
+) -> None:
+    row = replace(WATCHED, observed_at=None, accepted_at=accepted_at)
+    assert _viewed(row, at=at) == View(row, None, is_stale=is_stale)
+
+
+def test_without_looks_at_the_settled_fleet_nothing_is_late() -> None:
+    assert not _viewed(at=1e6, patience=None).is_stale
+
+
+def test_a_machine_is_stale_after_a_look_that_failed() -> None:
+    assert _viewed(error="Novita did not answer in time.", tried_at=_at(90)).is_stale
+    assert _viewed(error="Novita did not answer in time.").is_stale
+
+
+def test_a_machine_that_was_refreshed_after_a_look_that_failed_is_fresh() -> None:
+    refreshed = replace(WATCHED, observed_at=_at(95))
+    assert not _viewed(refreshed, error="Novita did not answer.", tried_at=_at(90)).is_stale
+
+
+@pytest.mark.parametrize("facts", [{"novita_id": None}, {"gone_at": NOW}])
+def test_where_there_is_no_machine_nothing_is_stale(facts: dict[str, Any]) -> None:
+    row = replace(WATCHED, **facts)
+    seen = _viewed(row, at=1e6, error="Novita did not answer.", seen_at=_at(60))
+    assert seen == View(row, _at(30), is_stale=False)
+
+
+def test_an_orphan_is_shown_with_the_name_of_its_region() -> None:
+    machine = Observation(
+        "nv1",
+        "trainer-gkte5t00000001",
+        "running",
+        Phase.UP,
+        NOW,
+        cluster_id="cn-1",
+        cluster_name="CN-HK-01",
+        product_name="RTX 4090 24GB",
+        price_per_hour=Decimal("0.175"),
+        created_at=NOW,
+    )
+    shown = orphan_view(Orphan(machine, NOW, NOW + SECOND))
+    assert (shown.novita_id, shown.name, shown.novita_status) == (
+        "nv1",
+        "trainer-gkte5t00000001",
+        "running",
+    )
+    assert (shown.region, shown.product_name) == ("CN-HK-01", "RTX 4090 24GB")
+    assert (shown.first_seen_at, shown.last_seen_at) == (NOW, NOW + SECOND)
+    unnamed = replace(machine, cluster_name="")
+    assert orphan_view(Orphan(unnamed, NOW, NOW)).region == "cn-1"
+
+
+@given(st.integers(1, 2**62 - 1))
+def test_a_cursor_leads_back_to_where_the_page_ended(number: int) -> None:
+    cursor = encode_cursor(number)
+    assert cursor is not None
+    assert cursor.replace("-", "").replace("_", "").isalnum()
+    assert decode_cursor(cursor) == number
+
+
+def test_no_cursor_is_the_first_page_and_the_last_page_has_none() -> None:
+    assert encode_cursor(None) is None
+    assert decode_cursor(None) is None
+
+
+def _cursor(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "!",
+        "é",
+        "A",
+        "=",
+        "MTI=x",
+        _cursor("0"),
+        _cursor("-1"),
+        _cursor("1.5"),
+        _cursor("abc"),
+        _cursor(str(2**62)),
+        _cursor("9" * 5000),
+    ],
+)
+def test_a_text_that_is_no_cursor_is_refused(cursor: str) -> None:
+    with pytest.raises(InvalidOrder) as failure:
+        decode_cursor(cursor)
+    assert [fault.field for fault in failure.value.faults] == ["cursor"]
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_a_cursor_or_is_refused(text: str) -> None:
+    try:
+        number = decode_cursor(text)
+    except InvalidOrder:
+        return
+    assert number is not None
+    assert 0 < number < 2**62

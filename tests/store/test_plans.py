@@ -1,0 +1,178 @@
+"""How SQLite finds rows: no statement of the background work reads a whole table.
+
+Plans do not depend on how many rows there are, so an empty database shows them.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from gpukeeper.domain.delivering import RetryPolicy, after_attempt
+from gpukeeper.domain.events import DeliveryAttempt, DeliveryStatus
+from gpukeeper.domain.instance import Status
+from gpukeeper.store import deliveries, history, idempotency, instances, leases, tables
+from gpukeeper.store.database import Connection, Database
+from gpukeeper.store.instances import Kind
+from tests.store.rows import HOOK, LEASE, NOW, SECOND, an_instance, an_outbox, became, stored
+
+Unit = Callable[[Connection], Any]
+
+_UNITS: dict[str, Unit] = {
+    "find": lambda c: instances.find(c, "ins_000001"),
+    "envs_of": lambda c: c.execute(
+        tables.instances.select().where(tables.instances.c.id == "ins_000001")
+    ),
+    "change": lambda c: instances.change(
+        c, "ins_000001", lambda row: replace(row, status=Status.LOST), NOW, an_outbox(HOOK)
+    ),
+    "claim": lambda c: instances.claim(c, NOW + SECOND, 10, LEASE),
+    "claim orders": lambda c: instances.claim(c, NOW + SECOND, 10, LEASE, kind=Kind.ORDERS),
+    "claim machines": lambda c: instances.claim(c, NOW + SECOND, 10, LEASE, kind=Kind.MACHINES),
+    "next_due_at": lambda c: instances.next_due_at(c, NOW),
+    "next order": lambda c: instances.next_due_at(c, NOW, kind=Kind.ORDERS),
+    "next machine": lambda c: instances.next_due_at(c, NOW, kind=Kind.MACHINES),
+    "watched": instances.watched,
+    "count_by_status": instances.count_by_status,
+    "spend_per_hour": instances.spend_per_hour,
+    "names_of_unfinished": instances.names_of_unfinished,
+    "known_machines": lambda c: instances.known_machines(c, ["a", "b"]),
+    "ended_among": lambda c: instances.ended_among(c, ["a", "b"]),
+    "page by status": lambda c: instances.page(
+        c, status=Status.RUNNING, name=None, before=None, limit=10
+    ),
+    "page after another": lambda c: instances.page(c, status=None, name=None, before=9, limit=10),
+    "renew instances": lambda c: leases.renew(c, tables.instances, {"a": "b"}, NOW),
+    "release": lambda c: leases.release(c, tables.instances, "a", "b"),
+    "release_all instances": lambda c: leases.release_all(c, tables.instances),
+    "claim deliveries": lambda c: deliveries.claim(
+        c, NOW + SECOND, 10, LEASE, per_url=8, busy={"https://busy.example": 0}
+    ),
+    "next delivery": lambda c: deliveries.next_due_at(c, NOW, except_urls=[HOOK]),
+    "renew deliveries": lambda c: leases.renew(c, tables.deliveries, {"a": "b"}, NOW),
+    "release_all deliveries": lambda c: leases.release_all(c, tables.deliveries),
+    "find delivery": lambda c: deliveries.find(c, "dlv"),
+    "attempts_of": lambda c: deliveries.attempts_of(c, "dlv"),
+    "deliveries of an instance": lambda c: deliveries.page(
+        c, status=None, instance_id="ins_000001", before=None, limit=10
+    ),
+    "deliveries after others": lambda c: deliveries.page(
+        c, status=None, instance_id=None, before=9, limit=10
+    ),
+    "redeliver": lambda c: deliveries.redeliver(c, "dlv", NOW, 3),
+    "pending": deliveries.pending,
+    "history": lambda c: history.of_instance(c, "ins_000001"),
+    "idempotency": lambda c: idempotency.instance_of(c, "key", "hash"),
+}
+
+
+def _finish(connection: Connection) -> None:
+    (delivery,) = deliveries.claim(connection, NOW, 1, LEASE, per_url=8, busy={})
+    tried = after_attempt(
+        delivery,
+        is_delivered=True,
+        is_gone=False,
+        retry_after=None,
+        now=NOW,
+        policy=RetryPolicy(),
+        random=0.5,
+    )
+    assert tried.status is DeliveryStatus.DELIVERED
+    attempt = DeliveryAttempt(1, NOW, SECOND, 200, None, "")
+    deliveries.finish(connection, tried, attempt, LEASE.token)
+
+
+async def _plans(database: Database, unit: Unit) -> list[str]:
+    """Run a unit and return the plan of each of its statements, one line per step."""
+    statements: list[tuple[str, Any]] = []
+
+    def note(
+        _connection: object, _cursor: object, statement: str, parameters: Any, *_: object
+    ) -> None:
+        if statement.split()[0] in {"SELECT", "UPDATE", "DELETE", "WITH"}:
+            statements.append((statement, parameters))
+
+    def explain(connection: Connection) -> list[str]:
+        return [
+            f"{step[3]}"
+            for statement, parameters in statements
+            for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        ]
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    await database.write(unit)
+    event.remove(database.engine, "before_cursor_execute", note)
+    assert statements
+    return await database.write(explain)
+
+
+def _reads_a_whole_table(step: str) -> bool:
+    words = step.split()
+    is_table = len(words) > 1 and words[1] in {*tables.metadata.tables, "taken"}
+    return is_table and (words[0] == "SCAN" or len(words) == 2) and "USING" not in words
+
+
+@pytest.mark.parametrize("name", [*_UNITS, "finish"])
+async def test_no_unit_of_the_background_work_reads_a_whole_table(
+    database: Database, name: str
+) -> None:
+    await stored(database, an_instance(1))
+    await became(database, "ins_000001", Status.CREATING, outbox=an_outbox(HOOK))
+    plans = await _plans(database, _UNITS.get(name, _finish))
+    assert [step for step in plans if _reads_a_whole_table(step)] == []
+
+
+async def test_the_share_of_each_url_is_found_in_its_index_alone(database: Database) -> None:
+    plans = await _plans(database, _UNITS["claim deliveries"])
+    assert "SEARCH deliveries USING INDEX ix_deliveries_url" in plans
+    assert "SEARCH deliveries USING INDEX ix_deliveries_url (url>?)" in plans
+    assert "SEARCH deliveries USING INDEX ix_deliveries_url (url=? AND due_at<?)" in plans
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("claim", "ix_instances_due_at"),
+        ("claim orders", "ix_instances_status_due_at"),
+        ("claim machines", "ix_instances_due_at"),
+        ("next_due_at", "ix_instances_due_at"),
+        ("next order", "ix_instances_status_due_at"),
+        ("next machine", "ix_instances_due_at"),
+        ("page by status", "ix_instances_status"),
+        ("names_of_unfinished", "ix_instances_due_at"),
+        ("watched", "ix_instances_watched"),
+        ("spend_per_hour", "ix_instances_watched"),
+        ("release_all instances", "ix_instances_lease_token"),
+        ("next delivery", "ix_deliveries_due_at"),
+        ("change", "ix_deliveries_lane"),
+        ("finish", "ix_deliveries_lane"),
+    ],
+)
+async def test_a_statement_uses_the_index_that_is_there_for_it(
+    database: Database, name: str, index: str
+) -> None:
+    await stored(database, an_instance(1))
+    await became(database, "ins_000001", Status.CREATING, outbox=an_outbox(HOOK))
+    plans = await _plans(database, _UNITS.get(name, _finish))
+    assert any(f"USING INDEX {index} (" in step or step.endswith(index) for step in plans), plans
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "claim",
+        "claim orders",
+        "claim machines",
+        "next order",
+        "next machine",
+        "page by status",
+        "page after another",
+    ],
+)
+async def test_rows_are_read_in_the_order_that_they_are_wanted_in(
+    database: Database, name: str
+) -> None:
+    plans = await _plans(database, _UNITS[name])
+    assert not any("FOR ORDER BY" in step for step in plans), plans
