@@ -210,6 +210,8 @@ def problem(
     state = scope.setdefault("state", {})
     # For the line that the log has about each request.
     state["problem"] = {"code": code, "detail": detail}
+    if isinstance(error, OrderFailed):
+        state["problem"]["instance_id"] = error.instance.id
     body = {
         "type": problem_type(code),
         "title": kind.title,

@@ -4,7 +4,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -97,14 +97,23 @@ def build(settings: Settings, role: Role = Role.ALL) -> Runtime:
     kept = prepare_data_dir(settings)
     _keep_private(settings.database_path)
     database = Database(sqlite_url(settings.database_path))
+    with ExitStack() as on_failure:
+        on_failure.callback(database.close)
+        deployment = _prepare(database, role)
+        runtime = _assemble(settings, role, kept, database, deployment)
+        on_failure.pop_all()
+    return runtime
+
+
+def _prepare(database: Database, role: Role) -> str:
+    """Bring the store to this version, free what a dead engine held, and return our mark."""
     migrations.upgrade(database.engine)
     with database.engine.begin() as connection:
-        deployment = facts.deployment(connection, ids.new_deployment(secrets.token_bytes(3)))
         # Only one engine works on a SQLite store, so whatever is leased was a dead one's.
         if role.has_engine:
             leases.release_all(connection, tables.instances)
             leases.release_all(connection, tables.deliveries)
-    return _assemble(settings, role, kept, database, deployment)
+        return facts.deployment(connection, ids.new_deployment(secrets.token_bytes(3)))
 
 
 def _assemble(
