@@ -77,10 +77,11 @@ def test_up_ends_with_4_when_nothing_is_for_sale(service: Service) -> None:
 
 
 def test_up_ends_with_5_when_the_service_is_unreachable(service: Service) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with socket.socket() as taken:
+        # Bound and not listening: whoever connects is refused, and nobody else gets the port.
+        taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-
-    ended = up(service, GPUKEEPER_URL=f"http://127.0.0.1:{port}")
+        ended = up(service, GPUKEEPER_URL=f"http://127.0.0.1:{port}")
 
     assert (ended.returncode, ended.stdout) == (UNREACHABLE, "")
 

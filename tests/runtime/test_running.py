@@ -2,7 +2,6 @@
 
 import asyncio
 import sqlite3
-import threading
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -10,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from gpukeeper.domain.events import DeliveryStatus
+from gpukeeper.domain.events import Delivery, DeliveryStatus
 from gpukeeper.domain.instance import Order, Status
 from gpukeeper.runtime import Role, Runtime, assembly, build
 from gpukeeper.service import Health, OrderFailed
-from gpukeeper.store.database import Connection
 from tests.runtime.conftest import NOWHERE, Configure
 
 ORDER = Order(name="trainer", product_name="RTX 4090 24GB", template_id="tpl")
@@ -37,11 +35,11 @@ async def _ready(runtime: Runtime) -> Health:
     return health
 
 
-async def _delivery(runtime: Runtime) -> DeliveryStatus:
+async def _only_delivery(runtime: Runtime) -> Delivery:
     (view,), _ = await runtime.service.deliveries(
         status=None, instance_id=None, limit=9, cursor=None
     )
-    return view.delivery.status
+    return view.delivery
 
 
 def _rows(path: Path, statement: str) -> list[Any]:
@@ -82,16 +80,10 @@ async def test_a_test_event_wakes_the_loop_that_delivers(runtime: Runtime) -> No
         await _ready(runtime)
         async with asyncio.timeout(4):
             await runtime.service.send_test()
-            while not (await _attempts(runtime)):
+            while not (await _only_delivery(runtime)).attempts:
                 continue
-        assert await _delivery(runtime) is DeliveryStatus.PENDING
-
-
-async def _attempts(runtime: Runtime) -> int:
-    (view,), _ = await runtime.service.deliveries(
-        status=None, instance_id=None, limit=9, cursor=None
-    )
-    return view.delivery.attempts
+        delivery = await _only_delivery(runtime)
+    assert (delivery.status, delivery.attempts) == (DeliveryStatus.PENDING, 1)
 
 
 async def test_a_novita_that_cannot_be_reached_is_shown_and_stops_nothing(
@@ -108,27 +100,26 @@ async def test_a_novita_that_cannot_be_reached_is_shown_and_stops_nothing(
         assert health.is_ready
 
 
-async def test_what_is_claimed_while_the_service_stops_is_finished(
-    runtime: Runtime, configure: Configure
+async def test_work_that_a_last_turn_starts_is_finished_too(
+    runtime: Runtime, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claiming, resume = threading.Event(), threading.Event()
+    assert runtime.engine is not None
+    workers = runtime.engine.deliverer.workers
+    turning, may_claim = asyncio.Event(), asyncio.Event()
 
-    def hold(connection: Connection) -> None:
-        claiming.set()
-        assert resume.wait(10)
+    async def work() -> None:
+        await runtime.service.send_test()
 
+    async def turn() -> None:
+        turning.set()
+        await may_claim.wait()
+        workers.start(work(), "dlv_1", "token")
+
+    monkeypatch.setattr(runtime.engine.loops[-1], "_turn", turn)
     async with runtime.running():
-        await _ready(runtime)
-        held = asyncio.create_task(runtime.database.write(hold))
-        assert await asyncio.to_thread(claiming.wait, 10)
-        ordering = asyncio.create_task(runtime.service.send_test())
-        await asyncio.sleep(0)
-        asyncio.get_running_loop().call_later(0.1, resume.set)
-    await held
-    path = configure().database_path
-    attempts = _rows(path, "SELECT attempts, lease_token FROM deliveries")
-    assert attempts in ([(1, None)], [(0, None)])
-    await asyncio.gather(ordering, return_exceptions=True)
+        await turning.wait()
+        asyncio.get_running_loop().call_soon(may_claim.set)
+    assert _rows(configure().database_path, "SELECT url FROM deliveries") == [(f"{NOWHERE}/hook",)]
 
 
 async def test_work_under_way_is_finished_before_everything_is_closed(

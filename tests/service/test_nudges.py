@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -24,7 +25,7 @@ def nudges(woken: list[str]) -> Nudges:
     """Give nudges that note which loop they wake."""
     nudges = Nudges()
     for loop in ("look", "buy", "reconcile", "deliver"):
-        nudges.connect(loop, lambda name=loop: woken.append(name))  # type: ignore[misc]  # bound at once
+        nudges.connect(loop, partial(woken.append, loop))
     return nudges
 
 

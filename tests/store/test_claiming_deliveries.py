@@ -53,8 +53,11 @@ def queue(database: Database) -> _Queue:
     return _Queue(database)
 
 
-async def _urls(database: Database, **room: object) -> list[str]:
-    return [delivery.url for delivery in await claimed(database, **room)]  # type: ignore[arg-type]  # named by the tests
+async def _urls(
+    database: Database, *, limit: int = 100, per_url: int = 8, busy: dict[str, int] | None = None
+) -> list[str]:
+    due = await claimed(database, limit=limit, per_url=per_url, busy=busy)
+    return [delivery.url for delivery in due]
 
 
 async def _next_due_at(

@@ -32,6 +32,6 @@ async def test_before_the_first_look_nothing_is_known(database: Database) -> Non
 async def test_the_last_look_replaces_the_one_before(database: Database) -> None:
     first = Looks(seen_at=NOW, tried_at=NOW, error="Novita did not answer in time.", vanished=3)
     second = replace(first, tried_at=NOW + SECOND, error=None, not_before=NOW + 60 * SECOND)
-    for looks in (first, second):
-        await database.write(lambda c, value=looks: facts.keep_looks(c, value))  # type: ignore[misc]  # bound at once
+    await database.write(lambda c: facts.keep_looks(c, first))
+    await database.write(lambda c: facts.keep_looks(c, second))
     assert await database.read(facts.looks) == second

@@ -43,13 +43,12 @@ def _filled(kind: Any) -> Any:
         return (_filled(arguments[0]),)
     if origin is Mapping:
         return {"key": _filled(arguments[1])}
-    if dataclasses.is_dataclass(kind):
-        hints = get_type_hints(kind)
-        fields = dataclasses.fields(kind)
-        return kind(**{field.name: _filled(hints[field.name]) for field in fields})  # type: ignore[operator]  # a class, not an instance
+    if kind in _VALUES:
+        return _VALUES[kind]
     if issubclass(kind, Enum):
         return list(kind)[-1]
-    return _VALUES[kind]
+    hints = get_type_hints(kind)
+    return kind(**{field.name: _filled(hints[field.name]) for field in dataclasses.fields(kind)})
 
 
 FULL: Instance = _filled(Instance)

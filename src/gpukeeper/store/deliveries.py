@@ -60,9 +60,8 @@ def claim(
     Each URL may have ``per_url`` under way; ``busy`` says of the URLs that have some how many
     more they may have.  When there are more than ``limit``, URLs take turns.
     """
-    full = [url for url, room in busy.items() if room <= 0]
     # Busy URLs get less than the statement gives them: so many more are needed to choose from.
-    parameters = {"per_url": per_url, "full": full, "limit": limit + per_url * len(busy)}
+    parameters = {"per_url": per_url, "limit": limit + per_url * len(busy)}
     room = defaultdict(lambda: per_url, busy)
     ids: list[str] = []
     for row in connection.execute(_DUE_PER_URL, {NOW.key: now, **parameters}):

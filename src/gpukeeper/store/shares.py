@@ -15,8 +15,7 @@ def due_per_url() -> Select[Any]:
     """Return the statement for the ids and URLs of deliveries to claim, longest due first.
 
     The first of every URL comes before the second of any.  Its parameters are ``now``,
-    ``per_url`` (at most so many of one URL), ``full`` (URLs to leave out) and ``limit`` (at most
-    so many in all).
+    ``per_url`` (at most so many of one URL) and ``limit`` (at most so many in all).
     """
     urls = _urls_with_some_due()
     share = (
@@ -32,7 +31,6 @@ def due_per_url() -> Select[Any]:
     return (
         select(taken.c.id, taken.c.url)
         .join_from(urls, taken, taken.c.number.in_(share))
-        .where(urls.c.url.not_in(bindparam("full", expanding=True)))
         .order_by(place, *age)
         .limit(bindparam("limit"))
     )
