@@ -100,13 +100,15 @@ def run(stack: ExitStack, *, once: bool) -> None:
 
     say("4. The webhooks, their signatures verified by the listener")
     event = wait_for(webhooks, "instance.running", started["listener"])
-    instance = event["data"]["instance"]
-    print(f"   ✓ {event['type']} of '{instance['name']}' ({instance['id']})")
+    told = event["data"]["instance"]
+    print(f"   ✓ {event['type']} of '{told['name']}' ({told['id']})")
 
     say("5. The machine")
+    shown = command(["show", told["id"], "-o", "json"], env, is_read=True)
+    instance: dict[str, Any] = json.loads(shown)
     for endpoint in instance["endpoints"]:
         print(f"   {endpoint['type']:5} {endpoint['port']:5}  {endpoint['url']}")
-    print(f"   ssh          {instance['sshCommand']}")
+    print(f"   ssh          {instance['sshCommand'] or 'gpukeeper ssh ' + instance['id']}")
     print(f"   costs        ${instance['pricePerHour']} per hour, as long as it exists")
     if once:
         say("Done.")
@@ -147,12 +149,17 @@ def process(
             child.wait()
 
 
-def command(arguments: list[str], env: dict[str, str]) -> None:
-    """Run a command as a user would.  Raises DemoFailed when it fails."""
+def command(arguments: list[str], env: dict[str, str], *, is_read: bool = False) -> str:
+    """Run a command as a user would; return what it prints if that is to be read.
+
+    Raises DemoFailed when it fails.
+    """
     print(f"   $ gpukeeper {' '.join(map(quoted, arguments))}", flush=True)
-    status = subprocess.run([*GPUKEEPER, *arguments], env=env, check=False).returncode
-    if status != 0:
-        raise DemoFailed(f"gpukeeper {arguments[0]} ended with {status}")
+    stdout = subprocess.PIPE if is_read else None
+    ended = subprocess.run([*GPUKEEPER, *arguments], env=env, stdout=stdout, text=True, check=False)
+    if ended.returncode != 0:
+        raise DemoFailed(f"gpukeeper {arguments[0]} ended with {ended.returncode}")
+    return ended.stdout or ""
 
 
 def read_lines(child: subprocess.Popen[str]) -> "queue.SimpleQueue[str]":

@@ -7,10 +7,14 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from gpukeeper.domain.events import ANNOUNCED, Change
 from gpukeeper.domain.instance import Instance, Status
 from gpukeeper.domain.lifecycle import IN_TRANSIT
+
+# A loop at rest wakes this often by itself; what is due sooner is worth a nudge.
+_SOON = timedelta(seconds=5)
 
 
 class Nudges:
@@ -40,7 +44,7 @@ class Nudges:
             if ANNOUNCED.intersection(change.event_types):
                 self.wake("deliver")
             due_at = change.after.due_at
-            if due_at is not None and due_at <= change.at and not is_held:
+            if due_at is not None and due_at <= change.at + _SOON and not is_held:
                 self.wake("buy" if change.after.status is Status.REQUESTED else "reconcile")
             if _begins_to_move(change):
                 self.wake("look")
