@@ -147,8 +147,10 @@ class Service:
         return body
 
     def running(self, **fields: Any) -> Json:
-        """Order and return the instance once it is running."""
-        return self.wait_for(self.order(**fields)["id"], "running")
+        """Order and return the instance once it is running and all of it is known."""
+        instance_id = self.wait_for(self.order(**fields)["id"], "running")["id"]
+        eventually(lambda: self.instance(instance_id)["sshCommand"], "the SSH command")
+        return self.instance(instance_id)
 
     def instance(self, instance_id: str) -> Json:
         """Return an instance as it is shown now."""
