@@ -97,6 +97,15 @@ async def test_what_is_due_longest_is_claimed_first_and_returned_oldest_first(
     assert [delivery.event.instance_id for delivery in second] == ["ins_000003", "ins_000004"]
 
 
+async def test_the_share_of_a_url_is_what_is_due_longest(database: Database, queue: _Queue) -> None:
+    await queue.add(SLOW, 4)
+    first = await claimed(database, per_url=2)
+    assert [delivery.event.instance_id for delivery in first] == ["ins_000001", "ins_000002"]
+    await tried(database, first[0], 500, now=NOW)
+    (again, *_) = await claimed(database, NOW + 3600 * SECOND, per_url=1, lease=OTHER_LEASE)
+    assert again.event.instance_id == "ins_000002"
+
+
 async def test_a_busy_url_gets_what_is_left_of_its_share(database: Database, queue: _Queue) -> None:
     await queue.add(SLOW, 9)
     await queue.add(FAST, 2)

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from gpukeeper.domain.instance import Instance, Status
 from gpukeeper.store import history, instances
@@ -109,11 +110,18 @@ async def test_an_order_whose_event_cannot_be_stored_is_not_stored(database: Dat
     assert await database.read(lambda c: instances.find(c, "ins_000001")) is None
 
 
-async def test_a_change_that_changes_nothing_is_no_event(database: Database) -> None:
+async def test_a_change_that_changes_nothing_is_neither_written_nor_an_event(
+    database: Database,
+) -> None:
     await stored(database, an_instance(1))
+    event.listen(database.engine, "before_cursor_execute", _refuse_to_write)
     change = await changed(database, "ins_000001", lambda row: row, outbox=an_outbox(HOOK))
     assert change.before == change.after
     assert await _event_types(database) == ["instance.requested"]
+
+
+def _refuse_to_write(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+    assert statement.split()[0] in {"BEGIN", "SELECT"}
 
 
 async def test_changes_at_the_same_time_are_all_kept(database: Database) -> None:
