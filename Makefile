@@ -15,7 +15,7 @@ python := $(venv)/bin/python
 ready := $(venv)/.ready
 pip := $(python) -m pip install --quiet --disable-pip-version-check --no-input
 compile := $(python) -m uv pip compile --no-config --quiet --universal --python-version 3.11 \
-	--generate-hashes --no-emit-index-url --no-header --exclude-newer '$(COOLDOWN)' pyproject.toml
+	--generate-hashes --no-strip-extras --no-emit-index-url --no-header --exclude-newer '$(COOLDOWN)' pyproject.toml
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

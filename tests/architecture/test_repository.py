@@ -94,7 +94,7 @@ def _locked(path: Path) -> dict[str, tuple[Version, frozenset[str]]]:
     text = path.read_text().replace("\\\n", " ")
     found: dict[str, tuple[Version, frozenset[str]]] = {}
     for line in text.splitlines():
-        match = re.match(r"([\w.-]+)==([\w.]+)", line)
+        match = re.match(r"([\w.-]+)(?:\[[\w,-]+\])?==([\w.]+)", line)
         if match:
             hashes = frozenset(re.findall(r"--hash=sha256:([0-9a-f]{64})", line))
             found[canonicalize_name(match[1])] = (Version(match[2]), hashes)
