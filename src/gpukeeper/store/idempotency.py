@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from gpukeeper.domain.errors import KeyReused
 from gpukeeper.store.tables import idempotency_keys
@@ -13,7 +13,7 @@ def instance_of(connection: Connection, key: str, body_hash: str) -> str | None:
 
     Raises KeyReused when the key came with another body before.
     """
-    row = connection.execute(select(idempotency_keys).where(idempotency_keys.c.key == key)).first()
+    row = connection.execute(_FIND, {"wanted": key}).first()
     if row is None:
         return None
     if row.body_hash != body_hash:
@@ -24,8 +24,9 @@ def instance_of(connection: Connection, key: str, body_hash: str) -> str | None:
 
 def keep(connection: Connection, key: str, body_hash: str, instance_id: str, now: datetime) -> None:
     """Store that this key ordered this instance."""
-    connection.execute(
-        insert(idempotency_keys).values(
-            key=key, body_hash=body_hash, instance_id=instance_id, at=now
-        )
-    )
+    values = {"key": key, "body_hash": body_hash, "instance_id": instance_id, "at": now}
+    connection.execute(insert(idempotency_keys), values)
+
+
+# Built once: building a statement takes longer than SQLite takes to run it.
+_FIND = select(idempotency_keys).where(idempotency_keys.c.key == bindparam("wanted"))

@@ -76,7 +76,7 @@ def find(connection: Connection, instance_id: str) -> Instance | None:
 
 def envs_of(connection: Connection, instance_id: str, seal: Seal) -> dict[str, str]:
     """Return the environment values that were ordered; the one way to them."""
-    sealed = connection.scalar(select(instances.c.sealed_envs).where(instances.c.id == instance_id))
+    sealed = connection.scalar(_SEALED_ENVS, {"row_id": instance_id})
     return seal.open(sealed, row=instance_id)
 
 
@@ -133,9 +133,7 @@ def watched(connection: Connection) -> list[Watched]:
 
 def count_by_status(connection: Connection) -> dict[Status, int]:
     """Return how many instances are in each status that occurs."""
-    rows = connection.execute(
-        select(instances.c.status, func.count()).group_by(instances.c.status)
-    ).all()
+    rows = connection.execute(_COUNT_BY_STATUS).all()
     return {Status(status): count for status, count in rows}
 
 
@@ -230,6 +228,8 @@ _FIND: Select[Any] = select(instances.c.body).where(
         instances.c.novita_id == bindparam("wanted"),
     )
 )
+_SEALED_ENVS = select(instances.c.sealed_envs).where(instances.c.id == bindparam("row_id"))
+_COUNT_BY_STATUS = select(instances.c.status, func.count()).group_by(instances.c.status)
 _FRESHEST = select(instances.c.body).where(instances.c.id == bindparam("row_id")).with_for_update()
 _FRESHEST_HELD = _FRESHEST.where(leases.is_held(instances))
 _OF_KIND: dict[Kind, ColumnElement[bool]] = {

@@ -45,11 +45,8 @@ def is_held(table: Table) -> ColumnElement[bool]:
 
 def take(connection: Connection, table: Table, ids: Sequence[str], lease: Lease) -> None:
     """Mark rows as ours; the caller has selected them as free in the same transaction."""
-    connection.execute(
-        update(table)
-        .where(table.c.id.in_(ids))
-        .values(lease_token=lease.token, lease_until=lease.until)
-    )
+    parameters = {"ids": ids, "token": lease.token, "until": lease.until}
+    connection.execute(_take(table), parameters)
 
 
 def renew(connection: Connection, table: Table, held: Mapping[str, str], until: datetime) -> None:
@@ -76,6 +73,16 @@ def release_all(connection: Connection, table: Table) -> int:
         .where(table.c.lease_token.is_not(None))
         .values(lease_token=None, lease_until=None)
     ).rowcount
+
+
+# Built once: building a statement takes longer than SQLite takes to run it.
+@cache
+def _take(table: Table) -> Update:
+    return (
+        update(table)
+        .where(table.c.id.in_(bindparam("ids", expanding=True)))
+        .values(lease_token=bindparam("token"), lease_until=bindparam("until"))
+    )
 
 
 @cache
