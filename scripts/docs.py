@@ -16,6 +16,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import typer
+from pydantic import SecretStr
 
 from gpukeeper import __version__
 from gpukeeper.api.app import create_app
@@ -106,6 +107,7 @@ def openapi() -> dict[str, Any]:
         service=Mock(spec=Service),
         check_webhook_url=str,
         api_keys=(),
+        secret_key=SecretStr("A" * 43 + "="),
         default_region="",
         default_startup_timeout=timedelta(),
         metrics=create_metrics(),

@@ -12,6 +12,7 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from gpukeeper import __version__
 from gpukeeper.api.app import create_app
@@ -46,11 +47,12 @@ def serve(settings: Settings, role: Role = Role.ALL) -> int:
 
     Raises InvalidConfiguration when the service cannot start as configured.
     """
-    prepare_data_dir(settings)
+    kept = prepare_data_dir(settings)
     configure_logging(settings.log_level, format=settings.log_format, log_dir=settings.log_dir)
     with _only_engine(settings, role):
         runtime = build(settings, role)
-        return asyncio.run(_serve(settings, runtime, role))
+        app = _app(settings, runtime, kept.secret_key)
+        return asyncio.run(_serve(settings, runtime, role, app))
 
 
 def check(settings: Settings) -> tuple[CheckResult, ...]:
@@ -73,11 +75,11 @@ def migrate(settings: Settings) -> str:
         database.close()
 
 
-async def _serve(settings: Settings, runtime: Runtime, role: Role) -> int:
+async def _serve(settings: Settings, runtime: Runtime, role: Role, app: FastAPI) -> int:
     server = _Server(
         runtime.service.nudges,
         uvicorn.Config(
-            _app(settings, runtime),
+            app,
             host=settings.host,
             port=settings.port,
             log_config=None,
@@ -137,12 +139,13 @@ def _only_stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _app(settings: Settings, runtime: Runtime) -> FastAPI:
+def _app(settings: Settings, runtime: Runtime, secret_key: SecretStr) -> FastAPI:
     return create_app(
         service=runtime.service,
         metrics=runtime.metrics,
         check_webhook_url=lambda url: check_url(url, allow=settings.webhook_allow),
         api_keys=settings.api_keys,
+        secret_key=secret_key,
         default_region=settings.region,
         default_startup_timeout=settings.startup_timeout,
         version=__version__,

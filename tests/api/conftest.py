@@ -21,6 +21,7 @@ from tests.api.checking import faults_in_answer
 from tests.api.double import ServiceDouble
 
 KEY = "correct-horse-battery"
+SECRET_KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 
 Lines = Callable[[], list[dict[str, Any]]]
 
@@ -47,6 +48,7 @@ def make_app(service: ServiceDouble, metrics: Metrics) -> Callable[..., FastAPI]
             service=cast(Service, service),
             check_webhook_url=lambda url: check_url(url, allow=Allowance()),
             api_keys=[SecretStr(key) for key in api_keys],
+            secret_key=SecretStr(SECRET_KEY),
             default_region="CN-HK-01",
             default_startup_timeout=timedelta(seconds=600),
             metrics=metrics,

@@ -46,6 +46,7 @@ STATUSES = {
     "quota_exceeded": 409,
     "body_too_large": 413,
     "unsupported_media_type": 415,
+    "too_many_wrong_keys": 429,
     "internal_error": 500,
     "novita_rejected": 502,
     "novita_credentials": 502,

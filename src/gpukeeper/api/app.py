@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable, Collection
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fastapi import FastAPI
@@ -16,19 +16,25 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from gpukeeper.api import deliveries, health, instances, offers, orphans
-from gpukeeper.api.auth import Auth, SignedIn
+from gpukeeper.api.auth import Auth
 from gpukeeper.api.context import Context
 from gpukeeper.api.faults import faults_of
 from gpukeeper.api.health import HEALTH_PATHS
+from gpukeeper.api.keys import Keys
+from gpukeeper.api.login import LOGIN_PATH, LOGOUT_PATH, login_routes
 from gpukeeper.api.openapi import build_openapi
 from gpukeeper.api.pages import api_page, problems_page
 from gpukeeper.api.problems import KINDS, kind_of, problem
 from gpukeeper.api.requests import Requests
+from gpukeeper.api.session import Sessions
 from gpukeeper.domain.errors import GpuKeeperError, InvalidOrder
 from gpukeeper.service import Service
 from gpukeeper.telemetry import Metrics
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+# What needs no key.
+_OPEN_PATHS = HEALTH_PATHS | {LOGIN_PATH, LOGOUT_PATH}
 
 # The codes of what the framework refuses by itself.
 _CODE_OF_STATUS = {
@@ -44,21 +50,22 @@ def create_app(
     service: Service,
     check_webhook_url: Callable[[str], str],
     api_keys: Collection[SecretStr],
+    secret_key: SecretStr,
     default_region: str,
     default_startup_timeout: timedelta,
     metrics: Metrics,
     version: str,
-    is_signed_in: SignedIn = lambda headers: False,
     is_public: Callable[[str], bool] = lambda path: False,
     new_request_id: Callable[[], str] = lambda: f"req_{uuid.uuid4().hex[:16]}",
     timer: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> FastAPI:
     """Return the API as an ASGI application; more routers may be included before it serves.
 
     ``check_webhook_url`` vets a caller's URL: it returns the URL in its normal form or raises
-    ForbiddenAddress.  Without ``api_keys`` only this machine is served.  ``is_signed_in`` judges
-    the headers of a request without a key (the dashboard's cookie); ``is_public`` says which
-    paths need neither.  ``timer`` returns seconds that never go backwards.
+    ForbiddenAddress.  Without ``api_keys`` only this machine is served.  ``secret_key`` (32
+    bytes in URL-safe base64) signs the dashboard's cookie.  ``is_public`` says which further
+    paths need neither a key nor the cookie.  ``timer`` returns seconds that never go backwards.
     """
     app = FastAPI(
         title="gpukeeper",
@@ -74,8 +81,11 @@ def create_app(
         default_startup_timeout=default_startup_timeout,
         metrics=metrics,
     )
+    keys = Keys(api_keys, clock=clock)
+    sessions = Sessions(secret_key=secret_key, digests=keys.digests, clock=clock)
     for routes in (instances, offers, deliveries, orphans, health):
         app.include_router(routes.router)
+    app.include_router(login_routes(keys, sessions))
     _add_pages(app)
     app.add_exception_handler(GpuKeeperError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
@@ -83,9 +93,9 @@ def create_app(
     # The last one added is the outermost.
     app.add_middleware(
         Auth,
-        keys=api_keys,
-        is_signed_in=is_signed_in,
-        is_public=lambda path: path in HEALTH_PATHS or is_public(path),
+        keys=keys,
+        sessions=sessions,
+        is_public=lambda path: path in _OPEN_PATHS or is_public(path),
     )
     app.add_middleware(Requests, metrics=metrics, new_request_id=new_request_id, timer=timer)
     return app

@@ -5,6 +5,7 @@ import json
 from decimal import Decimal, DecimalException
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidOrder
@@ -12,6 +13,8 @@ from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidOrder
 # No order that Novita would accept comes near: 100 environment values of 4095 characters make
 # 400 kB.
 MAX_BODY_BYTES = 1024 * 1024
+
+_JSON_TYPE = "application/json"
 
 
 async def json_body(request: Request) -> Any:
@@ -21,7 +24,7 @@ async def json_body(request: Request) -> Any:
     ends at the limit.  Raises ``unsupported_media_type``, ``body_too_large`` and InvalidOrder.
     """
     _check_type(request)
-    raw = await _read(request)
+    raw = await read_body(request)
     return _parse(raw) if raw else {}
 
 
@@ -31,21 +34,13 @@ def body_hash(body: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _check_type(request: Request) -> None:
-    given = request.headers.get("content-type")
-    has_body = request.headers.get("content-length", "0") != "0" or (
-        "transfer-encoding" in request.headers
-    )
-    if given is None and not has_body:
-        return
-    if (given or "").partition(";")[0].strip().lower() != "application/json":
-        raise GpuKeeperError(
-            "The body must be JSON: send it with 'Content-Type: application/json'.",
-            code="unsupported_media_type",
-        )
+def is_json(headers: Headers) -> bool:
+    """Whether a request says that its body is JSON."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower() == _JSON_TYPE
 
 
-async def _read(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
+    """Return the request's body.  Reading ends at the limit: raises ``body_too_large``."""
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > MAX_BODY_BYTES:
         raise _too_large()
@@ -55,6 +50,19 @@ async def _read(request: Request) -> bytes:
         if len(raw) > MAX_BODY_BYTES:
             raise _too_large()
     return bytes(raw)
+
+
+def _check_type(request: Request) -> None:
+    has_body = request.headers.get("content-length", "0") != "0" or (
+        "transfer-encoding" in request.headers
+    )
+    if "content-type" not in request.headers and not has_body:
+        return
+    if not is_json(request.headers):
+        raise GpuKeeperError(
+            "The body must be JSON: send it with 'Content-Type: application/json'.",
+            code="unsupported_media_type",
+        )
 
 
 def _parse(raw: bytes) -> Any:

@@ -38,7 +38,13 @@ def answer(
 def refusals(*codes: str) -> Responses:
     """Describe the problems that a route answers with, beside those that every route has."""
     by_status: defaultdict[int, list[str]] = defaultdict(list)
-    for code in ("invalid_request", "unauthorized", "internal_error", *codes):
+    for code in (
+        "invalid_request",
+        "unauthorized",
+        "too_many_wrong_keys",
+        "internal_error",
+        *codes,
+    ):
         by_status[KINDS[code].status].append(code)
     if 404 in by_status:
         # An id with an encoded slash makes a path that no route has.
@@ -57,7 +63,7 @@ def refusal(*codes: str) -> dict[str, Any]:
             }
         },
     }
-    headers = {401: _AUTHENTICATE, 503: _RETRY_AFTER}.get(KINDS[codes[0]].status)
+    headers = {401: _AUTHENTICATE, 429: _RETRY_AFTER, 503: _RETRY_AFTER}.get(KINDS[codes[0]].status)
     return shown | ({"headers": headers} if headers else {})
 
 

@@ -16,6 +16,8 @@ HEALTH_PATHS = frozenset({"/health", "/health/live", "/health/ready"})
 
 _FAULT: Responses = {500: refusal("internal_error")}
 
+_REFUSED: Responses = {401: refusal("unauthorized"), 429: refusal("too_many_wrong_keys")}
+
 _METRICS: Responses = {
     200: {
         "description": "Prometheus text.",
@@ -72,7 +74,7 @@ async def get_health(request: Request) -> Response:
     operation_id="getMetrics",
     summary="Metrics for Prometheus",
     response_class=Response,
-    responses=_METRICS | {401: refusal("unauthorized")} | _FAULT,
+    responses=_METRICS | _REFUSED | _FAULT,
 )
 async def get_metrics(request: Request) -> Response:
     """Show every metric of this process, and what the store counts at this moment."""

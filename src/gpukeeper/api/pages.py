@@ -3,7 +3,7 @@
 import json
 import re
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from html import escape
 from typing import Any
@@ -21,6 +21,9 @@ h2 { margin-top: 3rem; border-top: 1px solid #ddd; padding-top: 1rem; }
 table { border-collapse: collapse; width: 100%; } a { color: #0b57d0; }
 th, td { text-align: left; vertical-align: top; padding: 4px 12px 4px 0; }
 th { border-bottom: 1px solid #ddd; }
+label { display: block; }
+input, button { font: inherit; padding: 6px 10px; max-width: 100%; box-sizing: border-box; }
+input { width: 30rem; }
 @media (prefers-color-scheme: dark) {
   body { color: #e8e8e6; background: #161616; } code, pre { background: #262626; }
   h2, th { border-color: #444; } a { color: #8ab4f8; } }
@@ -29,7 +32,7 @@ th { border-bottom: 1px solid #ddd; }
 # Only this style and nothing else: no script, no image, no frame.
 _POLICY = (
     f"default-src 'none'; style-src 'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'"
-    "; frame-ancestors 'none'"
+    "; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
 _REF_PREFIX = "#/components/schemas/"
@@ -53,7 +56,7 @@ def api_page(document: dict[str, Any]) -> HTMLResponse:
         "<h2>Bodies</h2>",
         *(_schema(*each) for each in document["components"]["schemas"].items()),
     ]
-    return _page(f"{document['info']['title']} {document['info']['version']}: API", parts)
+    return page(f"{document['info']['title']} {document['info']['version']}: API", parts)
 
 
 def problems_page() -> HTMLResponse:
@@ -64,7 +67,18 @@ def problems_page() -> HTMLResponse:
         f"<p>{_inline(kind.remedy)}</p>"
         for code, kind in KINDS.items()
     )
-    return _page("gpukeeper: problems", list(parts))
+    return page("gpukeeper: problems", list(parts))
+
+
+def page(
+    title: str, parts: list[str], *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> HTMLResponse:
+    """Return a page of these pieces of HTML."""
+    return HTMLResponse(
+        "".join(_html(title, parts)),
+        status,
+        headers={"Content-Security-Policy": _POLICY, **(headers or {})},
+    )
 
 
 def _summary(method: str, path: str, operation: dict[str, Any]) -> str:
@@ -123,12 +137,10 @@ def _anchor(code: str) -> str:
     return code.replace("_", "-")
 
 
-def _page(title: str, parts: list[str]) -> HTMLResponse:
-    return HTMLResponse("".join(_html(title, parts)), headers={"Content-Security-Policy": _POLICY})
-
-
 def _html(title: str, parts: list[str]) -> Iterator[str]:
-    yield f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{escape(title)}"
-    yield f"</title><style>{_STYLE}</style></head><body><main><h1>{escape(title)}</h1>"
+    yield "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+    yield "<meta name='viewport' content='width=device-width'>"
+    yield f"<title>{escape(title)}</title><style>{_STYLE}</style></head>"
+    yield f"<body><main><h1>{escape(title)}</h1>"
     yield from parts
     yield "</main></body></html>"

@@ -20,6 +20,7 @@ from gpukeeper.domain.errors import (
     InvalidOrder,
     NovitaError,
     NovitaUnavailable,
+    TooManyWrongKeys,
 )
 from gpukeeper.domain.events import instance_body
 from gpukeeper.service import OrderFailed
@@ -77,6 +78,13 @@ KINDS: Mapping[str, Kind] = {
         "The request carries no key, or one that is not known here. Without any configured key, "
         "only requests from this machine to this machine are served.",
         "Send `Authorization: Bearer <key>` with one of GPUKEEPER_API_KEYS.",
+    ),
+    "too_many_wrong_keys": Kind(
+        429,
+        "Too many wrong keys",
+        "Too many requests with a wrong key have come from this address. Until the seconds in "
+        "`Retry-After` have passed, keys from there are not looked at.",
+        "Correct the key of the program that sends a wrong one, and wait.",
     ),
     "insufficient_balance": Kind(
         402,
@@ -225,7 +233,7 @@ def problem(
     return Response(
         json.dumps(body),
         kind.status,
-        {**_headers(kind, error), **(headers or {})},
+        {**headers_of(error), **(headers or {})},
         media_type=PROBLEM_TYPE,
     )
 
@@ -253,7 +261,9 @@ def _fault_body(fault: Fault) -> dict[str, str]:
     return {"field": fault.field, "message": fault.message}
 
 
-def _headers(kind: Kind, error: GpuKeeperError) -> dict[str, str]:
+def headers_of(error: GpuKeeperError) -> dict[str, str]:
+    """Return the headers that the answer to an error has."""
+    _, kind = kind_of(error)
     if kind.status == 401:
         return {"WWW-Authenticate": "Bearer"}
     retry_after = _retry_after(error)
@@ -263,4 +273,6 @@ def _headers(kind: Kind, error: GpuKeeperError) -> dict[str, str]:
 
 
 def _retry_after(error: GpuKeeperError) -> timedelta | None:
-    return error.retry_after if isinstance(error, NovitaUnavailable | OrderFailed) else None
+    if isinstance(error, NovitaUnavailable | OrderFailed | TooManyWrongKeys):
+        return error.retry_after
+    return None

@@ -143,9 +143,13 @@ def send(
     headers: Mapping[str, str] | None = None,
 ) -> httpx2.Response:
     """Send one request and return the answer, whatever its status; raises ServiceUnreachable."""
+    # A service without keys takes changes as JSON only, even those with an empty body.
+    types = {} if method == "GET" else {"content-type": "application/json"}
     given = {name: value for name, value in (params or {}).items() if value is not None}
     try:
-        return http.request(method, path, params=given, json=json, headers=headers)
+        return http.request(
+            method, path, params=given, json=json, headers={**types, **(headers or {})}
+        )
     except (httpx2.TransportError, httpx2.DecodingError) as error:
         cause = _ERRNO.sub("", str(error)).rstrip(".") or type(error).__name__
         raise ServiceUnreachable(

@@ -65,6 +65,22 @@ class Unauthorized(GpuKeeperError):
     code = "unauthorized"
 
 
+class TooManyWrongKeys(GpuKeeperError):
+    """Too many wrong keys came from this address: wait a minute, then try again."""
+
+    code = "too_many_wrong_keys"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: str | None = None,
+        retry_after: timedelta | None = None,
+    ) -> None:
+        super().__init__(message, code=code)
+        self.retry_after = retry_after
+
+
 class NothingForSale(GpuKeeperError):
     """Nothing is for sale that fits the order (``out_of_stock``, ``price_above_limit``, quota)."""
 

@@ -1,0 +1,140 @@
+"""The pages where people sign in at the dashboard, and out again."""
+
+from html import escape
+from typing import Any
+from urllib.parse import parse_qsl
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from gpukeeper.api.body import is_json, json_body, read_body
+from gpukeeper.api.keys import Keys
+from gpukeeper.api.origins import check_not_foreign, is_from_https
+from gpukeeper.api.pages import page
+from gpukeeper.api.problems import headers_of, kind_of
+from gpukeeper.api.session import COOKIE, LIFETIME, Sessions
+from gpukeeper.domain.errors import (
+    Fault,
+    GpuKeeperError,
+    InvalidOrder,
+    TooManyWrongKeys,
+    Unauthorized,
+)
+
+LOGIN_PATH = "/login"
+LOGOUT_PATH = "/logout"
+
+# Where people go who did not ask for a page.
+_HOME = "/"
+
+# A form of ours has two fields.
+_MAX_FIELDS = 10
+
+_FORM_TYPE = "application/x-www-form-urlencoded"
+
+
+def login_routes(keys: Keys, sessions: Sessions) -> APIRouter:
+    """Return the routes; they let everybody in, and must not ask for a key."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get(LOGIN_PATH)
+    async def show_login(request: Request) -> Response:
+        place = _local(request.query_params.get("next", _HOME))
+        if not keys or sessions.is_signed_in(request.headers):
+            return RedirectResponse(place, 303)
+        return _login_page(place)
+
+    @router.post(LOGIN_PATH)
+    async def sign_in(request: Request) -> Response:
+        check_not_foreign(request.headers)
+        if not keys:
+            return RedirectResponse(_HOME, 303)
+        fields = await _fields(request)
+        place = _local(fields.get("next", _HOME))
+        try:
+            digest = keys.recognise(fields["key"], request.scope)
+        except (Unauthorized, TooManyWrongKeys) as error:
+            if is_json(request.headers):
+                raise
+            return _login_page(place, error)
+        response = RedirectResponse(place, 303)
+        response.set_cookie(
+            COOKIE,
+            sessions.open(digest),
+            max_age=int(LIFETIME.total_seconds()),
+            **_attributes(request),
+        )
+        return response
+
+    @router.post(LOGOUT_PATH)
+    async def sign_out(request: Request) -> Response:
+        check_not_foreign(request.headers)
+        response = RedirectResponse(LOGIN_PATH, 303)
+        response.delete_cookie(COOKIE, **_attributes(request))
+        return response
+
+    return router
+
+
+def _attributes(request: Request) -> dict[str, Any]:
+    """Return what keeps the cookie from scripts, foreign pages and those who listen."""
+    # Of a proxy that speaks https for us, the browser tells; headers of proxies are not trusted.
+    is_secure = request.url.scheme == "https" or is_from_https(request.headers)
+    return {"httponly": True, "samesite": "strict", "secure": is_secure}
+
+
+async def _fields(request: Request) -> dict[str, str]:
+    """Return what a form or a JSON object says; ``key`` is among it.
+
+    Raises ``unsupported_media_type``, ``body_too_large`` and InvalidOrder.
+    """
+    if is_json(request.headers):
+        body = await json_body(request)
+        found = body if isinstance(body, dict) else {}
+        fields = {name: value for name, value in found.items() if isinstance(value, str)}
+    elif request.headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM_TYPE:
+        fields = _form(await read_body(request))
+    else:
+        raise GpuKeeperError(
+            f"The key must be sent as {_FORM_TYPE} or as JSON.", code="unsupported_media_type"
+        )
+    if not fields.get("key"):
+        raise InvalidOrder(faults=[Fault("key", "is required")])
+    return fields
+
+
+def _form(raw: bytes) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(raw.decode(), errors="strict", max_num_fields=_MAX_FIELDS))
+    except ValueError as error:
+        raise InvalidOrder(faults=[Fault("body", "is not a form with a key")]) from error
+
+
+def _local(place: str) -> str:
+    """Return a path of this service, whatever a link to the login page says."""
+    # Browsers take a backslash for a slash, two slashes for another host, and drop line ends.
+    is_path = place.startswith("/") and not place.startswith("//") and "\\" not in place
+    is_elsewhere = not is_path or not place.isprintable() or place.startswith(LOGIN_PATH)
+    return _HOME if is_elsewhere else place
+
+
+def _login_page(place: str, error: GpuKeeperError | None = None) -> Response:
+    parts = [
+        f"<form method='post' action='{LOGIN_PATH}'>",
+        f"<input type='hidden' name='next' value='{escape(place)}'>",
+        f"<p role='alert'><strong>{escape(_sentence(error))}</strong></p>" if error else "",
+        "<p><label for='key'>API key</label>",
+        "<input id='key' name='key' type='password' autocomplete='current-password' required "
+        "autofocus aria-describedby='hint'></p>",
+        "<p id='hint'>One of the keys in <code>GPUKEEPER_API_KEYS</code>.</p>",
+        "<p><button>Sign in</button></p></form>",
+    ]
+    if error is None:
+        return page("Sign in to gpukeeper", parts)
+    _, kind = kind_of(error)
+    return page("Sign in to gpukeeper", parts, status=kind.status, headers=headers_of(error))
+
+
+def _sentence(error: GpuKeeperError) -> str:
+    return error.message if isinstance(error, TooManyWrongKeys) else "This is not one of the keys."
