@@ -9,6 +9,7 @@ from typing import Any
 from gpukeeper.domain.delivering import RetryPolicy, after_attempt
 from gpukeeper.domain.events import Change, Delivery, DeliveryAttempt
 from gpukeeper.domain.instance import Desired, Instance, Order, Status
+from gpukeeper.domain.sharing import Room
 from gpukeeper.store import deliveries, instances
 from gpukeeper.store.database import Connection, Database
 from gpukeeper.store.leases import Lease
@@ -21,6 +22,7 @@ HOOK = "https://hooks.example/all"
 OWN = "https://caller.example/own"
 SEAL = Seal("A" * 43 + "=")
 LEASE = Lease("mine", NOW + 20 * SECOND)
+PLENTY = Room(workers=256, free=256, under_way={}, prompt=())
 OTHER_LEASE = Lease("theirs", NOW + 20 * SECOND)
 
 Fold = Callable[[Instance], Instance]
@@ -95,15 +97,11 @@ async def claimed(
     database: Database,
     now: datetime = NOW,
     *,
-    limit: int = 100,
     lease: Lease = LEASE,
-    per_url: int = 8,
-    busy: dict[str, int] | None = None,
+    room: Room = PLENTY,
 ) -> list[Delivery]:
     """Claim deliveries."""
-    return await database.write(
-        lambda c: deliveries.claim(c, now, limit, lease, per_url=per_url, busy=busy or {})
-    )
+    return await database.write(lambda c: deliveries.claim(c, now, lease, room=room))
 
 
 async def tried(

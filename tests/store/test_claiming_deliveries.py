@@ -1,4 +1,4 @@
-"""Which deliveries are claimed: a fair share of each URL, longest due first, by one at a time."""
+"""Which deliveries are claimed: a fair share of each receiver, longest due first, by one."""
 
 import itertools
 from dataclasses import replace
@@ -7,6 +7,7 @@ from datetime import datetime
 import pytest
 
 from gpukeeper.domain.instance import Instance, Status
+from gpukeeper.domain.sharing import Room, receiver_of
 from gpukeeper.store import deliveries, leases, tables
 from gpukeeper.store.database import Database
 from gpukeeper.store.leases import Lease
@@ -14,6 +15,7 @@ from tests.store.rows import (
     LEASE,
     NOW,
     OTHER_LEASE,
+    PLENTY,
     SECOND,
     an_instance,
     an_outbox,
@@ -53,17 +55,21 @@ def queue(database: Database) -> _Queue:
     return _Queue(database)
 
 
-async def _urls(
-    database: Database, *, limit: int = 100, per_url: int = 8, busy: dict[str, int] | None = None
-) -> list[str]:
-    due = await claimed(database, limit=limit, per_url=per_url, busy=busy)
-    return [delivery.url for delivery in due]
+async def _urls(database: Database, room: Room) -> list[str]:
+    return [delivery.url for delivery in await claimed(database, room=room)]
 
 
 async def _next_due_at(
-    database: Database, now: datetime = NOW, *, except_urls: tuple[str, ...] = ()
+    database: Database, now: datetime = NOW, *, room: Room = PLENTY
 ) -> datetime | None:
-    return await database.read(lambda c: deliveries.next_due_at(c, now, except_urls=except_urls))
+    return await database.read(lambda c: deliveries.next_due_at(c, now, room=room))
+
+
+def _room(
+    *prompt: str, free: int = 100, workers: int = 256, busy: dict[str, int] | None = None
+) -> Room:
+    under_way = {receiver_of(url): held for url, held in (busy or {}).items()}
+    return Room(workers, free, under_way, [receiver_of(url) for url in prompt])
 
 
 async def test_without_deliveries_there_is_nothing_to_claim(database: Database) -> None:
@@ -71,62 +77,110 @@ async def test_without_deliveries_there_is_nothing_to_claim(database: Database) 
     assert await _next_due_at(database) is None
 
 
-async def test_one_url_gets_its_share_and_no_more_however_much_is_due(
+async def test_one_receiver_gets_its_share_and_no_more_however_much_is_due(
     database: Database, queue: _Queue
 ) -> None:
     await queue.add(SLOW, 5)
-    await queue.add(FAST, 1)
-    assert await _urls(database, per_url=3) == [SLOW] * 3 + [FAST]
+    await queue.add(FAST, 10)
+    assert await _urls(database, _room(FAST)) == [SLOW] * 2 + [FAST] * 8
 
 
-async def test_urls_take_turns_when_there_is_not_room_for_all(
+async def test_the_urls_of_one_receiver_have_one_share_together(
+    database: Database, queue: _Queue
+) -> None:
+    for number in range(5):
+        await queue.add(f"{SLOW}?id={number}", 1)
+        await queue.add(f"{FAST}?id={number}", 2)
+    urls = await _urls(database, _room(FAST))
+    assert [url.partition("?")[0] for url in urls if url.startswith(SLOW)] == [SLOW] * 2
+    assert len(urls) == 10
+
+
+async def test_receivers_take_turns_when_there_is_not_room_for_all(
     database: Database, queue: _Queue
 ) -> None:
     await queue.add(SLOW, 4)
     await queue.add(FAST, 4)
-    assert sorted(await _urls(database, limit=4)) == [FAST, FAST, SLOW, SLOW]
+    room = _room(SLOW, FAST, free=4)
+    assert sorted(await _urls(database, room)) == [FAST, FAST, SLOW, SLOW]
+
+
+async def test_receivers_that_are_prompt_go_before_the_others(
+    database: Database, queue: _Queue
+) -> None:
+    await queue.add(SLOW, 4)
+    await queue.add(FAST, 4)
+    assert sorted(await _urls(database, _room(FAST, free=5))) == [FAST] * 4 + [SLOW]
+
+
+async def test_a_fleet_of_silent_receivers_leaves_half_of_the_workers_alone(
+    database: Database, queue: _Queue
+) -> None:
+    for number in range(6):
+        await queue.add(f"https://silent-{number}.example/", 2)
+    await queue.add(FAST, 9)
+    first = await _urls(database, _room(FAST, free=8, workers=8, busy={}))
+    assert first == [FAST] * 8
+    urls = await _urls(database, _room(FAST, free=8, workers=8, busy={FAST: 7}))
+    assert len(urls) == 5
+    assert urls.count(FAST) == 1
+
+
+async def test_nobody_waits_for_what_a_fleet_of_silent_receivers_holds_up(
+    database: Database, queue: _Queue
+) -> None:
+    await queue.add(SLOW, 1)
+    room = _room(FAST, workers=8, busy={"https://silent.example/": 4})
+    assert await _urls(database, room) == []
+    assert await _next_due_at(database, room=room) is None
+    await queue.add(FAST, 1)
+    assert await _next_due_at(database, room=room) == NOW - 998 * SECOND
 
 
 async def test_what_is_due_longest_is_claimed_first_and_returned_oldest_first(
     database: Database, queue: _Queue
 ) -> None:
     await queue.add(FAST, 5)
-    first = await claimed(database, limit=2)
+    first = await claimed(database, room=_room(FAST, free=2))
     assert [delivery.event.instance_id for delivery in first] == ["ins_000001", "ins_000002"]
-    second = await claimed(database, limit=2)
+    second = await claimed(database, room=_room(FAST, free=2))
     assert [delivery.event.instance_id for delivery in second] == ["ins_000003", "ins_000004"]
 
 
-async def test_the_share_of_a_url_is_what_is_due_longest(database: Database, queue: _Queue) -> None:
+async def test_the_share_of_a_receiver_is_what_is_due_longest(
+    database: Database, queue: _Queue
+) -> None:
     await queue.add(SLOW, 4)
-    first = await claimed(database, per_url=2)
+    first = await claimed(database)
     assert [delivery.event.instance_id for delivery in first] == ["ins_000001", "ins_000002"]
     await tried(database, first[0], 500, now=NOW)
-    (again, *_) = await claimed(database, NOW + 3600 * SECOND, per_url=1, lease=OTHER_LEASE)
+    (again, *_) = await claimed(database, NOW + 3600 * SECOND, lease=OTHER_LEASE)
     assert again.event.instance_id == "ins_000002"
 
 
-async def test_a_busy_url_gets_what_is_left_of_its_share(database: Database, queue: _Queue) -> None:
+async def test_a_busy_receiver_gets_what_is_left_of_its_share(
+    database: Database, queue: _Queue
+) -> None:
     await queue.add(SLOW, 9)
     await queue.add(FAST, 2)
     busy = {SLOW: 1}
-    assert await _urls(database, per_url=8, busy=busy) == [SLOW, FAST, FAST]
+    assert await _urls(database, _room(FAST, busy=busy)) == [SLOW, FAST, FAST]
 
 
-async def test_a_busy_url_does_not_take_the_room_of_another(
+async def test_a_busy_receiver_does_not_take_the_room_of_another(
     database: Database, queue: _Queue
 ) -> None:
     await queue.add(SLOW, 9)
     await queue.add(FAST, 9)
-    assert sorted(await _urls(database, limit=5, busy={SLOW: 1})) == [FAST] * 4 + [SLOW]
+    assert sorted(await _urls(database, _room(free=5, busy={SLOW: 1}))) == [FAST] * 2 + [SLOW]
 
 
-@pytest.mark.parametrize("room", [0, -1])
-async def test_a_url_whose_share_is_used_up_gets_nothing(
-    database: Database, queue: _Queue, room: int
+@pytest.mark.parametrize("held", [2, 8])
+async def test_a_receiver_whose_share_is_used_up_gets_nothing(
+    database: Database, queue: _Queue, held: int
 ) -> None:
     await queue.add(SLOW, 1)
-    assert await claimed(database, busy={SLOW: room}) == []
+    assert await _urls(database, _room(busy={SLOW: held})) == []
 
 
 async def test_what_is_due_later_is_left_alone_until_then(
@@ -166,12 +220,14 @@ async def test_a_lease_that_is_renewed_is_kept(database: Database, queue: _Queue
     assert await claimed(database, NOW + 59 * SECOND, lease=OTHER_LEASE) == []
 
 
-async def test_urls_that_are_full_are_not_waited_for(database: Database, queue: _Queue) -> None:
+async def test_receivers_that_are_full_are_not_waited_for(
+    database: Database, queue: _Queue
+) -> None:
     await queue.add(SLOW, 1)
     await queue.add(FAST, 1)
     assert await _next_due_at(database) == NOW - 999 * SECOND
-    assert await _next_due_at(database, except_urls=(SLOW,)) == NOW - 998 * SECOND
-    assert await _next_due_at(database, except_urls=(SLOW, FAST)) is None
+    assert await _next_due_at(database, room=_room(busy={SLOW: 2})) == NOW - 998 * SECOND
+    assert await _next_due_at(database, room=_room(busy={SLOW: 2, FAST: 2})) is None
 
 
 async def test_a_claimed_delivery_has_all_that_is_needed_to_send_it(

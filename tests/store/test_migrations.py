@@ -7,9 +7,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, event, inspect
+from sqlalchemy import create_engine, event, inspect, text
 
 from gpukeeper.domain.errors import InvalidConfiguration
 from gpukeeper.store import facts, migrations
@@ -20,6 +22,13 @@ from gpukeeper.store.tables import metadata
 def _tables(database: Database) -> set[str]:
     with database.engine.connect() as connection:
         return set(inspect(connection).get_table_names())
+
+
+def _upgrade_to(connection: Connection, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
 
 
 def _indexes(connection: Connection) -> dict[str, str]:
@@ -114,3 +123,21 @@ def test_a_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> 
             migrations.upgrade(database.engine)
         with database.engine.connect() as connection:
             assert migrations.current(connection) == "9999"
+
+
+def test_deliveries_of_an_older_version_learn_their_receiver(empty_database: Database) -> None:
+    with empty_database.engine.begin() as connection:
+        _upgrade_to(connection, "0001")
+        connection.execute(
+            text(
+                "INSERT INTO deliveries (id, event_number, url, is_trusted, lane, status,"
+                " attempts, allowed_attempts, created_at)"
+                " VALUES (:id, 1, :url, true, 'lane', 'delivered', 1, 4, 0)"
+            ),
+            [{"id": f"dlv_{n}", "url": f"https://h{n}.example/?{n}"} for n in range(1500)],
+        )
+    migrations.upgrade(empty_database.engine)
+    with empty_database.engine.connect() as connection:
+        rows = connection.execute(text("SELECT url, receiver FROM deliveries")).all()
+    assert len(rows) == 1500
+    assert all(row.receiver == row.url.split("/")[2] + ":443" for row in rows)

@@ -5,6 +5,7 @@ Plans do not depend on how many rows there are, so an empty database shows them.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,13 +14,25 @@ from sqlalchemy import event
 from gpukeeper.domain.delivering import RetryPolicy, after_attempt
 from gpukeeper.domain.events import DeliveryAttempt, DeliveryStatus
 from gpukeeper.domain.instance import Status
+from gpukeeper.domain.sharing import Room
 from gpukeeper.store import deliveries, history, idempotency, instances, leases, tables
 from gpukeeper.store.database import Connection, Database
 from gpukeeper.store.instances import Kind
-from tests.store.rows import HOOK, LEASE, NOW, SECOND, an_instance, an_outbox, became, stored
+from tests.store.rows import (
+    HOOK,
+    LEASE,
+    NOW,
+    PLENTY,
+    SECOND,
+    an_instance,
+    an_outbox,
+    became,
+    stored,
+)
 
 Unit = Callable[[Connection], Any]
 
+_ROOM = Room(10, 10, {"busy.example:443": 1}, prompt=["quick.example:443"])
 _UNITS: dict[str, Unit] = {
     "find": lambda c: instances.find(c, "ins_000001"),
     "envs_of": lambda c: c.execute(
@@ -47,10 +60,11 @@ _UNITS: dict[str, Unit] = {
     "renew instances": lambda c: leases.renew(c, tables.instances, {"a": "b"}, NOW),
     "release": lambda c: leases.release(c, tables.instances, "a", "b"),
     "release_all instances": lambda c: leases.release_all(c, tables.instances),
-    "claim deliveries": lambda c: deliveries.claim(
-        c, NOW + SECOND, 10, LEASE, per_url=8, busy={"https://busy.example": 0}
+    "claim deliveries": lambda c: deliveries.claim(c, NOW + SECOND, LEASE, room=_ROOM),
+    "next delivery": lambda c: deliveries.next_due_at(c, NOW, room=_ROOM),
+    "next prompt delivery": lambda c: deliveries.next_due_at(
+        c, NOW, room=replace(_ROOM, workers=0)
     ),
-    "next delivery": lambda c: deliveries.next_due_at(c, NOW, except_urls=[HOOK]),
     "renew deliveries": lambda c: leases.renew(c, tables.deliveries, {"a": "b"}, NOW),
     "release_all deliveries": lambda c: leases.release_all(c, tables.deliveries),
     "find delivery": lambda c: deliveries.find(c, "dlv"),
@@ -68,20 +82,23 @@ _UNITS: dict[str, Unit] = {
 }
 
 
-def _finish(connection: Connection) -> None:
-    (delivery,) = deliveries.claim(connection, NOW, 1, LEASE, per_url=8, busy={})
+def _finish(connection: Connection, *, is_gone: bool = False) -> None:
+    (delivery,) = deliveries.claim(connection, NOW, LEASE, room=PLENTY)
     tried = after_attempt(
         delivery,
-        is_delivered=True,
-        is_gone=False,
+        is_delivered=not is_gone,
+        is_gone=is_gone,
         retry_after=None,
         now=NOW,
         policy=RetryPolicy(),
         random=0.5,
     )
-    assert tried.status is DeliveryStatus.DELIVERED
-    attempt = DeliveryAttempt(1, NOW, SECOND, 200, None, "")
+    assert tried.status is (DeliveryStatus.ENDED if is_gone else DeliveryStatus.DELIVERED)
+    attempt = DeliveryAttempt(1, NOW, SECOND, 410 if is_gone else 200, None, "")
     deliveries.finish(connection, tried, attempt, LEASE.token)
+
+
+_FINISHES: dict[str, Unit] = {"finish": _finish, "finish gone": partial(_finish, is_gone=True)}
 
 
 async def _plans(database: Database, unit: Unit) -> list[str]:
@@ -114,21 +131,25 @@ def _reads_a_whole_table(step: str) -> bool:
     return is_table and (words[0] == "SCAN" or len(words) == 2) and "USING" not in words
 
 
-@pytest.mark.parametrize("name", [*_UNITS, "finish"])
+@pytest.mark.parametrize("name", [*_UNITS, *_FINISHES])
 async def test_no_unit_of_the_background_work_reads_a_whole_table(
     database: Database, name: str
 ) -> None:
     await stored(database, an_instance(1))
     await became(database, "ins_000001", Status.CREATING, outbox=an_outbox(HOOK))
-    plans = await _plans(database, _UNITS.get(name, _finish))
+    plans = await _plans(database, (_UNITS | _FINISHES)[name])
     assert [step for step in plans if _reads_a_whole_table(step)] == []
 
 
-async def test_the_share_of_each_url_is_found_in_its_index_alone(database: Database) -> None:
+async def test_the_share_of_each_receiver_is_found_in_its_index_alone(database: Database) -> None:
+    index = "SEARCH deliveries USING INDEX ix_deliveries_receiver"
     plans = await _plans(database, _UNITS["claim deliveries"])
-    assert "SEARCH deliveries USING INDEX ix_deliveries_url" in plans
-    assert "SEARCH deliveries USING INDEX ix_deliveries_url (url>?)" in plans
-    assert "SEARCH deliveries USING INDEX ix_deliveries_url (url=? AND due_at<?)" in plans
+    for bounds in ("", " (receiver>?)", " (receiver=? AND due_at>? AND due_at<?)"):
+        assert f"{index}{bounds}" in [plan.replace("COVERING ", "") for plan in plans], plans
+    for name in ("next delivery", "next prompt delivery"):
+        plans = await _plans(database, _UNITS[name])
+        for bounds in ("", " (receiver>?)", " (receiver=? AND due_at>?)"):
+            assert f"{index}{bounds}" in [plan.replace("COVERING ", "") for plan in plans], plans
 
 
 @pytest.mark.parametrize(
@@ -145,9 +166,10 @@ async def test_the_share_of_each_url_is_found_in_its_index_alone(database: Datab
         ("watched", "ix_instances_watched"),
         ("spend_per_hour", "ix_instances_watched"),
         ("release_all instances", "ix_instances_lease_token"),
-        ("next delivery", "ix_deliveries_due_at"),
+        ("next delivery", "ix_deliveries_receiver"),
         ("change", "ix_deliveries_lane"),
         ("finish", "ix_deliveries_lane"),
+        ("finish gone", "ix_deliveries_url"),
     ],
 )
 async def test_a_statement_uses_the_index_that_is_there_for_it(
@@ -155,7 +177,7 @@ async def test_a_statement_uses_the_index_that_is_there_for_it(
 ) -> None:
     await stored(database, an_instance(1))
     await became(database, "ins_000001", Status.CREATING, outbox=an_outbox(HOOK))
-    plans = await _plans(database, _UNITS.get(name, _finish))
+    plans = await _plans(database, (_UNITS | _FINISHES)[name])
     assert any(f"USING INDEX {index} (" in step or step.endswith(index) for step in plans), plans
 
 

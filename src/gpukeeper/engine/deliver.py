@@ -1,10 +1,9 @@
 """The five lines for a delivery: claim, send, decide, and store the attempt.
 
-Deliveries of one lane leave one after the other; lanes never wait for each other, and one URL
+Deliveries of one lane leave one after the other; lanes never wait for each other, and a receiver
 never holds more than its share of the workers.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,13 +19,11 @@ from gpukeeper.domain.events import (
 )
 from gpukeeper.engine.leasing import Leasing
 from gpukeeper.engine.loop import Clock, Workers
+from gpukeeper.engine.receivers import Receivers
 from gpukeeper.store import deliveries
 from gpukeeper.store.database import Database
 from gpukeeper.telemetry import Logger
 from gpukeeper.webhooks.sender import Sender
-
-# Of all workers, so many may call one URL at a time: a receiver that hangs holds only these.
-_PER_URL = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +40,25 @@ class Deliverer:
     leasing: Leasing
     on_attempt: Callable[[Delivery, DeliveryAttempt], None]
     log: Logger
-    under_way: Counter[str] = field(default_factory=Counter)
+    receivers: Receivers = field(default_factory=Receivers)
 
     async def turn(self) -> datetime | None:
         """Claim what is due, start sending it, and return when the next delivery is due."""
         now = self.clock()
         await self.leasing.renew(now)
-        busy = {url: _PER_URL - count for url, count in self.under_way.items()}
-        full = [url for url, room in busy.items() if room <= 0]
-        room = self.workers.room
-        if not room:
+        room = self.receivers.room(workers=self.workers.limit, free=self.workers.room)
+        if not room.free:
             # A finishing worker nudges.
             return None
         lease = self.leasing.lease(self.new_token(), now)
         claimed, next_due_at = await self.database.write(
             lambda connection: (
-                deliveries.claim(connection, now, room, lease, per_url=_PER_URL, busy=busy),
-                deliveries.next_due_at(connection, now, except_urls=full),
+                deliveries.claim(connection, now, lease, room=room),
+                deliveries.next_due_at(connection, now, room=room),
             )
         )
         for delivery in claimed:
-            self.under_way[delivery.url] += 1
+            self.receivers.begin(delivery.url)
             self.workers.start(self.work(delivery, lease.token), delivery.id, lease.token)
         return next_due_at
 
@@ -78,9 +73,7 @@ class Deliverer:
         except LeaseLost:
             self.log.info("lease_lost", delivery_id=delivery.id)
         finally:
-            self.under_way[delivery.url] -= 1
-            if not self.under_way[delivery.url]:
-                del self.under_way[delivery.url]
+            self.receivers.end(delivery.url)
 
     async def _send(self, delivery: Delivery) -> tuple[Delivery, DeliveryAttempt]:
         receipt = await self.sender.send(
@@ -89,6 +82,7 @@ class Deliverer:
             webhook_id=delivery.event.id,
             body=encode(webhook_body(delivery.event)),
         )
+        self.receivers.learn(delivery.url, took=receipt.duration)
         tried = after_attempt(
             delivery,
             is_delivered=receipt.is_delivered,

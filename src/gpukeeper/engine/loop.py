@@ -103,7 +103,7 @@ class Workers:
         self, name: str, limit: int, *, log: Logger, on_error: Callable[[str], None]
     ) -> None:
         self._name = name
-        self._limit = limit
+        self.limit = limit
         self._log = log
         self._on_error = on_error
         self._tasks: dict[asyncio.Task[None], tuple[str, str]] = {}
@@ -112,7 +112,7 @@ class Workers:
     @property
     def room(self) -> int:
         """How many more tasks may start now."""
-        return self._limit - len(self._tasks)
+        return self.limit - len(self._tasks)
 
     @property
     def held(self) -> dict[str, str]:

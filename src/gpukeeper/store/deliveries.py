@@ -4,8 +4,6 @@ A pending delivery without ``due_at`` waits for the one before it in its lane.
 """
 
 import json
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -33,9 +31,10 @@ from gpukeeper.domain.events import (
     Event,
     EventType,
 )
+from gpukeeper.domain.sharing import PER_PROMPT, Room
 from gpukeeper.store import leases
 from gpukeeper.store.leases import HELD, NOW, Lease
-from gpukeeper.store.shares import due_per_url
+from gpukeeper.store.shares import due_per_receiver, next_due
 from gpukeeper.store.tables import (
     IS_PENDING,
     UtcTime,
@@ -46,41 +45,34 @@ from gpukeeper.store.tables import (
 )
 
 
-def claim(
-    connection: Connection,
-    now: datetime,
-    limit: int,
-    lease: Lease,
-    *,
-    per_url: int,
-    busy: Mapping[str, int],
-) -> list[Delivery]:
-    """Lease deliveries that are due, a fair share of each URL's, and return them oldest first.
+def claim(connection: Connection, now: datetime, lease: Lease, *, room: Room) -> list[Delivery]:
+    """Lease deliveries that are due, as many as there is room for, and return them oldest first.
 
-    Each URL may have ``per_url`` under way; ``busy`` says of the URLs that have some how many
-    more they may have.  When there are more than ``limit``, URLs take turns.
+    When there is not room for all, receivers take turns, prompt ones before the others.
     """
-    # Busy URLs get less than the statement gives them: so many more are needed to choose from.
-    parameters = {"per_url": per_url, "limit": limit + per_url * len(busy)}
-    room = defaultdict(lambda: per_url, busy)
-    ids: list[str] = []
-    for row in connection.execute(_DUE_PER_URL, {NOW.key: now, **parameters}):
-        if room[row.url] > 0:
-            room[row.url] -= 1
-            ids.append(row.id)
-    del ids[limit:]
+    parameters = {
+        NOW.key: now,
+        "prompt": list(room.prompt),
+        "per_receiver": PER_PROMPT,
+        # Busy receivers get less than the statement gives them: so many more to choose from.
+        "limit": room.free + PER_PROMPT * len(room.under_way),
+    }
+    due = connection.execute(_DUE_PER_RECEIVER, parameters)
+    ids = room.choose((row.id, row.receiver) for row in due)
     if not ids:
         return []
     leases.take(connection, deliveries, ids, lease)
     return _read(connection, deliveries.c.id.in_(ids))
 
 
-def next_due_at(
-    connection: Connection, now: datetime, *, except_urls: Sequence[str] = ()
-) -> datetime | None:
-    """Return when the next delivery is due that nobody works on, leaving out some URLs."""
-    parameters = {NOW.key: now, "except_urls": list(except_urls)}
-    due_at: datetime | None = connection.scalar(_NEXT_DUE_AT, parameters)
+def next_due_at(connection: Connection, now: datetime, *, room: Room) -> datetime | None:
+    """Return when the next delivery is due that nobody works on and that there is room for."""
+    parameters: dict[str, Any] = {NOW.key: now, "full": room.full}
+    due_at: datetime | None
+    if room.of_slow:
+        due_at = connection.scalar(_NEXT_DUE_AT, parameters)
+    else:
+        due_at = connection.scalar(_NEXT_PROMPT_DUE_AT, parameters | {"prompt": list(room.prompt)})
     return due_at
 
 
@@ -201,12 +193,9 @@ def pending(connection: Connection) -> tuple[int, datetime | None]:
 
 
 # Built once: building a statement takes longer than SQLite takes to run it.
-_DUE_PER_URL = due_per_url()
-_NEXT_DUE_AT = select(func.min(deliveries.c.due_at)).where(
-    IS_PENDING,
-    leases.is_free(deliveries),
-    deliveries.c.url.not_in(bindparam("except_urls", expanding=True)),
-)
+_DUE_PER_RECEIVER = due_per_receiver()
+_NEXT_DUE_AT = next_due(is_prompt_only=False)
+_NEXT_PROMPT_DUE_AT = next_due(is_prompt_only=True)
 _IS_OURS = and_(deliveries.c.id == bindparam("row_id"), leases.is_held(deliveries))
 _ALLOWED_ATTEMPTS = select(deliveries.c.allowed_attempts).where(_IS_OURS).with_for_update()
 _FINISH = update(deliveries).where(_IS_OURS)

@@ -16,6 +16,7 @@ from gpukeeper.domain.events import (
     EventType,
     data_of,
 )
+from gpukeeper.domain.sharing import receiver_of
 from gpukeeper.store.tables import IS_PENDING, deliveries, ended_urls, events
 
 
@@ -99,6 +100,7 @@ class Outbox:
             "event_number": event.number,
             "instance_id": event.instance_id,
             "url": url,
+            "receiver": receiver_of(url),
             "is_trusted": is_trusted,
             "lane": lane,
             "status": DeliveryStatus.PENDING.value,

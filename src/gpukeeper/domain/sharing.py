@@ -1,0 +1,73 @@
+"""How many deliveries may be under way to whom, so that a slow receiver delays nobody else.
+
+A receiver is a host and port, whatever number of URLs it has.  It is *prompt* when its last attempt
+was over quickly, whatever came of it; one that is unknown or was slow has a small share, and all of
+those together have half of the workers at most.  The other half is there for prompt ones only.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+# Enough to keep a prompt receiver busy; when it begins to hang, it holds only these.
+PER_PROMPT = 8
+# More than one, so that a receiver that needs its time is not sent everything one by one.
+PER_SLOW = 2
+# An attempt that is over by then hardly holds up its worker.
+PROMPT_WITHIN = timedelta(seconds=1)
+
+_PLACE = re.compile(r"(?P<scheme>https?)://(?P<host>\[[^]]*]|[^/?#:]*)(?P<port>:[0-9]+)?")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+
+def receiver_of(url: str) -> str:
+    """Return the host and port of a URL in its normal form; what is no URL stands for itself."""
+    place = _PLACE.match(url)
+    if place is None:
+        return url
+    return place["host"] + (place["port"] or _DEFAULT_PORTS[place["scheme"]])
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What is under way, and so who may have how much more.
+
+    ``workers`` is their number and ``free`` how many of them have nothing to do; ``under_way`` has
+    the receivers that hold some.
+    """
+
+    workers: int
+    free: int
+    under_way: Mapping[str, int]
+    prompt: Collection[str]
+
+    def of(self, receiver: str) -> int:
+        """Return how many more of its deliveries may begin, not counting the common limits."""
+        share = PER_PROMPT if receiver in self.prompt else PER_SLOW
+        return max(share - self.under_way.get(receiver, 0), 0)
+
+    @property
+    def of_slow(self) -> int:
+        """How many more may begin to all receivers together that are not prompt."""
+        held = sum(n for name, n in self.under_way.items() if name not in self.prompt)
+        return max(self.workers // 2 - held, 0)
+
+    @property
+    def full(self) -> list[str]:
+        """The receivers that hold all that they may."""
+        return [receiver for receiver in self.under_way if not self.of(receiver)]
+
+    def choose(self, due: Iterable[tuple[str, str]]) -> list[str]:
+        """Return which to begin of (id, receiver), which come in the order of their claims."""
+        chosen: list[str] = []
+        begun: dict[str, int] = {}
+        of_slow = self.of_slow
+        for delivery_id, receiver in due:
+            is_slow = receiver not in self.prompt
+            has_room = begun.get(receiver, 0) < self.of(receiver) and (of_slow or not is_slow)
+            if has_room and len(chosen) < self.free:
+                chosen.append(delivery_id)
+                begun[receiver] = begun.get(receiver, 0) + 1
+                of_slow -= is_slow
+        return chosen
