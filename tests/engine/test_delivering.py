@@ -1,10 +1,14 @@
 """Delivering: retried and then exhausted, in order, and no receiver holds up another."""
 
 import json
+from datetime import timedelta
 from itertools import pairwise
 
-from gpukeeper.domain.events import DeliveryStatus
+from structlog.testing import capture_logs
+
+from gpukeeper.domain.events import Delivery, DeliveryStatus
 from gpukeeper.domain.instance import Verb
+from tests.engine.conftest import Build
 from tests.engine.rig import HOOK, Rig
 
 OWN = "https://caller.example/hook"
@@ -38,6 +42,56 @@ async def test_an_exhausted_delivery_can_be_sent_again(rig: Rig) -> None:
     assert again.delivery.status is DeliveryStatus.DELIVERED
     assert len(again.attempts) == 5
     assert rig.receiver.bodies[0][1] == view.delivery.event.id
+
+
+async def test_a_receiver_that_is_down_for_an_hour_loses_nothing(rig: Rig) -> None:
+    """Two lanes: one whose events are exhausted, one that begins when the receiver is back."""
+    rig.receiver.answer = lambda url: None
+    with capture_logs() as logs:
+        first = await rig.running()
+        await rig.service.want(first.id, Verb.STOP)
+        await rig.advance(hours=1)
+    exhausted = await _deliveries(rig)
+    assert [delivery.status for delivery in exhausted] == [DeliveryStatus.EXHAUSTED] * 3
+    errors = [line for line in logs if line["event"] == "delivery_exhausted"]
+    assert [line["delivery_id"] for line in errors] == [delivery.id for delivery in exhausted]
+    assert all(line["log_level"] == "error" and line["error"] == "no answer" for line in errors)
+    # Each left when the one before it was exhausted, and was tried as often as it may be.
+    ids = [webhook_id for _, webhook_id, _ in rig.receiver.sent]
+    assert ids == [delivery.event.id for delivery in exhausted for _ in range(4)]
+
+    rig.receiver.answer = lambda url: 204
+    second = await rig.running()
+    for delivery in exhausted:
+        await rig.service.redeliver(delivery.id)
+        await rig.work()
+    every = await _deliveries(rig)
+    assert {delivery.status for delivery in every} == {DeliveryStatus.DELIVERED}
+    said = [json.loads(body) for _, _, body in rig.receiver.bodies]
+    told = [(each["data"]["instance"]["id"], each["type"]) for each in said]
+    assert told == [
+        (second.id, "instance.created"),
+        (second.id, "instance.running"),
+        (first.id, "instance.created"),
+        (first.id, "instance.running"),
+        (first.id, "instance.stopped"),
+    ]
+
+
+async def _deliveries(rig: Rig) -> list[Delivery]:
+    views, _ = await rig.service.deliveries(status=None, instance_id=None, limit=99, cursor=None)
+    return [view.delivery for view in reversed(views)]
+
+
+async def test_patient_retries_outlast_an_hour_in_the_order_of_events(build: Build) -> None:
+    rig = build(environ={"GPUKEEPER_WEBHOOK_RETRIES": "12"})
+    back_at = rig.clock() + timedelta(hours=1)
+    rig.receiver.answer = lambda url: 204 if rig.clock() >= back_at else 503
+    running = await rig.running()
+    await rig.service.want(running.id, Verb.STOP)
+    await rig.advance(hours=3)
+    types = [json.loads(body)["type"] for _, _, body in rig.receiver.bodies]
+    assert types == ["instance.created", "instance.running", "instance.stopped"]
 
 
 async def test_events_of_one_instance_keep_their_order_through_failures(rig: Rig) -> None:

@@ -28,7 +28,7 @@ from gpukeeper.webhooks.sender import Sender
 
 # Tasks that wait for Novita or for receivers cost little; these bound what is under way at once.
 _RECONCILE_WORKERS = 64
-_DELIVER_WORKERS = 256
+WEBHOOK_WORKERS = 256
 # A loop turns every few seconds even when nothing is due; a look may take as long as its pages.
 _MAX_SILENCE = timedelta(seconds=20)
 _MAX_LOOK = timedelta(minutes=5)
@@ -80,7 +80,7 @@ def build_engine(
 ) -> Engine:
     """Return the engine, whose loops do not run yet; ``draw`` gives numbers from [0, 1)."""
     reporter = tools.reporter
-    senders = Workers("deliver", _DELIVER_WORKERS, log=reporter.log, on_error=reporter.failed)
+    senders = Workers("deliver", WEBHOOK_WORKERS, log=reporter.log, on_error=reporter.failed)
     sweep = Sweep(
         database=tools.database,
         novita=tools.novita,
