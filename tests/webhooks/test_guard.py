@@ -1,5 +1,7 @@
 """Which addresses a caller's webhook may reach: by number, by text, by name."""
 
+import asyncio
+import threading
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from socket import gaierror
@@ -8,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpukeeper.webhooks import guard
 from gpukeeper.webhooks.guard import (
     Allowance,
     ForbiddenAddress,
@@ -208,3 +211,55 @@ async def test_a_name_without_an_address_is_trouble_of_the_network() -> None:
 
 async def test_the_system_resolver_knows_this_machine() -> None:
     assert await look_up("127.0.0.1", 80) == [ip_address("127.0.0.1")]
+
+
+async def test_a_name_that_cannot_be_looked_up_is_trouble_of_the_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(guard, "getaddrinfo", unknown)
+    with pytest.raises(gaierror, match="not known"):
+        await look_up("hooks.example", 80)
+
+
+async def test_names_whose_server_never_answers_hold_up_no_other_look_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answered = threading.Event()
+    begun = threading.Semaphore(0)
+
+    def silent(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        if host.startswith("dead"):
+            begun.release()
+            answered.wait()
+        return [("", "", "", "", ("1.1.1.1", port))]
+
+    monkeypatch.setattr(guard, "getaddrinfo", silent)
+    dead = [asyncio.create_task(look_up(f"dead-{n}.example", 80)) for n in range(100)]
+    assert await look_up("hooks.example", 80) == [ip_address("1.1.1.1")]
+    for _ in dead:
+        assert begun.acquire(timeout=10)
+    # Given up by those who asked; the threads find out when their answers come.
+    for task in dead[:50]:
+        task.cancel()
+    answered.set()
+    assert await asyncio.gather(*dead[50:]) == [[ip_address("1.1.1.1")]] * 50
+
+
+async def test_a_look_up_that_is_given_up_at_once_asks_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    held: list[threading.Thread] = []
+    monkeypatch.setattr(guard, "getaddrinfo", lambda host, *_, **__: asked.append(host))
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: held.append(thread))
+    task = asyncio.create_task(look_up("hooks.example", 80))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    (thread,) = held
+    thread.run()
+    assert asked == []

@@ -7,6 +7,7 @@ from socket import gaierror
 from ssl import SSLContext
 from typing import Any
 
+import anyio
 import pytest
 
 from gpukeeper.webhooks.guard import Allowance, Resolver
@@ -93,6 +94,43 @@ async def test_a_name_is_looked_up_once_and_the_connection_goes_there(
     assert (await deliver(sender, f"http://localhost.example:{receiver.port}/")).is_delivered
     assert asked == [("localhost.example", receiver.port)]
     assert (receiver.connections, inner.connections) == (1, 0)
+
+
+async def test_a_connection_that_leads_elsewhere_is_ended_before_a_byte_is_sent(
+    serve: Serve, make_sender: MakeSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver = await serve(host="127.0.0.2")
+    trap = await serve(host="127.0.0.1", port=receiver.port)
+    connect = anyio.connect_tcp
+
+    async def mislead(remote_host: str, **options: Any) -> Any:
+        assert remote_host == "127.0.0.2"
+        return await connect("127.0.0.1", **options)
+
+    sender = make_sender(allow=Allowance.parse("127.0.0.2"), resolver=answering("127.0.0.2"))
+    url = f"http://hooks.example:{receiver.port}/"
+    assert (await deliver(sender, url)).is_delivered
+    monkeypatch.setattr(anyio, "connect_tcp", mislead)
+    receipt = await deliver(sender, url)
+    assert receipt.status is None
+    assert "led to another address" in (receipt.error or "")
+    await trap.is_left.wait()
+    assert (len(receiver.requests), trap.requests) == (1, [])
+
+
+async def test_two_names_at_one_address_do_not_share_what_one_certificate_proved(
+    serve: Serve, make_sender: MakeSender, certify: Certify
+) -> None:
+    server, client = certify("first.example")
+    receiver = await serve(tls=server)
+    sender = make_sender(allow=LOOPBACK, resolver=answering("127.0.0.1"), tls=client)
+    first, second = (f"https://{name}.example:{receiver.port}/" for name in ("first", "second"))
+    receipts = [await deliver(sender, url) for url in (first, second, first, second)]
+    assert [receipt.status for receipt in receipts] == [204, None, 204, None]
+    for receipt in receipts[1::2]:
+        assert (receipt.error or "").startswith("certificate not accepted: ")
+    hosts = [request.partition(b"host: ")[2].partition(b":")[0] for request in receiver.requests]
+    assert hosts == [b"first.example", b"first.example"]
 
 
 async def test_a_redirect_to_a_forbidden_address_is_not_followed(

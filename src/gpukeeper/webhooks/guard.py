@@ -7,11 +7,11 @@ vetted address rather than to a name, so that no second look-up can lead elsewhe
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
 from socket import EAI_NONAME, SOCK_STREAM, gaierror, getaddrinfo
+from threading import Thread
 from typing import Self
 
 from gpukeeper.domain.errors import GpuKeeperError
@@ -68,10 +68,6 @@ _SPECIAL_IPV6 = tuple(
 
 # ISATAP puts an IPv4 address behind these interface identifiers, under any prefix.
 _ISATAP_IDENTIFIERS = (0x00005EFE, 0x02005EFE)
-
-# Look-ups of callers' hosts have threads of their own: a name server that never answers would
-# otherwise fill asyncio's default threads and hold up every other look-up of the program.
-_LOOKUP_THREADS = ThreadPoolExecutor(max_workers=8, thread_name_prefix="webhook-lookup")
 
 
 class ForbiddenAddress(GpuKeeperError):
@@ -152,11 +148,14 @@ def check_url(url: str, *, allow: Allowance) -> str:
 
 
 async def look_up(host: str, port: int) -> list[Address]:
-    """Resolve a host name with the system's resolver; raises :class:`OSError` if it cannot."""
-    found = await asyncio.get_running_loop().run_in_executor(
-        _LOOKUP_THREADS, partial(getaddrinfo, host, port, type=SOCK_STREAM)
-    )
-    return [ip_address(str(place[0])) for *_, place in found]
+    """Resolve a host name with the system's resolver; raises :class:`OSError` if it cannot.
+
+    Each look-up has a thread of its own, which nothing waits for once it is given up: threads
+    that are shared would all be held by the names of one server that never answers.
+    """
+    found: Future[list[Address]] = Future()
+    Thread(target=_look_up, args=(host, port, found), name="webhook-lookup", daemon=True).start()
+    return await asyncio.wrap_future(found)
 
 
 async def resolve(url: str, *, allow: Allowance, resolver: Resolver = look_up) -> Target:
@@ -174,6 +173,18 @@ async def resolve(url: str, *, allow: Allowance, resolver: Resolver = look_up) -
         is_tls=place.scheme == "https",
         address=addresses[0],
     )
+
+
+def _look_up(host: str, port: int, found: Future[list[Address]]) -> None:
+    # From here on it cannot be cancelled any more, so that the result has somewhere to go.
+    if not found.set_running_or_notify_cancel():
+        return
+    try:
+        places = getaddrinfo(host, port, type=SOCK_STREAM)
+    except OSError as error:
+        found.set_exception(error)
+    else:
+        found.set_result([ip_address(str(place[0])) for *_, place in places])
 
 
 def _vetted(url: str, allow: Allowance) -> Url:

@@ -4,10 +4,12 @@ import asyncio
 import codecs
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from ipaddress import ip_address
+from typing import Any
 
 import httpx2
 from pydantic import SecretStr
@@ -15,6 +17,7 @@ from pydantic import SecretStr
 from gpukeeper.domain.backoff import parse_retry_after
 from gpukeeper.webhooks import signing
 from gpukeeper.webhooks.guard import Allowance, ForbiddenAddress, Resolver, look_up, resolve
+from gpukeeper.webhooks.urls import Address, unmapped
 
 # Enough of an answer to see what a receiver complains of; nobody's data is kept by accident.
 MAX_ANSWER_BYTES = 1024
@@ -150,9 +153,24 @@ class Sender:
             named.copy_with(host=str(target.address)),
             headers={"host": named.netloc.decode("ascii")} | headers,
             content=body,
-            extensions={"sni_hostname": target.host},
+            extensions={"sni_hostname": target.host, "trace": _peer_check(target.address)},
         )
         return await self._pinned.handle_async_request(request)
+
+
+def _peer_check(address: Address) -> Callable[[str, dict[str, Any]], Awaitable[None]]:
+    """Return a hook that ends a new connection, before a byte is sent, if it led elsewhere."""
+
+    async def check(moment: str, details: dict[str, Any]) -> None:
+        if moment != "connection.connect_tcp.complete":
+            return
+        stream = details["return_value"]
+        peer, *_ = stream.get_extra_info("server_addr")
+        if unmapped(ip_address(peer)) != address:
+            await stream.aclose()
+            raise ForbiddenAddress("the connection led to another address than the one vetted.")
+
+    return check
 
 
 async def _read(response: httpx2.Response, answer: bytearray) -> None:
