@@ -14,7 +14,11 @@ Build = Callable[..., Rig]
 
 @pytest.fixture
 async def build(tmp_path: Path) -> AsyncIterator[Build]:
-    """Give a function that builds rigs on directories of their own and closes them."""
+    """Give a function that builds rigs on directories of their own and closes them.
+
+    What holds always is asserted of each in the end (:mod:`tests.invariants`).
+    """
+    rigs: list[Rig] = []
     async with AsyncExitStack() as stack:
 
         def make(**changes: Any) -> Rig:
@@ -22,9 +26,11 @@ async def build(tmp_path: Path) -> AsyncIterator[Build]:
             directory.mkdir()
             rig = build_rig(directory, **changes)
             stack.push_async_callback(rig.close)
+            rigs.append(rig)
             return rig
 
         yield make
+        assert [await rig.broken() for rig in rigs] == [[] for _ in rigs]
 
 
 @pytest.fixture

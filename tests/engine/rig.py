@@ -38,7 +38,9 @@ from gpukeeper.store.outbox import Outbox
 from gpukeeper.store.sealing import Seal
 from gpukeeper.telemetry import create_metrics, get_logger
 from gpukeeper.webhooks.sender import Receipt, Sender
+from tests import invariants
 
+DEPLOYMENT = "te5t"
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 HOOK = "https://hooks.example/all"
 ORDER = Order(name="trainer", product_name="RTX 4090 24GB", template_id="tpl-basic")
@@ -114,6 +116,7 @@ class Rig:
     service: Service
     engine: Engine
     receiver: Receiver
+    settings: Settings
 
     async def order(self, order: Order = ORDER, **changes: Any) -> Instance:
         """Order and let the engine work; return the instance, whatever became of it."""
@@ -207,6 +210,28 @@ class Rig:
         """Return how often Novita was asked this."""
         return sum(visit.route == route for visit in self.world.journal.visits())
 
+    async def broken(self) -> list[str]:
+        """Return which of the promises that hold at any moment are broken."""
+        urls = self.settings.webhook_urls
+        retries = self.settings.webhook_retries
+        return await self.database.read(
+            lambda c: invariants.broken_always(c, urls=urls, retries=retries)
+        )
+
+    async def broken_at_rest(self) -> list[str]:
+        """Return which promises are broken, of all; Novita has had its bad day."""
+        machines = invariants.machines_in(self.world)
+        now = self.clock()
+        return [
+            *await self.broken(),
+            *await self.database.read(
+                lambda c: [
+                    *invariants.broken_at_rest(c, now),
+                    *invariants.broken_at_novita(c, machines, deployment=DEPLOYMENT),
+                ]
+            ),
+        ]
+
     async def close(self) -> None:
         """Let go of everything."""
         await self.novita.aclose()
@@ -257,7 +282,7 @@ def build_rig(
         limits=limits or Limits(adoption_window=settings.adoption_window),
         nudges=Nudges(),
         reporter=reporter,
-        deployment="te5t",
+        deployment=DEPLOYMENT,
     )
     service = Service(
         database=database,
@@ -276,7 +301,7 @@ def build_rig(
         patience=timedelta(seconds=150),
     )
     engine = build_engine(settings, tools, clock=clock, draw=random.random)
-    return Rig(clock, app.state.world, app, novita, database, service, engine, receiver)
+    return Rig(clock, app.state.world, app, novita, database, service, engine, receiver, settings)
 
 
 def _settings(directory: Path, environ: dict[str, str]) -> Settings:
