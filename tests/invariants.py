@@ -136,7 +136,8 @@ def stored(connection: Connection) -> list[Instance]:
 def known_machines(connection: Connection, rows: Sequence[Instance]) -> set[str]:
     """Return Novita's ids of the machines that the store watches or shows as orphans."""
     orphans = set(connection.scalars(select(tables.orphans.c.novita_id)))
-    return orphans | {row.novita_id for row in rows if row.is_watched and row.novita_id}
+    surplus = {novita_id for row in rows for novita_id in row.surplus_ids}
+    return orphans | surplus | {row.novita_id for row in rows if row.is_watched and row.novita_id}
 
 
 _instance = TypeAdapter(Instance)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from gpukeeper.domain.events import Change, Delivery, DeliveryAttempt, DeliveryStatus
+from gpukeeper.domain.events import Change, Delivery, DeliveryAttempt, DeliveryStatus, EventType
 from gpukeeper.domain.instance import Status
 from gpukeeper.novita.client import CallReport
 from gpukeeper.store.facts import Looks
@@ -38,6 +38,14 @@ class Reporter:
         """Tell of a change of status; failures are errors (contract §1, 2.4)."""
         before, after = change.before, change.after
         self._count(change)
+        if EventType.SURPLUS_FOUND in change.event_types:
+            self.log.error(
+                "surplus_found",
+                instance_id=after.id,
+                novita_id=after.novita_id,
+                surplus=list(after.surplus_ids),
+                consequence="they are being deleted",
+            )
         if before is not None and before.status is after.status:
             return
         level = "info"
@@ -59,12 +67,10 @@ class Reporter:
 
     def looked(self, looks: Looks, calls: int, took: timedelta) -> None:
         """Tell of a look at the fleet; ``calls`` is how many calls to Novita it cost."""
-        if looks.vanished:
-            result = "doubted"
-        elif looks.error is None:
-            result = "complete"
-        else:
+        if looks.error is not None:
             result = "incomplete" if calls else "failed"
+        else:
+            result = "doubted" if looks.vanished else "complete"
         self.metrics.looks.labels(result).inc()
         self.metrics.look_duration.observe(took.total_seconds())
         self.log.debug("looked", result=result, calls=calls, seconds=took.total_seconds())

@@ -176,17 +176,24 @@ def test_a_machine_that_is_found_is_adopted_at_any_time(row: Instance, is_comple
     assert (adopted.novita_id, adopted.status, adopted.buying) == ("m1", Status.CREATING, None)
 
 
-def test_of_twins_the_oldest_is_adopted() -> None:
-    twins = [
+def test_of_several_machines_the_oldest_is_adopted_and_the_rest_are_to_be_deleted() -> None:
+    several = [
         seen(Phase.UP, novita_id="a unknown age"),
         seen(Phase.UP, novita_id="b young", created_at=NOW - SECOND),
         seen(Phase.UP, novita_id="d old", created_at=NOW - MINUTE),
         seen(Phase.UP, novita_id="c old", created_at=NOW - MINUTE),
+        seen(Phase.GOING, novita_id="e going", created_at=NOW - 2 * MINUTE),
     ]
-    assert (
-        looked_up(looking(), twins, NOW, LIMITS, asked_at=NOW, is_complete=True).novita_id
-        == "c old"
-    )
+    for row in (looking(), asking()):
+        kept = looked_up(row, several, NOW, LIMITS, asked_at=NOW, is_complete=False)
+        assert kept.novita_id == "c old"
+        assert kept.surplus_ids == ("d old", "b young", "a unknown age", "e going")
+
+
+def test_a_machine_that_is_already_going_is_adopted_when_there_is_no_other() -> None:
+    going = [seen(Phase.GOING, created_at=NOW)]
+    kept = looked_up(looking(), going, NOW, LIMITS, asked_at=NOW, is_complete=True)
+    assert (kept.novita_id, kept.surplus) == ("m1", ())
 
 
 def test_nothing_is_concluded_before_the_window_ends() -> None:

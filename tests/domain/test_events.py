@@ -68,7 +68,8 @@ def test_a_change_of_status_has_exactly_one_event_and_a_notice_at_most_one(
 
 def test_the_contracts_events_are_announced_and_the_way_between_is_not() -> None:
     way = {EventType.REQUESTED, EventType.STARTING, EventType.STOPPING, EventType.DELETING}
-    assert set(EventType) - way == ANNOUNCED
+    beside = {EventType.SURPLUS_FOUND, EventType.SURPLUS_DELETED}
+    assert set(EventType) - way - beside == ANNOUNCED
     event = Event("evt_1", EventType.RUNNING, "ins_1", NOW, {})
     assert event.is_announced
     assert not replace(event, type=EventType.STARTING).is_announced
@@ -146,6 +147,7 @@ def test_an_instance_is_shown_as_the_contract_says() -> None:
         "deletedAt": None,
         "reclaimAt": "2026-11-23T12:01:00.000Z",
         "isBilling": True,
+        "surplusMachines": [],
         "novitaStatus": "running",
         "observedAt": "2026-11-23T12:00:00.000Z",
         "stale": False,

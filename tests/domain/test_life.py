@@ -24,6 +24,7 @@ from gpukeeper.domain.lifecycle import (
     Ask,
     Choose,
     Confirm,
+    Discard,
     LookUp,
     Move,
     Rest,
@@ -200,6 +201,8 @@ class Life(RuleBasedStateMachine):
                 if fate is Fate.UNAVAILABLE:
                     return lambda row: watching.confirm_later(row, self.now, 2 * SECOND)
                 return self.get(str(self.row.novita_id))
+            case Discard():
+                raise AssertionError("nobody here answers a purchase after its look-up")
             case Ask(verb=verb):
                 check_may_ask(self.row, verb, self.owner_wants)
                 answer = self.novita.change(str(self.row.novita_id), verb, fate, now)

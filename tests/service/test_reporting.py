@@ -15,7 +15,7 @@ from gpukeeper.domain.events import (
     Event,
     EventType,
 )
-from gpukeeper.domain.instance import Instance, Reason, Status
+from gpukeeper.domain.instance import Instance, Reason, Status, Surplus
 from gpukeeper.novita.client import CallReport
 from gpukeeper.reporting import Reporter
 from gpukeeper.store.facts import Looks
@@ -82,6 +82,13 @@ def test_what_leaves_the_status_alone_is_not_said(reporter: Reporter) -> None:
     assert _said(reporter, _to(Status.REQUESTED, failures=1)) == []
 
 
+def test_a_second_machine_of_one_order_is_said_as_an_error(reporter: Reporter) -> None:
+    found = replace(ROW, novita_id="nv1", surplus=(Surplus("nv2", NOW, NOW),))
+    (entry,) = _said(reporter, Change(replace(ROW, novita_id="nv1"), found, NOW))
+    assert (entry["event"], entry["log_level"]) == ("surplus_found", "error")
+    assert (entry["novita_id"], entry["surplus"]) == ("nv1", ["nv2"])
+
+
 def test_an_order_that_novita_accepted_is_counted_once(reporter: Reporter) -> None:
     bought = replace(ROW, status=Status.CREATING, novita_id="nv1")
     reporter.changed(Change(None, ROW, NOW))
@@ -121,6 +128,7 @@ def test_the_time_to_running_is_measured_the_first_time_only(reporter: Reporter)
         (Looks(vanished=9), 1, "doubted"),
         (Looks(error="incomplete"), 3, "incomplete"),
         (Looks(error="no answer"), 0, "failed"),
+        (Looks(error="no answer", vanished=9), 0, "failed"),
     ],
 )
 def test_a_look_is_counted_by_its_result_and_timed(

@@ -198,19 +198,18 @@ async def test_what_all_machines_cost_leaves_out_those_at_rest_and_those_that_ar
     assert await database.read(instances.spend_per_hour) == Decimal("0.350002")
 
 
-async def test_only_orders_that_may_still_get_a_machine_are_expected_at_novita(
-    database: Database,
-) -> None:
-    await stored(
-        database,
-        an_instance(1),
-        an_instance(2, status=Status.FAILED, due_at=NOW + SECOND),
-        an_instance(3, status=Status.FAILED, due_at=None),
-        an_instance(4, status=Status.DELETED, due_at=None),
-        an_instance(5, status=Status.CREATING, novita_id="nv5"),
-    )
-    names = await database.read(instances.names_of_unfinished)
-    assert names == {an_instance(1).novita_name, an_instance(2).novita_name}
+async def test_rows_are_found_by_the_exact_names_of_their_machines(database: Database) -> None:
+    first, second = an_instance(1), an_instance(2, status=Status.DELETED, due_at=None)
+    await stored(database, first, second, an_instance(3))
+    wanted = [first.novita_name, second.novita_name, first.novita_name[:-1], "stranger"]
+    found = await database.read(lambda c: instances.named(c, wanted))
+    assert found == {first.novita_name: first, second.novita_name: second}
+
+
+async def test_rows_are_found_by_any_number_of_names(database: Database) -> None:
+    await stored(database, an_instance(1))
+    names = [f"stranger-{number}" for number in range(40_000)] + [an_instance(1).novita_name]
+    assert list(await database.read(lambda c: instances.named(c, names))) == names[-1:]
 
 
 async def test_known_machines_are_told_from_strangers_in_a_fleet_of_any_size(

@@ -50,7 +50,7 @@ _UNITS: dict[str, Unit] = {
     "watched": instances.watched,
     "count_by_status": instances.count_by_status,
     "spend_per_hour": instances.spend_per_hour,
-    "names_of_unfinished": instances.names_of_unfinished,
+    "named": lambda c: instances.named(c, ["a", "b"]),
     "known_machines": lambda c: instances.known_machines(c, ["a", "b"]),
     "ended_among": lambda c: instances.ended_among(c, ["a", "b"]),
     "page by status": lambda c: instances.page(
@@ -162,7 +162,6 @@ async def test_the_share_of_each_receiver_is_found_in_its_index_alone(database: 
         ("next order", "ix_instances_status_due_at"),
         ("next machine", "ix_instances_due_at"),
         ("page by status", "ix_instances_status"),
-        ("names_of_unfinished", "ix_instances_due_at"),
         ("watched", "ix_instances_watched"),
         ("spend_per_hour", "ix_instances_watched"),
         ("release_all instances", "ix_instances_lease_token"),

@@ -79,6 +79,13 @@ class Instance(Answer):
     is_billing: Annotated[
         bool, Field(description="Whether a machine may exist at Novita that costs money.")
     ]
+    surplus_machines: Annotated[
+        list[str],
+        Field(
+            description="Novita's ids of machines that this order bought beside the one it "
+            "keeps, since answers were lost; they are being deleted."
+        ),
+    ]
     novita_status: Annotated[str | None, Field(description="Novita's own word.")]
     observed_at: Annotated[
         datetime | None, Field(description="When Novita was last seen to agree with this.")

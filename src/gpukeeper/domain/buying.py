@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from gpukeeper.domain import surplus
 from gpukeeper.domain.errors import GpuKeeperError, NovitaUnavailable, OutcomeUnknown, OutOfStock
 from gpukeeper.domain.instance import (
     Attempt,
     Buying,
     Instance,
     Observation,
+    Phase,
     Status,
 )
 from gpukeeper.domain.lifecycle import Limits, become, fail
@@ -139,7 +141,7 @@ def lost_answer(instance: Instance, now: datetime, limits: Limits) -> Instance:
         lookup_at=now + _LOOKUP_DELAYS[0],
         lookups=0,
     )
-    return replace(instance, buying=looking)
+    return replace(instance, buying=looking, has_lost_answer=True)
 
 
 def looked_up(
@@ -153,15 +155,20 @@ def looked_up(
 ) -> Instance:
     """Return the instance after Novita listed the machines of exactly its name.
 
-    The oldest is adopted.  None in a complete listing that was asked for after the whole window
-    means that nothing was bought; one that took until then to arrive does not.
+    The oldest that stays is adopted, the rest are to be deleted.  None in a complete listing that
+    was asked for after the whole window means that nothing was bought; one that took until then
+    to arrive does not.
     """
     buying = instance.buying
     if buying is None:
         return instance
     if found:
-        oldest = min(found, key=lambda seen: (seen.created_at or now, seen.novita_id))
-        return bought(instance, buying.offer, oldest.novita_id, now)
+        oldest, *rest = sorted(
+            found,
+            key=lambda seen: (seen.phase is Phase.GOING, seen.created_at or now, seen.novita_id),
+        )
+        owner = bought(replace(instance, has_lost_answer=True), buying.offer, oldest.novita_id, now)
+        return surplus.found(owner, [seen.novita_id for seen in rest], now, limits)
     if buying.lookup_until is None:
         return lost_answer(instance, now, limits)
     if is_complete and asked_at >= buying.lookup_until:

@@ -32,6 +32,8 @@ class EventType(StrEnum):
     RECLAIM_NOTIFIED = "instance.reclaim_notified"
     RECLAIMED = "instance.reclaimed"
     LOST = "instance.lost"
+    SURPLUS_FOUND = "instance.surplus_found"
+    SURPLUS_DELETED = "instance.surplus_deleted"
     TEST = "webhook.test"
 
 
@@ -141,12 +143,18 @@ class Change:
 
     @property
     def event_types(self) -> tuple[EventType, ...]:
-        """What happened between the two: at most one change of status and one spot notice."""
+        """What happened between the two: at most one of each kind."""
         types: list[EventType] = []
+        before_ids = set(self.before.surplus_ids) if self.before else set()
+        after_ids = set(self.after.surplus_ids)
         if _is_newly_notified(self.before, self.after):
             types.append(EventType.RECLAIM_NOTIFIED)
         if self.before is None or self.before.status is not self.after.status:
             types.append(_TYPE_OF_STATUS[self.after.status])
+        if after_ids - before_ids:
+            types.append(EventType.SURPLUS_FOUND)
+        if before_ids - after_ids:
+            types.append(EventType.SURPLUS_DELETED)
         return tuple(types)
 
 
@@ -207,7 +215,8 @@ def instance_body(
         "runningAt": format_time(instance.running_at),
         "deletedAt": format_time(instance.deleted_at),
         "reclaimAt": format_time(instance.reclaim_at),
-        "isBilling": instance.is_watched,
+        "isBilling": instance.is_watched or bool(instance.surplus_ids),
+        "surplusMachines": list(instance.surplus_ids),
         "novitaStatus": instance.novita_status,
         "observedAt": format_time(observed_at or instance.observed_at),
         "stale": is_stale,

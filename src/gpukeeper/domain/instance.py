@@ -202,6 +202,23 @@ class Buying:
 
 
 @dataclass(frozen=True, slots=True)
+class Surplus:
+    """A machine that an order bought and does not need, on its way to being deleted.
+
+    A purchase whose answer was lost may have bought one although another was bought in its
+    place.  It is tried again at ``try_at`` until Novita does not know it any more
+    (``gone_at``); ``is_acknowledged`` says that Novita has accepted to delete it.
+    """
+
+    novita_id: str
+    found_at: datetime
+    try_at: datetime
+    tries: int = 0
+    is_acknowledged: bool = False
+    gone_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
     """One GPU machine that someone ordered from us: the whole row.
 
@@ -212,6 +229,8 @@ class Instance:
     ``seen_fingerprint`` stands for the last observation that was taken in, so that an equal one
     costs nothing.  ``failures`` counts temporary errors in a row.
     ``try_at`` is when an order is tried again that Novita could not take yet.
+    ``has_lost_answer`` says that a purchase was not answered, so that a machine of exactly this
+    name is ours; ``surplus`` are those that were found beside the one that is kept.
     """
 
     id: str
@@ -252,8 +271,15 @@ class Instance:
     try_at: datetime | None = None
     due_at: datetime | None = None
     failures: int = 0
+    has_lost_answer: bool = False
+    surplus: tuple[Surplus, ...] = ()
 
     @property
     def is_watched(self) -> bool:
         """Whether a machine may exist at Novita that belongs to this row."""
         return self.novita_id is not None and self.gone_at is None
+
+    @property
+    def surplus_ids(self) -> tuple[str, ...]:
+        """Novita's ids of the machines that are still to be deleted beside the one we keep."""
+        return tuple(machine.novita_id for machine in self.surplus if machine.gone_at is None)

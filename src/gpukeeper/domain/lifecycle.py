@@ -13,7 +13,8 @@
 
 ``decide`` reads the row alone: what Novita says has been folded into it before
 (:mod:`gpukeeper.domain.watching`), and so has what came of a step
-(:mod:`gpukeeper.domain.buying`, :mod:`gpukeeper.domain.asking`).  Every function is pure: the row,
+(:mod:`gpukeeper.domain.buying`, :mod:`gpukeeper.domain.asking`,
+:mod:`gpukeeper.domain.surplus`).  Every function is pure: the row,
 the time and the limits go in, a new row or a step comes out.
 """
 
@@ -98,11 +99,29 @@ class Ask:
     verb: Verb
 
 
-Step = Rest | Move | Choose | LookUp | Confirm | Ask
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Ask Novita to delete a machine that the order does not need, and whether it is gone."""
+
+    novita_id: str
+
+
+Step = Rest | Move | Choose | LookUp | Confirm | Ask | Discard
 
 
 def decide(instance: Instance, now: datetime, limits: Limits) -> Step:
     """Return the one thing to do next for an instance."""
+    step = _decide(instance, now, limits)
+    surplus = [machine for machine in instance.surplus if machine.gone_at is None]
+    if not isinstance(step, Rest) or not surplus:
+        return step
+    next_one = min(surplus, key=lambda machine: machine.try_at)
+    if now >= next_one.try_at:
+        return Discard(next_one.novita_id)
+    return Rest(min(next_one.try_at, step.until or next_one.try_at))
+
+
+def _decide(instance: Instance, now: datetime, limits: Limits) -> Step:
     if instance.status in COMING_UP and now >= instance.deadline_at:
         code = "startup_timeout" if instance.is_watched else "novita_timeout"
         return Move(fail(instance, code, _too_late(instance), now))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from gpukeeper.domain import buying, watching
+from gpukeeper.domain import buying, surplus, watching
 from gpukeeper.domain.asking import answered
 from gpukeeper.domain.backoff import exponential
 from gpukeeper.domain.errors import (
@@ -26,6 +26,7 @@ from gpukeeper.domain.lifecycle import (
     Ask,
     Choose,
     Confirm,
+    Discard,
     Limits,
     LookUp,
     Move,
@@ -34,6 +35,7 @@ from gpukeeper.domain.lifecycle import (
     schedule,
 )
 from gpukeeper.domain.market import Offer, Template
+from gpukeeper.engine.discard import discard
 from gpukeeper.engine.leasing import Leasing
 from gpukeeper.engine.loop import Clock, Workers
 from gpukeeper.novita.client import NovitaClient
@@ -124,6 +126,8 @@ class Reconciler:
                 return await self._confirm(instance)
             case Ask(verb=verb):
                 return await self._ask(instance, verb)
+            case Discard(novita_id=novita_id):
+                return await self._discard(instance, novita_id)
         raise AssertionError(f"unknown step {step!r}")
 
     def _move(self, row: Instance) -> Instance:
@@ -245,6 +249,17 @@ class Reconciler:
                 novita_message=error.message,
             )
         return lambda row: answered(row, verb, failure, self.clock(), self.limits)
+
+    async def _discard(self, instance: Instance, novita_id: str) -> Fold:
+        is_known, is_accepted = await discard(self.novita, instance.id, novita_id, self.log)
+        return lambda row: surplus.tried(
+            row,
+            novita_id,
+            self.clock(),
+            self.limits,
+            is_known=is_known,
+            is_accepted=is_accepted,
+        )
 
     async def _apply(
         self, instance_id: str, fold: Fold, lease_token: str, *, keep: bool = False

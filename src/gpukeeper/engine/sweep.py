@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from gpukeeper.domain import ids, watching
+from gpukeeper.domain import ids, surplus, watching
 from gpukeeper.domain.errors import NovitaError, NovitaUnavailable
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instance import Instance, Listing, Observation, Phase, Status
@@ -114,7 +114,8 @@ class Sweep:
         folds = dict(self._changed(rows, by_id))
         folds |= await self._back(listing, {row.novita_id for row in rows})
         missing = [row for row in rows if row.novita_id not in by_id]
-        vanished = 0
+        # A listing with holes in it ends no alarm, unless it shows whom the alarm is about.
+        vanished = min(looks.vanished, len(missing))
         if listing.is_complete:
             believed = self._believed(rows, missing, looks)
             vanished = len(missing) - len(believed)
@@ -155,6 +156,9 @@ class Sweep:
     def _reappear(self, seen: Observation) -> Fold:
         return lambda row: watching.reappear(row, seen, self.clock(), self.limits)
 
+    def _discard(self, seen: Observation) -> Fold:
+        return lambda row: surplus.found(row, [seen.novita_id], seen.at, self.limits)
+
     def _observe(self, seen: Observation) -> Fold:
         return lambda row: watching.observe(row, seen, self.clock(), self.limits)
 
@@ -187,10 +191,12 @@ class Sweep:
         """Write the rows that differ, in groups."""
         work = list(folds.items())
         for start in range(0, len(work), _GROUP_SIZE):
-            changes = await self.database.write(self._unit(work[start : start + _GROUP_SIZE]))
-            self.nudges.changed(changes)
-            for change in changes:
-                self.on_change(change)
+            self._tell(await self.database.write(self._unit(work[start : start + _GROUP_SIZE])))
+
+    def _tell(self, changes: Sequence[Change]) -> None:
+        self.nudges.changed(changes)
+        for change in changes:
+            self.on_change(change)
 
     def _unit(self, group: Sequence[tuple[str, Fold]]) -> Callable[[Connection], list[Change]]:
         now = self.clock()
@@ -212,19 +218,25 @@ class Sweep:
             and self._is_old_enough(machine, listing.at)
         ]
 
-        def see(connection: Connection) -> int:
+        def see(connection: Connection) -> list[Change]:
             known = instances.known_machines(connection, [machine.novita_id for machine in ours])
-            expected = instances.names_of_unfinished(connection)
-            unknown = [
-                machine
-                for machine in ours
-                if machine.novita_id not in known and machine.name not in expected
-            ]
-            if unknown or orphans.every(connection):
-                orphans.see(connection, unknown, listing.at)
-            return len(unknown)
+            unknown = [machine for machine in ours if machine.novita_id not in known]
+            namesakes = instances.named(connection, [machine.name for machine in unknown])
+            nobodys: list[Observation] = []
+            changes: list[Change] = []
+            for machine in unknown:
+                row = namesakes.get(machine.name)
+                if row is None:
+                    nobodys.append(machine)
+                elif surplus.is_surplus(row, machine.novita_id):
+                    changes += self._unit([(row.id, self._discard(machine))])(connection)
+                elif not surplus.is_awaited(row):
+                    nobodys.append(machine)
+            if nobodys or orphans.every(connection):
+                orphans.see(connection, nobodys, listing.at)
+            return changes
 
-        await self.database.write(see)
+        self._tell(await self.database.write(see))
 
     def _is_old_enough(self, machine: Observation, at: datetime) -> bool:
         """Whether its purchase cannot be under way any more."""

@@ -50,7 +50,7 @@ def adopted(
     row = placed(order, now, deployment=deployment, region=region, random_bytes=random_bytes)
     return replace(
         row,
-        # The name itself may belong to a row that has another machine: a twin.
+        # The name itself may belong to a row that has another machine.
         novita_name=f"{machine.name}#{machine.novita_id}"[:80],
         status=Status.CREATING,
         novita_id=machine.novita_id,

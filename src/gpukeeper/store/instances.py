@@ -147,19 +147,18 @@ def spend_per_hour(connection: Connection) -> Decimal:
     return Decimal(micro or 0) / 1_000_000
 
 
-def names_of_unfinished(connection: Connection) -> set[str]:
-    """Return the names at Novita of orders that may still get a machine or look for theirs.
-
-    An order that rests without a machine has been given up: whatever appears under its name
-    later is nobody's.
-    """
-    # Few rows are due and nearly all of history is not: the index is on this, the rest is here.
-    rows = connection.execute(
-        select(instances.c.novita_name, instances.c.novita_id).where(
-            instances.c.due_at.is_not(None)
+def named(connection: Connection, novita_names: Sequence[str]) -> dict[str, Instance]:
+    """Return the instances whose machines have exactly these names at Novita, by name."""
+    found: dict[str, Instance] = {}
+    for start in range(0, len(novita_names), _IDS_PER_STATEMENT):
+        some = novita_names[start : start + _IDS_PER_STATEMENT]
+        rows = connection.execute(
+            select(instances.c.novita_name, instances.c.body).where(
+                instances.c.novita_name.in_(some)
+            )
         )
-    )
-    return {row.novita_name for row in rows if row.novita_id is None}
+        found |= {row.novita_name: _instance(row) for row in rows}
+    return found
 
 
 def known_machines(connection: Connection, novita_ids: Sequence[str]) -> set[str]:
