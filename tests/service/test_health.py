@@ -127,7 +127,9 @@ async def test_the_census_names_every_status_and_what_all_machines_cost(
         an_instance(1, status=Status.RUNNING, novita_id="nv1", price_per_hour=price),
         an_instance(2),
     )
+    await database.write(lambda c: facts.keep_looks(c, Looks(vanished=7)))
     census = await database.read(take_census)
+    assert census.vanished == 7
     assert set(census.by_status) == set(Status)
     assert {status: count for status, count in census.by_status.items() if count} == {
         Status.RUNNING: 1,

@@ -84,5 +84,6 @@ async def get_metrics(request: Request) -> Response:
         by_status={status.value: count for status, count in census.by_status.items()},
         spend_usd_per_hour=float(census.spend_per_hour),
         orphans=census.orphans,
+        vanished=census.vanished,
     )
     return Response(exposition(context_of(request).metrics), media_type=EXPOSITION_TYPE)

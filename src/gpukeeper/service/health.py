@@ -33,11 +33,15 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """How many instances and orphans there are, and what all machines cost in USD per hour."""
+    """How many instances and orphans there are, and what all machines cost in USD per hour.
+
+    ``vanished`` is how many machines a listing lacked that was too poor to be believed.
+    """
 
     by_status: Mapping[Status, int]
     spend_per_hour: Decimal
     orphans: int
+    vanished: int = 0
 
 
 def take_census(connection: Connection) -> Census:
@@ -47,6 +51,7 @@ def take_census(connection: Connection) -> Census:
         by_status={status: counts.get(status, 0) for status in Status},
         spend_per_hour=instances.spend_per_hour(connection),
         orphans=len(orphans.every(connection)),
+        vanished=facts.looks(connection).vanished,
     )
 
 

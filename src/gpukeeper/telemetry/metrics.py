@@ -74,6 +74,14 @@ class Metrics:
             "gpukeeper_orphans", "Machines at Novita with our mark that the store does not know."
         ),
     ]
+    vanished: Annotated[
+        Gauge,
+        Named(
+            "gpukeeper_vanished_machines",
+            "Machines that were missing from a listing that lacked most of the fleet, so that "
+            "nothing was concluded from it; an alarm while it is above 0.",
+        ),
+    ]
     novita_calls: Annotated[
         Counter,
         Named(
@@ -180,13 +188,19 @@ def create_metrics() -> Metrics:
 
 
 def show_fleet(
-    metrics: Metrics, *, by_status: Mapping[str, int], spend_usd_per_hour: float, orphans: int
+    metrics: Metrics,
+    *,
+    by_status: Mapping[str, int],
+    spend_usd_per_hour: float,
+    orphans: int,
+    vanished: int,
 ) -> None:
     """Set what is counted rather than observed; a status without instances shows 0."""
     for status, count in by_status.items():
         metrics.instances.labels(status).set(count)
     metrics.hourly_spend.set(spend_usd_per_hour)
     metrics.orphans.set(orphans)
+    metrics.vanished.set(vanished)
 
 
 def exposition(metrics: Metrics) -> bytes:
