@@ -19,7 +19,7 @@ compile := $(python) -m uv pip compile --no-config --quiet --universal --python-
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format docs lock upgrade bench bench-order clean
+.PHONY: help demo test check format docs lock upgrade bench bench-order chaos clean
 
 help: ## list what make can do here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ bench: bench-order ## every benchmark
 
 bench-order: $(ready) ## how fast an order goes through
 	$(python) bench/order.py $(ARGS)
+
+chaos: $(ready) ## 500 orders through ten simulated hours while Novita spoils 30 % of its answers
+	$(python) -m tests.chaos.run $(ARGS)
 
 clean: ## remove what make made here: .venv, caches, coverage (never data/)
 	rm -rf $(venv) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov

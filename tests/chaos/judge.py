@@ -1,0 +1,184 @@
+"""Compare, at the end of a run, what the store says with what the simulator knows to be true."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import pairwise
+
+from sqlalchemy import Connection, func, select
+
+from gpukeeper.domain.instance import Desired, Instance, OnFailure, Status, Verb
+from gpukeeper.domain.lifecycle import IN_TRANSIT
+from gpukeeper.domain.market import BillingMode
+from gpukeeper.simulator.machine import GONE, Machine
+from gpukeeper.simulator.world import World
+from gpukeeper.store import tables
+from tests import invariants
+from tests.chaos.people import Account
+from tests.chaos.receiver import HOOKS, Receiver
+from tests.chaos.stage import DEPLOYMENT, Stage
+from tests.chaos.timeline import now
+
+# With the simulator's word for a machine, the store may say one of these.
+_TRUE: dict[str, frozenset[Status]] = {
+    "running": frozenset({Status.RUNNING}),
+    "exited": frozenset({Status.STOPPED, Status.RECLAIMED, Status.FAILED}),
+    "pulling": frozenset({Status.FAILED}),
+    GONE: frozenset({Status.DELETED, Status.LOST, Status.RECLAIMED, Status.FAILED}),
+    "": frozenset({Status.FAILED, Status.DELETED}),
+}
+# What somebody must have done to a machine before it may be called this.
+_LOST_BY = frozenset({"delete", "vanish", "reclaim"})
+_DOWN_BY = frozenset({"stop", "exit", "boot-error"})
+
+
+def violations(stage: Stage, account: Account) -> list[str]:
+    """Return a sentence for each promise that the run has broken; none is the promise kept."""
+    with stage.database.engine.connect() as connection:
+        rows = invariants.stored(connection)
+        machines = invariants.machines_in(stage.world)
+        return [
+            *invariants.broken_always(connection, urls=HOOKS),
+            *invariants.broken_at_rest(connection, now()),
+            *invariants.broken_at_novita(connection, machines, deployment=DEPLOYMENT),
+            *_lost_orders(rows, account),
+            *_untrue(rows, stage.world, account),
+            *_doubled(stage.world),
+            *_orphans(connection),
+            *_unfinished_deliveries(connection),
+            *_wrongly_received(connection, stage.receiver),
+            *_faults_of_ours(stage),
+        ]
+
+
+def doubled(world: World) -> list[tuple[Machine, Machine]]:
+    """Return the machines that were bought while another of their name existed."""
+    by_name: dict[str, list[Machine]] = defaultdict(list)
+    for machine in world.machines.values():
+        by_name[machine.order.name].append(machine)
+    return [
+        (older, newer)
+        for named in by_name.values()
+        for older, newer in pairwise(sorted(named, key=lambda machine: machine.created_at))
+        if not older.is_gone(newer.created_at)
+    ]
+
+
+def _doubled(world: World) -> list[str]:
+    return [
+        f"{newer.order.name} was bought at {newer.created_at:%H:%M:%S} although its machine of "
+        f"{older.created_at:%H:%M:%S} existed"
+        for older, newer in doubled(world)
+    ]
+
+
+def _lost_orders(rows: Iterable[Instance], account: Account) -> list[str]:
+    known = {row.id for row in rows}
+    return [f"order {wanted} is not stored" for wanted in account.ordered if wanted not in known]
+
+
+def _orphans(connection: Connection) -> list[str]:
+    return [
+        f"{found} is an orphan" for found in connection.scalars(select(tables.orphans.c.novita_id))
+    ]
+
+
+def _untrue(rows: Iterable[Instance], world: World, account: Account) -> list[str]:
+    broken = []
+    for row in rows:
+        machine = world.machines.get(row.novita_id or "")
+        word = _word(machine, world)
+        wishes = account.wishes[row.id]
+        deeds = account.deeds[row.novita_id or ""] | _fate_of(machine)
+        if row.status in IN_TRANSIT:
+            broken.append(f"{row.id} is still {row.status.value}, its machine '{word}'")
+        elif row.status not in _TRUE.get(word, frozenset()):
+            broken.append(f"{row.id} is {row.status.value}, its machine '{word}'")
+        elif not _is_explained(row, machine, wishes, deeds):
+            broken.append(f"{row.id} is {row.status.value} ({row.reason}): {deeds}, {wishes}")
+        elif row.desired is Desired.DELETED and row.status is not Status.DELETED:
+            broken.append(f"{row.id} is to be deleted and is {row.status.value}")
+    return broken
+
+
+def _word(machine: Machine | None, world: World) -> str:
+    if machine is None:
+        return ""
+    moment = machine.at(world.now())
+    return GONE if moment is None or moment.status == "removed" else moment.status
+
+
+def _fate_of(machine: Machine | None) -> set[str]:
+    """Return what was decided at the purchase, in the words of the deeds."""
+    if machine is None:
+        return set()
+    past = [moment.status for moment in machine.moments]
+    deeds = {"vanish"} if GONE in past and "toRemove" not in past else set()
+    if machine.reclaim is not None or any(moment.spot_status for moment in machine.moments):
+        deeds.add("reclaim")
+    if "exited" in past:
+        deeds.add("exit")
+    return deeds
+
+
+def _is_explained(
+    row: Instance, machine: Machine | None, wishes: set[Verb], deeds: set[str]
+) -> bool:
+    """Whether the world gave a reason for this status."""
+    match row.status:
+        case Status.DELETED:
+            return Verb.DELETE in wishes or row.order.on_failure is OnFailure.DELETE
+        case Status.LOST:
+            return bool(deeds & _LOST_BY)
+        case Status.STOPPED:
+            return Verb.STOP in wishes or bool(deeds & _DOWN_BY)
+        case Status.RECLAIMED:
+            return row.order.billing_mode is BillingMode.SPOT and bool(deeds)
+        case Status.FAILED:
+            return row.reason is not None
+    return machine is not None
+
+
+def _unfinished_deliveries(connection: Connection) -> list[str]:
+    statuses = connection.execute(
+        select(tables.deliveries.c.status, func.count()).group_by(tables.deliveries.c.status)
+    ).all()
+    return [
+        f"{count} deliveries are {status}"
+        for status, count in statuses
+        if status not in ("delivered", "exhausted")
+    ]
+
+
+def _wrongly_received(connection: Connection, receiver: Receiver) -> list[str]:
+    """Each event is taken once per URL, and a lane's attempts neither overlap nor overtake."""
+    deliveries, events = tables.deliveries, tables.events
+    stored = connection.execute(
+        select(
+            deliveries.c.url, events.c.id, events.c.instance_id, events.c.number, deliveries
+        ).join(events, events.c.number == deliveries.c.event_number)
+    ).all()
+    by_key = {(row.url, row.id): row for row in stored}
+    taken: dict[tuple[str, str], int] = defaultdict(int)
+    lanes: dict[tuple[str, str], list[tuple[int, object, object]]] = defaultdict(list)
+    broken = []
+    for attempt in receiver.attempts:
+        row = by_key.get((attempt.url, attempt.webhook_id))
+        if row is None:
+            broken.append(f"{attempt.url} was told of {attempt.webhook_id}, which is not stored")
+            continue
+        taken[attempt.url, attempt.webhook_id] += attempt.is_accepted
+        lanes[attempt.url, row.instance_id].append((row.number, attempt.began_at, attempt.ended_at))
+    for key, row in by_key.items():
+        expected = int(row.status == "delivered")
+        if taken[key] != expected:
+            broken.append(f"{key} is {row.status} and was taken {taken[key]} times")
+    for lane, attempts in lanes.items():
+        for before, after in pairwise(sorted(attempts, key=lambda attempt: str(attempt[1]))):
+            if after[0] < before[0] or str(after[1]) < str(before[2]):
+                broken.append(f"{lane}: event {after[0]} left before {before[0]} was done")
+    return broken
+
+
+def _faults_of_ours(stage: Stage) -> list[str]:
+    count = stage.witness.counts["unhandled"]
+    return [f"{count} errors of our own were caught by the engine"] if count else []

@@ -1,0 +1,168 @@
+"""Those who order and change their minds, and those who meddle with machines behind our back."""
+
+import asyncio
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import timedelta
+from random import Random
+
+from gpukeeper.domain.errors import WrongStatus
+from gpukeeper.domain.instance import OnFailure, Order, Verb
+from gpukeeper.domain.market import BillingMode
+from gpukeeper.service.service import OrderFailed
+from gpukeeper.simulator.console import Details, perform
+from gpukeeper.simulator.fates import Fate
+from tests.chaos.receiver import OWN_HOOK
+from tests.chaos.stage import Stage
+from tests.chaos.timeline import pass_time
+from tests.chaos.weather import fail_for_a_while
+
+# What a person or the platform does to a machine, how often among all deeds.
+_DEEDS: tuple[tuple[int, str, Details], ...] = (
+    (4, "stop", Details()),
+    (3, "start", Details()),
+    (2, "restart", Details()),
+    (2, "delete", Details()),
+    (2, "exit", Details()),
+    (2, "reclaim", Details()),
+    (2, "reclaim", Details(notice=False)),
+    (1, "reclaim", Details(vanish=True)),
+    (3, "spot-notice", Details(in_seconds=600)),
+    (1, "spot-notice", Details()),
+    (1, "withdraw-notice", Details()),
+    (1, "vanish", Details()),
+    (2, "boot-error", Details()),
+    (6, "stale-once", Details()),
+    (2, "hang-delete", Details(for_seconds=400)),
+)
+_SPOT_ONLY = frozenset({"reclaim", "spot-notice", "withdraw-notice"})
+_FATES: tuple[Fate, ...] = (
+    Fate(kind="boot-error"),
+    Fate(kind="boot-error", exited=True),
+    Fate(kind="pull-forever"),
+    Fate(kind="vanish", after_seconds=200),
+    Fate(kind="exit", after_seconds=120),
+    Fate(kind="reclaim", after_seconds=60),
+    Fate(kind="out-of-stock", times=2),
+    Fate(kind="quota"),
+    Fate(kind="refuse"),
+)
+_WISHES = (Verb.STOP, Verb.START, Verb.RESTART, Verb.DELETE)
+_TEMPLATES = ("tpl-basic",) * 18 + ("tpl-private", "tpl-broken")
+
+
+@dataclass(slots=True)
+class Account:
+    """What was done to whom, as evidence: ``deeds`` by machine, ``wishes`` by instance."""
+
+    deeds: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    wishes: defaultdict[str, set[Verb]] = field(default_factory=lambda: defaultdict(set))
+    ordered: list[str] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Everybody who does something during a run; ``seconds`` is how long they do it."""
+
+    stage: Stage
+    seed: int
+    orders: int
+    seconds: float
+    account: Account = field(default_factory=Account)
+
+    async def act(self) -> None:
+        """Order, wish and meddle until the time is over."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(self.orders):
+                group.create_task(self._owner(Random(f"{self.seed} owner {number}"), number))
+            group.create_task(self._meddler(Random(f"{self.seed} meddler")))
+            group.create_task(self._outages(Random(f"{self.seed} outages")))
+
+    async def _owner(self, random: Random, number: int) -> None:
+        """Order one machine, some time, and change one's mind a few times."""
+        orders_at = random.uniform(0, 0.9 * self.seconds)
+        await pass_time(orders_at)
+        if random.random() < 0.15:
+            self.stage.world.fates.add(random.choice(_FATES))
+        instance_id = await self._order(random, number)
+        self.account.ordered.append(instance_id)
+        left = self.seconds - orders_at
+        moments = sorted(random.uniform(0, left) for _ in range(random.choice((0, 1, 2, 3, 6))))
+        if random.random() < 0.2:
+            # An owner who changes their mind at once.
+            moments = [random.uniform(0, 5), *moments]
+        passed = 0.0
+        for moment in sorted(moments):
+            await pass_time(max(moment - passed, 0))
+            passed = moment
+            await self._wish(instance_id, random.choice(_WISHES))
+
+    async def _order(self, random: Random, number: int) -> str:
+        """Order under a key, and sometimes twice at once: it is one order all the same."""
+        order = Order(
+            name=f"job-{number}",
+            product_name="RTX 4090 24GB",
+            template_id=random.choice(_TEMPLATES),
+            billing_mode=random.choice((BillingMode.SPOT, BillingMode.SPOT, BillingMode.ON_DEMAND)),
+            regions=("US-CA-06",) if random.random() < 0.5 else (),
+            webhook_url=OWN_HOOK if random.random() < 0.2 else None,
+            on_failure=random.choice((OnFailure.KEEP, OnFailure.KEEP, OnFailure.DELETE)),
+            startup_timeout=timedelta(seconds=random.choice((300, 600, 600))),
+        )
+        times = 2 if random.random() < 0.2 else 1
+        answers = await asyncio.gather(*(self._place(order, f"key-{number}") for _ in range(times)))
+        assert len(set(answers)) == 1, "one key gave two instances"
+        return answers[0]
+
+    async def _place(self, order: Order, key: str) -> str:
+        try:
+            view = await self.stage.service.order(order, idempotency_key=key, body_hash=order.name)
+        except OrderFailed as failed:
+            self.account.counts["orders refused at once"] += 1
+            return failed.instance.id
+        return view.instance.id
+
+    async def _wish(self, instance_id: str, verb: Verb) -> None:
+        self.account.counts["wishes"] += 1
+        try:
+            await self.stage.service.want(instance_id, verb)
+        except WrongStatus:
+            self.account.counts["wishes refused"] += 1
+            return
+        self.account.wishes[instance_id].add(verb)
+
+    async def _meddler(self, random: Random) -> None:
+        """Do something to some machine about as often as there are orders."""
+        world = self.stage.world
+        passed = 0.0
+        while True:
+            pause = random.expovariate(self.orders / self.seconds)
+            passed += pause
+            if passed >= self.seconds:
+                return
+            await pass_time(pause)
+            (_, action, details), *_ = random.choices(_DEEDS, [deed[0] for deed in _DEEDS])
+            alive = [
+                machine
+                for machine in world.machines.values()
+                if machine.at(world.now()) is not None
+                and (machine.order.billing_mode == "spot" or action not in _SPOT_ONLY)
+            ]
+            if alive:
+                machine = random.choice(alive)
+                perform(world, machine, action, details)
+                self.account.deeds[machine.id].add(action)
+                self.account.counts["deeds"] += 1
+
+    async def _outages(self, random: Random) -> None:
+        """Let Novita be away altogether for minutes, once in every two hours."""
+        starts = [
+            (hours + random.random()) * 7200 for hours in range(int(self.seconds // 7200) or 1)
+        ]
+        passed = 0.0
+        for start in starts:
+            if start < self.seconds:
+                await pass_time(start - passed)
+                passed = start
+                fail_for_a_while(self.stage.world, random.uniform(60, 1200))

@@ -1,0 +1,34 @@
+"""Small chaos runs with fixed seeds; `make chaos` runs a large one."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.run import run
+
+# Each seed is another Novita (its lags, page numbers, refusals), other people, other weather.
+SEEDS = (1, 2, 13)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_promise_is_broken_in_bad_weather(tmp_path: Path, seed: int) -> None:
+    result = run(tmp_path, orders=40, hours=2, seed=seed)
+
+    assert result.broken == []
+    # It was bad weather, and it was not for nothing.
+    assert result.figures["machines doubled"] == 0
+    assert int(str(result.figures["lost answers looked up"])) > 0
+    assert int(str(result.figures["  adopted"])) > 0
+    assert int(str(result.figures["attempts"])) > int(str(result.figures["deliveries"]))
+
+
+def test_the_same_seed_gives_the_same_figures(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+
+    once = run(first, orders=8, hours=0.5, seed=3)
+    again = run(second, orders=8, hours=0.5, seed=3)
+
+    assert once == again
+    assert run(tmp_path, orders=8, hours=0.5, seed=4).figures != once.figures
