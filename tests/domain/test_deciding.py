@@ -188,6 +188,17 @@ def test_the_deadline_is_for_what_is_coming_up_only(status: Status) -> None:
     assert not isinstance(decide(row, NOW, LIMITS), Move)
 
 
+@pytest.mark.parametrize("phase", [Phase.PREPARING, Phase.STARTING])
+def test_a_stop_waits_for_a_machine_to_come_up_until_the_deadline(phase: Phase) -> None:
+    asked = Asked(Verb.STOP, NOW - SECOND, 9)
+    row = instance(Status.STOPPING, phase=phase, asked=asked, deadline_at=NOW + MINUTE)
+    assert decide(row, NOW, LIMITS) == Rest(NOW + MINUTE)
+    failed = moved(replace(row, deadline_at=NOW))
+    assert (failed.status, failed.desired) == (Status.FAILED, Desired.STOPPED)
+    assert failed.reason is not None
+    assert failed.reason.code == "startup_timeout"
+
+
 @pytest.mark.parametrize(
     ("row", "is_deleted"),
     [

@@ -12,6 +12,7 @@ from gpukeeper.domain import buying, watching
 from gpukeeper.domain.asking import answered
 from gpukeeper.domain.errors import NothingForSale, NovitaError, WrongStatus
 from gpukeeper.domain.instance import (
+    Desired,
     Instance,
     OnFailure,
     Phase,
@@ -256,7 +257,9 @@ class Life(RuleBasedStateMachine):
         self.is_sound = False
         self.row = after
         check_change(before, after, now, self.novita.alive)
-        if before.status is not after.status and after.status in SETTLED:
+        is_still_to_stop = (after.status, after.desired) == (Status.FAILED, Desired.STOPPED)
+        is_settled = after.status in SETTLED and not is_still_to_stop
+        if before.status is not after.status and is_settled:
             self.owner_wants = Verb.DELETE if self.owner_wants is Verb.DELETE else None
         self.is_sound = True
 

@@ -189,6 +189,13 @@ def test_a_failure_keeps_its_reason_until_the_machine_comes_up() -> None:
     assert (late.status, late.reason, late.running_at) == (S.RUNNING, None, NOW + MINUTE)
 
 
+def test_what_failed_while_it_was_to_be_stopped_is_stopped_once_it_is_up() -> None:
+    failed = instance(S.FAILED, desired=Desired.STOPPED, reason=Reason("startup_timeout", "Late."))
+    late = look(failed, P.UP)
+    assert (late.status, late.desired) == (S.STOPPING, Desired.STOPPED)
+    assert look(late, P.DOWN, at=NOW + MINUTE).status is S.STOPPED
+
+
 def test_after_a_wished_start_the_life_before_is_not_taken_for_the_new_one() -> None:
     row = want(instance(S.FAILED, phase=P.DOWN), Verb.START, NOW)
     before: dict[str, Any] = {"error": "manifest unknown", "spot_signal": SpotSignal.TERMINATED}

@@ -101,6 +101,27 @@ async def test_a_start_without_a_free_gpu_fails_and_keeps_the_machine(rig: Rig) 
     assert rig.machines() == [running.novita_id]
 
 
+async def test_a_machine_that_pulls_for_ever_cannot_be_stopped_and_its_owner_is_told(
+    rig: Rig,
+) -> None:
+    rig.fate("pull-forever")
+    ordered = await rig.order()
+    await rig.advance(minutes=1)
+    await rig.service.want(ordered.id, Verb.STOP)
+    await rig.advance(minutes=9)
+    assert (await rig.find(ordered.id)).status is Status.STOPPING
+    await rig.advance(minutes=2)
+    failed = await rig.find(ordered.id)
+    assert failed.status is Status.FAILED
+    assert failed.reason is not None
+    assert failed.reason.code == "startup_timeout"
+    assert (await rig.history(ordered.id))[-2:] == ["stopping", "failed"]
+    # Should it come up after all, it is stopped as its owner wanted.
+    rig.console(failed, "finish")
+    await rig.advance(minutes=6)
+    assert (await rig.find(ordered.id)).status is Status.STOPPED
+
+
 async def test_a_machine_can_be_deleted_while_it_is_coming_up(rig: Rig) -> None:
     ordered = await rig.order()
     await rig.service.want(ordered.id, Verb.DELETE)

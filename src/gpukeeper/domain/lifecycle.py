@@ -38,6 +38,8 @@ from gpukeeper.domain.instance import (
 COMING_UP = frozenset({Status.REQUESTED, Status.CREATING, Status.STARTING})
 # Statuses that end by themselves: while there are any, Novita is looked at often.
 IN_TRANSIT = COMING_UP | {Status.STOPPING, Status.DELETING}
+# What Novita says of a machine on its way up.
+RISING = frozenset({Phase.PREPARING, Phase.STARTING})
 
 _MAY = {
     Verb.START: frozenset({Status.STOPPED, Status.RECLAIMED, Status.FAILED}),
@@ -122,7 +124,7 @@ def decide(instance: Instance, now: datetime, limits: Limits) -> Step:
 
 
 def _decide(instance: Instance, now: datetime, limits: Limits) -> Step:
-    if instance.status in COMING_UP and now >= instance.deadline_at:
+    if is_coming_up(instance) and now >= instance.deadline_at:
         code = "startup_timeout" if instance.is_watched else "novita_timeout"
         return Move(fail(instance, code, _too_late(instance), now))
     if _is_to_be_deleted_after_failure(instance):
@@ -160,7 +162,14 @@ def want(instance: Instance, verb: Verb, now: datetime) -> Instance:
         return _delete(instance, now)
     _check_may(instance, verb)
     if verb is Verb.STOP:
-        return become(instance, Status.STOPPING, now, desired=Desired.STOPPED, **_AFRESH)
+        return become(
+            instance,
+            Status.STOPPING,
+            now,
+            desired=Desired.STOPPED,
+            deadline_at=now + instance.order.startup_timeout,
+            **_AFRESH,
+        )
     coming_up = become(
         instance,
         Status.STARTING,
@@ -217,6 +226,16 @@ def conclude_deleted(instance: Instance, now: datetime) -> Instance:
         ssh_command=None,
         confirm_at=None,
     )
+
+
+def is_coming_up(instance: Instance) -> bool:
+    """Whether the start-up deadline holds: also for a stop that waits for its machine to be up.
+
+    Novita stops what runs and nothing else, so a machine that never comes up is never stopped.
+    """
+    if instance.status is Status.STOPPING:
+        return instance.desired is Desired.STOPPED and instance.phase in RISING
+    return instance.status in COMING_UP
 
 
 def is_new(instance: Instance, now: datetime, limits: Limits) -> bool:
@@ -280,7 +299,7 @@ def _earliest(step: Step, instance: Instance) -> Step:
     """Let a rest end at the next time that the row itself names."""
     if not isinstance(step, Rest):
         return step
-    deadline_at = instance.deadline_at if instance.status in COMING_UP else None
+    deadline_at = instance.deadline_at if is_coming_up(instance) else None
     times = [at for at in (step.until, instance.confirm_at, deadline_at) if at is not None]
     return Rest(min(times, default=None))
 

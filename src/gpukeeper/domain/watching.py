@@ -22,6 +22,7 @@ from gpukeeper.domain.instance import (
 )
 from gpukeeper.domain.lifecycle import (
     COMING_UP,
+    RISING,
     Limits,
     become,
     conclude_deleted,
@@ -30,7 +31,6 @@ from gpukeeper.domain.lifecycle import (
 )
 from gpukeeper.domain.market import BillingMode
 
-_RISING = frozenset({Phase.PREPARING, Phase.STARTING})
 _AT_REST = frozenset({Status.STOPPED, Status.RECLAIMED})
 _TAKEN = frozenset({SpotSignal.RECLAIMING, SpotSignal.TERMINATED})
 
@@ -121,12 +121,12 @@ def _is_surprising(instance: Instance, seen: Observation, now: datetime, limits:
     """Whether Novita goes back to a status that was left behind, with nothing asked of it."""
     if instance.status is Status.RUNNING:
         is_back_down = seen.phase is Phase.DOWN and _was_just_asked(instance, now, limits)
-        return seen.phase in _RISING or is_back_down
+        return seen.phase in RISING or is_back_down
     is_stopped_elsewhere = (
         instance.status is Status.STOPPING and instance.desired is Desired.RUNNING
     )
     if instance.status in _AT_REST or is_stopped_elsewhere:
-        return seen.phase in _RISING or seen.phase is Phase.UP
+        return seen.phase in RISING or seen.phase is Phase.UP
     return False
 
 
@@ -197,6 +197,9 @@ def _up(instance: Instance, now: datetime, limits: Limits) -> Instance:
             return instance
         case Status.RUNNING | Status.DELETING:
             return instance
+        case Status.FAILED if instance.desired is Desired.STOPPED:
+            # It was to be stopped and could not be, because it was not up yet.
+            return become(instance, Status.STOPPING, now)
     # Coming up late, or started elsewhere, is running all the same.  What listings leave out
     # (the SSH command) is asked for once.
     confirm_at = None if instance.ssh_command else now

@@ -22,7 +22,6 @@ from gpukeeper.domain.errors import (
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instance import Instance, Phase, Verb
 from gpukeeper.domain.lifecycle import (
-    COMING_UP,
     Ask,
     Choose,
     Confirm,
@@ -32,6 +31,7 @@ from gpukeeper.domain.lifecycle import (
     Move,
     Rest,
     decide,
+    is_coming_up,
     schedule,
 )
 from gpukeeper.domain.market import Offer, Template
@@ -112,7 +112,7 @@ class Reconciler:
         match step:
             case Rest():
                 return lambda row: row
-            case Move() if instance.status in COMING_UP and instance.is_watched:
+            case Move() if is_coming_up(instance) and instance.is_watched:
                 # The last look may be long ago: ask before giving up what may be running.
                 seen = await self._confirm(instance)
                 return lambda row: self._move(seen(row))
