@@ -22,7 +22,9 @@ from tests.chaos.timeline import now
 _TRUE: dict[str, frozenset[Status]] = {
     "running": frozenset({Status.RUNNING}),
     "exited": frozenset({Status.STOPPED, Status.RECLAIMED, Status.FAILED}),
+    # A boot that hangs, for ever or until somebody deletes it.
     "pulling": frozenset({Status.FAILED}),
+    "starting": frozenset({Status.FAILED}),
     GONE: frozenset({Status.DELETED, Status.LOST, Status.RECLAIMED, Status.FAILED}),
     "": frozenset({Status.FAILED, Status.DELETED}),
 }

@@ -12,6 +12,7 @@ from gpukeeper.domain.market import BillingMode
 from gpukeeper.service.service import OrderFailed
 from gpukeeper.simulator.console import Details, perform
 from gpukeeper.simulator.fates import Fate
+from gpukeeper.simulator.machine import Machine
 from tests.chaos.receiver import OWN_HOOK
 from tests.chaos.stage import Stage
 from tests.chaos.timeline import pass_time
@@ -36,6 +37,7 @@ _DEEDS: tuple[tuple[int, str, Details], ...] = (
     (2, "hang-delete", Details(for_seconds=400)),
 )
 _SPOT_ONLY = frozenset({"reclaim", "spot-notice", "withdraw-notice"})
+_BOOTING = frozenset({"pulling", "starting"})
 _FATES: tuple[Fate, ...] = (
     Fate(kind="boot-error"),
     Fate(kind="boot-error", exited=True),
@@ -143,17 +145,21 @@ class People:
                 return
             await pass_time(pause)
             (_, action, details), *_ = random.choices(_DEEDS, [deed[0] for deed in _DEEDS])
-            alive = [
-                machine
-                for machine in world.machines.values()
-                if machine.at(world.now()) is not None
-                and (machine.order.billing_mode == "spot" or action not in _SPOT_ONLY)
-            ]
-            if alive:
-                machine = random.choice(alive)
+            able = [machine for machine in world.machines.values() if self._may(machine, action)]
+            if able:
+                machine = random.choice(able)
                 perform(world, machine, action, details)
                 self.account.deeds[machine.id].add(action)
                 self.account.counts["deeds"] += 1
+
+    def _may(self, machine: Machine, action: str) -> bool:
+        """Whether something can happen to a machine as it is."""
+        moment = machine.at(self.stage.world.now())
+        if moment is None:
+            return False
+        if action == "boot-error":
+            return moment.status in _BOOTING
+        return machine.order.billing_mode == "spot" or action not in _SPOT_ONLY
 
     async def _outages(self, random: Random) -> None:
         """Let Novita be away altogether for minutes, once in every two hours."""
