@@ -1,7 +1,9 @@
 """Compare, at the end of a run, what the store says with what the simulator knows to be true."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 from sqlalchemy import Connection, func, select
@@ -31,6 +33,17 @@ _TRUE: dict[str, frozenset[Status]] = {
 # What somebody must have done to a machine before it may be called this.
 _LOST_BY = frozenset({"delete", "vanish", "reclaim"})
 _DOWN_BY = frozenset({"stop", "exit", "boot-error"})
+# What was so at Novita when this was announced, or shortly before.
+_NEWS: dict[str, frozenset[str]] = {
+    "instance.running": frozenset({"running"}),
+    "instance.stopped": frozenset({"exited"}),
+    "instance.reclaimed": frozenset({"exited", GONE}),
+    "instance.deleted": frozenset({"removed", GONE}),
+    "instance.lost": frozenset({"removed", GONE}),
+}
+# Longer than an outage that begins while a change is looked into.
+_NEWS_IS_OLD_AFTER = timedelta(minutes=3)
+_MEDDLING_SHOWS_WITHIN = timedelta(minutes=30)
 
 
 def violations(stage: Stage, account: Account) -> list[str]:
@@ -44,6 +57,8 @@ def violations(stage: Stage, account: Account) -> list[str]:
             *invariants.broken_at_novita(connection, machines, deployment=DEPLOYMENT),
             *_lost_orders(rows, account),
             *_untrue(rows, stage.world, account),
+            *_forgotten_wishes(rows, stage.world, account),
+            *_false_news(connection, stage.world),
             *_doubled(stage.world),
             *_orphans(connection),
             *_unfinished_deliveries(connection),
@@ -100,6 +115,42 @@ def _untrue(rows: Iterable[Instance], world: World, account: Account) -> list[st
         elif row.desired is Desired.DELETED and row.status is not Status.DELETED:
             broken.append(f"{row.id} is to be deleted and is {row.status.value}")
     return broken
+
+
+def _forgotten_wishes(rows: Iterable[Instance], world: World, account: Account) -> list[str]:
+    """A machine does not run whose owner wanted it stopped, unless somebody meddled since."""
+    broken = []
+    for row in rows:
+        verb, at = account.last_wish.get(row.id, (None, now()))
+        meddled_at = account.last_deed_at.get(row.novita_id or "")
+        is_meddled_with = meddled_at is not None and meddled_at > at - _MEDDLING_SHOWS_WITHIN
+        runs = _word(world.machines.get(row.novita_id or ""), world) == "running"
+        if verb is Verb.STOP and runs and not is_meddled_with:
+            broken.append(f"{row.id} was to be stopped at {at:%H:%M:%S} and runs")
+    return broken
+
+
+def _false_news(connection: Connection, world: World) -> list[str]:
+    """What is announced of a machine was true of it shortly before."""
+    broken = []
+    for event in connection.execute(select(tables.events).order_by(tables.events.c.number)):
+        words = _NEWS.get(event.type)
+        machine = world.machines.get(json.loads(event.data)["instance"]["novitaId"] or "")
+        if words is not None and machine is not None:
+            since = event.at - _NEWS_IS_OLD_AFTER
+            if not words & _words_between(machine, since, event.at):
+                broken.append(f"{event.type} of {event.instance_id} at {event.at} was not true")
+    return broken
+
+
+def _words_between(machine: Machine, since: datetime, until: datetime) -> set[str]:
+    """Return what a machine was in a span of time."""
+    moments = [*machine.moments, None]
+    return {
+        moment.status
+        for moment, following in pairwise(moments)
+        if moment is not None and moment.at <= until and (following is None or following.at > since)
+    }
 
 
 def _word(machine: Machine | None, world: World) -> str:

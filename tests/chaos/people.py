@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
 
 from gpukeeper.domain.errors import WrongStatus
@@ -15,7 +15,7 @@ from gpukeeper.simulator.fates import Fate
 from gpukeeper.simulator.machine import Machine
 from tests.chaos.receiver import OWN_HOOK
 from tests.chaos.stage import Stage
-from tests.chaos.timeline import pass_time
+from tests.chaos.timeline import now, pass_time
 from tests.chaos.weather import fail_for_a_while
 
 # What a person or the platform does to a machine, how often among all deeds.
@@ -55,10 +55,15 @@ _TEMPLATES = ("tpl-basic",) * 18 + ("tpl-private", "tpl-broken")
 
 @dataclass(slots=True)
 class Account:
-    """What was done to whom, as evidence: ``deeds`` by machine, ``wishes`` by instance."""
+    """What was done to whom, as evidence: ``deeds`` by machine, ``wishes`` by instance.
+
+    ``last_deed_at`` is by machine; ``last_wish`` by instance, with its time.
+    """
 
     deeds: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     wishes: defaultdict[str, set[Verb]] = field(default_factory=lambda: defaultdict(set))
+    last_deed_at: dict[str, datetime] = field(default_factory=dict)
+    last_wish: dict[str, tuple[Verb, datetime]] = field(default_factory=dict)
     ordered: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -133,6 +138,7 @@ class People:
             self.account.counts["wishes refused"] += 1
             return
         self.account.wishes[instance_id].add(verb)
+        self.account.last_wish[instance_id] = (verb, now())
 
     async def _meddler(self, random: Random) -> None:
         """Do something to some machine about as often as there are orders."""
@@ -150,6 +156,7 @@ class People:
                 machine = random.choice(able)
                 perform(world, machine, action, details)
                 self.account.deeds[machine.id].add(action)
+                self.account.last_deed_at[machine.id] = now()
                 self.account.counts["deeds"] += 1
 
     def _may(self, machine: Machine, action: str) -> bool:

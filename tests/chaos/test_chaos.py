@@ -1,9 +1,11 @@
 """Small chaos runs with fixed seeds; `make chaos` runs a large one."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from gpukeeper.domain import buying
 from tests.chaos.run import run
 
 # Each seed is another Novita (its lags, page numbers, refusals), other people, other weather.
@@ -20,6 +22,17 @@ def test_no_promise_is_broken_in_bad_weather(tmp_path: Path, seed: int) -> None:
     assert int(str(result.figures["lost answers looked up"])) > 0
     assert int(str(result.figures["  adopted"])) > 0
     assert int(str(result.figures["attempts"])) > int(str(result.figures["deliveries"]))
+
+
+def test_buying_again_without_looking_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buying, "lost_answer", lambda row, now, limits: replace(row, buying=None))
+
+    result = run(tmp_path, orders=30, hours=1, seed=1)
+
+    assert result.figures["machines doubled"] != 0
+    assert any("was bought" in sentence for sentence in result.broken)
 
 
 def test_the_same_seed_gives_the_same_figures(tmp_path: Path) -> None:
