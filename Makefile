@@ -15,11 +15,12 @@ python := $(venv)/bin/python
 ready := $(venv)/.ready
 pip := $(python) -m pip install --quiet --disable-pip-version-check --no-input
 compile := $(python) -m uv pip compile --no-config --quiet --universal --python-version 3.11 \
-	--generate-hashes --no-strip-extras --no-emit-index-url --no-header --exclude-newer '$(COOLDOWN)' pyproject.toml
+	--generate-hashes --no-strip-extras --no-emit-index-url --no-header --exclude-newer '$(COOLDOWN)'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format docs lock upgrade bench bench-order chaos clean
+# Every target with a word of help is a command and no file.
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## list what make can do here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +32,9 @@ test: check ## everything of `check`, the whole test suite, and how much of the 
 	$(python) -m pytest -n auto --cov --cov-report=term
 	$(python) -m coverage report --format=total --fail-under=$(COVERAGE)
 	$(python) -m coverage report --format=total --fail-under=100 --include='$(STRICT)'
+
+compose: $(ready) ## the stacks of compose.yaml on a real Docker engine, which must be running
+	$(python) -m pytest tests/compose
 
 check: $(ready) ## format, lint, types, layers, file lengths, drift of the generated docs
 	$(python) -m ruff format --check
@@ -46,8 +50,10 @@ docs: $(ready) ## write the generated parts of docs/: settings, CLI, metrics, Op
 	$(python) scripts/docs.py
 
 lock: $(ready) ## write requirements/*.txt after a change of the dependencies in pyproject.toml
-	$(compile) --output-file requirements/runtime.txt $(ARGS)
-	$(compile) --output-file requirements/dev.txt --group dev --constraint requirements/runtime.txt $(ARGS)
+	$(compile) --output-file requirements/runtime.txt pyproject.toml $(ARGS)
+	$(compile) --output-file requirements/build.txt --group build $(ARGS)
+	$(compile) --output-file requirements/dev.txt --group dev pyproject.toml \
+		--constraint requirements/runtime.txt --constraint requirements/build.txt $(ARGS)
 
 upgrade: ## write requirements/*.txt with the newest releases that pyproject.toml allows
 	$(MAKE) lock ARGS=--upgrade
