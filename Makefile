@@ -33,8 +33,8 @@ test: check ## everything of `check`, the whole test suite, and how much of the 
 	$(python) -m coverage report --format=total --fail-under=$(COVERAGE)
 	$(python) -m coverage report --format=total --fail-under=100 --include='$(STRICT)'
 
-compose: $(ready) ## the stacks of compose.yaml on a real Docker engine, which must be running
-	$(python) -m pytest tests/compose
+deployment: $(ready) ## the stacks of compose.yaml on a running Docker engine, the proxy example, the alert rules
+	$(python) -m pytest tests/deployment
 
 check: $(ready) ## format, lint, types, layers, file lengths, drift of the generated docs
 	$(python) -m ruff format --check

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.compose.stack import ROOT, SINGLE, Stack
+from tests.deployment.stack import ROOT, SINGLE, Stack
 
 IMAGES = {
     "GPUKEEPER_IMAGE": "gpukeeper:under-test",

@@ -3,7 +3,7 @@
 import subprocess
 from collections.abc import Callable
 
-from tests.compose.stack import SCALE, Stack
+from tests.deployment.stack import SCALE, Stack
 
 PASSWORD = {"POSTGRES_PASSWORD": "a-password-of-the-compose-tests"}
 

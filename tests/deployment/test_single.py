@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.compose.conftest import describing
-from tests.compose.stack import ComposeFailed, Stack
+from tests.deployment.conftest import describing
+from tests.deployment.stack import ComposeFailed, Stack
 
 KEY = "a-key-of-the-compose-tests"
 OURS = {
