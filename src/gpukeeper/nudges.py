@@ -21,7 +21,7 @@ class Nudges:
     """Connects those who change rows with the loops and requests that wait for changes."""
 
     def __init__(self) -> None:
-        # Set when the process is told to stop: requests that wait answer with what there is.
+        # Set by `drain` when the process is told to stop.
         self.is_draining = False
         self._loops: dict[str, Callable[[], None]] = {}
         self._waiting: defaultdict[str, set[asyncio.Queue[Instance]]] = defaultdict(set)
@@ -36,11 +36,21 @@ class Nudges:
         if wake is not None:
             wake()
 
+    def drain(self) -> None:
+        """Have everyone who waits answer with what there is; may be called by a signal's handler.
+
+        Idempotent.
+        """
+        self.is_draining = True
+        self.wake("events")
+
     def changed(self, changes: Iterable[Change], *, is_held: bool = False) -> None:
         """Wake whoever a stored change concerns; a row that is held has a worker already."""
         for change in changes:
             if change.before == change.after:
                 continue
+            if change.event_types:
+                self.wake("events")
             if ANNOUNCED.intersection(change.event_types):
                 self.wake("deliver")
             due_at = change.after.due_at

@@ -115,8 +115,8 @@ class _Server(uvicorn.Server):
         self._nudges = nudges
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # Waiters look at it every half second, well within the grace.
-        self._nudges.is_draining = True
+        # Waiters see it within half a second, well within the grace.
+        self._nudges.drain()
         super().handle_exit(sig, frame)
 
 

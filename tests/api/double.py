@@ -11,6 +11,7 @@ from gpukeeper.domain.instance import Connection, Instance, Order, Status, Verb
 from gpukeeper.domain.lifecycle import want
 from gpukeeper.domain.market import BillingMode, Offer
 from gpukeeper.service import Census, DeliveryView, Health, OrphanView, Page, View
+from gpukeeper.service.feed import Feed
 from tests.api.samples import ATTEMPTS, DELIVERY, EVENT, NOW, OFFER, ORPHAN, RUNNING
 
 
@@ -29,6 +30,7 @@ class ServiceDouble:
     is_novita_silent: bool = False
     is_ready: bool = True
     fault: Exception | None = None
+    feed: Feed | None = None
 
     async def order(
         self, order: Order, *, idempotency_key: str | None = None, body_hash: str = ""

@@ -10,7 +10,7 @@ from gpukeeper.api.health import HEALTH_PATHS
 from gpukeeper.api.problems import PROBLEM_TYPE
 from tests.api.checking import faults_in_value
 
-# Contract §4.1, without the stream of events and the dashboard.
+# Contract §4.1, without the dashboard.
 ROUTES = {
     ("get", "/api/instances"),
     ("post", "/api/instances"),
@@ -21,6 +21,7 @@ ROUTES = {
     ("post", "/api/instances/{instanceId}/start"),
     ("post", "/api/instances/{instanceId}/stop"),
     ("post", "/api/instances/{instanceId}/restart"),
+    ("get", "/api/events"),
     ("get", "/api/offers"),
     ("get", "/api/deliveries"),
     ("get", "/api/deliveries/{id}"),

@@ -53,6 +53,7 @@ class Service:
 
     directory: Path
     settings: Mapping[str, str]
+    role: str = "all"
     http: httpx2.Client = field(default_factory=httpx2.Client)
     _process: subprocess.Popen[bytes] | None = None
     _starts: int = 0
@@ -70,11 +71,12 @@ class Service:
     def start(self) -> None:
         """Start the process and wait until it is ready."""
         assert self._process is None
+        self.directory.mkdir(exist_ok=True)
         self._starts += 1
         settings = {"GPUKEEPER_DATA_DIR": str(self.data_dir), **self.settings}
         with self._stderr().open("wb") as stderr:
             self._process = subprocess.Popen(
-                [*COMMAND, "serve"],
+                [*COMMAND, "serve", "--role", self.role],
                 env=environment(settings),
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,

@@ -24,6 +24,7 @@ from gpukeeper.nudges import Nudges
 from gpukeeper.reporting import Reporter
 from gpukeeper.runtime.engine import Engine, Tools, build_engine
 from gpukeeper.service import Service
+from gpukeeper.service.feed import Feed
 from gpukeeper.service.health import examine
 from gpukeeper.simulator.app import build as build_simulator
 from gpukeeper.simulator.console import Details, perform
@@ -293,6 +294,7 @@ def build_rig(
         limits=tools.limits,
         deployment=tools.deployment,
         nudges=tools.nudges,
+        feed=Feed(database, tools.nudges),
         clock=clock,
         random_bytes=random.randbytes,
         on_change=reporter.changed,

@@ -58,7 +58,7 @@ async def test_a_service_is_ready_once_every_loop_has_turned(runtime: Runtime) -
 async def test_an_api_without_an_engine_is_ready_and_ends_at_once(configure: Configure) -> None:
     runtime = build(configure(), Role.API)
     async with runtime.running():
-        assert (await runtime.service.health()).is_ready
+        assert (await _ready(runtime)).is_ready
     with pytest.raises(RuntimeError):
         await runtime.service.health()
 

@@ -24,7 +24,7 @@ def woken() -> list[str]:
 def nudges(woken: list[str]) -> Nudges:
     """Give nudges that note which loop they wake."""
     nudges = Nudges()
-    for loop in ("look", "buy", "reconcile", "deliver"):
+    for loop in ("look", "buy", "reconcile", "deliver", "events"):
         nudges.connect(loop, partial(woken.append, loop))
     return nudges
 
@@ -38,14 +38,17 @@ def _changed(after: Instance, before: Instance | None = ROW) -> Change:
     [
         (_changed(ROW), []),
         (_changed(replace(ROW, failures=1)), []),
-        (_changed(replace(ROW, status=Status.STARTING)), []),
-        (_changed(replace(ROW, status=Status.RUNNING)), ["deliver"]),
+        (_changed(replace(ROW, status=Status.STARTING)), ["events"]),
+        (_changed(replace(ROW, status=Status.RUNNING)), ["events", "deliver"]),
         (_changed(replace(ROW, due_at=NOW)), ["reconcile"]),
         (_changed(replace(ROW, due_at=NOW + SECOND)), ["reconcile"]),
         (_changed(replace(ROW, due_at=NOW + 6 * SECOND)), []),
-        (_changed(an_instance(1), before=None), ["buy", "look"]),
-        (_changed(replace(ROW, status=Status.STOPPING), before=SETTLED), ["look"]),
-        (_changed(replace(ROW, status=Status.FAILED, due_at=NOW)), ["deliver", "reconcile"]),
+        (_changed(an_instance(1), before=None), ["events", "buy", "look"]),
+        (_changed(replace(ROW, status=Status.STOPPING), before=SETTLED), ["events", "look"]),
+        (
+            _changed(replace(ROW, status=Status.FAILED, due_at=NOW)),
+            ["events", "deliver", "reconcile"],
+        ),
     ],
 )
 def test_a_change_wakes_the_loops_that_have_work_because_of_it(
@@ -57,7 +60,15 @@ def test_a_change_wakes_the_loops_that_have_work_because_of_it(
 
 def test_a_row_that_a_worker_holds_needs_no_other(nudges: Nudges, woken: list[str]) -> None:
     nudges.changed([_changed(replace(ROW, status=Status.RUNNING, due_at=NOW))], is_held=True)
-    assert woken == ["deliver"]
+    assert woken == ["events", "deliver"]
+
+
+def test_a_drain_is_seen_by_all_and_wakes_those_who_follow_events(
+    nudges: Nudges, woken: list[str]
+) -> None:
+    nudges.drain()
+    assert nudges.is_draining
+    assert woken == ["events"]
 
 
 def test_several_changes_wake_for_each(nudges: Nudges, woken: list[str]) -> None:

@@ -67,6 +67,7 @@ _UNITS: dict[str, Unit] = {
     ),
     "renew deliveries": lambda c: leases.renew(c, tables.deliveries, {"a": "b"}, NOW),
     "release_all deliveries": lambda c: leases.release_all(c, tables.deliveries),
+    "events since": lambda c: history.since(c, 9, 10),
     "find delivery": lambda c: deliveries.find(c, "dlv"),
     "attempts_of": lambda c: deliveries.attempts_of(c, "dlv"),
     "deliveries of an instance": lambda c: deliveries.page(

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 from starlette.types import Scope
 
-from gpukeeper.api import deliveries, health, instances, offers, orphans
+from gpukeeper.api import deliveries, health, instances, live, offers, orphans
 from gpukeeper.api.auth import Auth
 from gpukeeper.api.context import Context
 from gpukeeper.api.faults import faults_of
@@ -27,6 +27,7 @@ from gpukeeper.api.pages import api_page, problems_page
 from gpukeeper.api.problems import KINDS, kind_of, problem
 from gpukeeper.api.requests import Requests
 from gpukeeper.api.session import Sessions
+from gpukeeper.api.streams import Pace
 from gpukeeper.domain.errors import GpuKeeperError, InvalidOrder
 from gpukeeper.service import Service
 from gpukeeper.telemetry import Metrics
@@ -59,13 +60,15 @@ def create_app(
     new_request_id: Callable[[], str] = lambda: f"req_{uuid.uuid4().hex[:16]}",
     timer: Callable[[], float] = time.perf_counter,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    stream_pace: Pace = Pace(),  # noqa: B008 - a value that nobody changes
 ) -> FastAPI:
     """Return the API as an ASGI application; more routers may be included before it serves.
 
     ``check_webhook_url`` vets a caller's URL: it returns the URL in its normal form or raises
     ForbiddenAddress.  Without ``api_keys`` only this machine is served.  ``secret_key`` (32
     bytes in URL-safe base64) signs the dashboard's cookie.  ``is_public`` says which further
-    paths need neither a key nor the cookie.  ``timer`` returns seconds that never go backwards.
+    paths need neither a key nor the cookie.  ``timer`` returns seconds that never go backwards,
+    ``stream_pace`` is that of the live events.
     """
     app = FastAPI(
         title="gpukeeper",
@@ -80,10 +83,11 @@ def create_app(
         default_region=default_region,
         default_startup_timeout=default_startup_timeout,
         metrics=metrics,
+        stream_pace=stream_pace,
     )
     keys = Keys(api_keys, clock=clock)
     sessions = Sessions(secret_key=secret_key, digests=keys.digests, clock=clock)
-    for routes in (instances, offers, deliveries, orphans, health):
+    for routes in (instances, live, offers, deliveries, orphans, health):
         app.include_router(routes.router)
     app.include_router(login_routes(keys, sessions))
     _add_pages(app)

@@ -5,12 +5,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Query
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 
+from gpukeeper.api.streams import Pace
 from gpukeeper.domain.errors import Fault, InvalidOrder, NotFound
 from gpukeeper.service import Service
 from gpukeeper.telemetry import Metrics
@@ -28,6 +29,7 @@ class Context:
     default_region: str
     default_startup_timeout: timedelta
     metrics: Metrics
+    stream_pace: Pace
 
 
 class NoQuery(BaseModel):
@@ -58,15 +60,19 @@ async def _refuse_parameters(query: Annotated[NoQuery, Query()]) -> None:
     """Refuse parameters that a route does not have, so that a typo is not silently ignored."""
 
 
-async def _refuse_repeats(request: Request) -> None:
-    """Refuse a parameter that is given twice, of which one would be silently ignored."""
-    if not request.scope["query_string"]:
-        return
-    times = Counter(name for name, _ in request.query_params.multi_items())
-    faults = [Fault(name, "is given more than once") for name in times if times[name] > 1]
-    if faults:
-        raise InvalidOrder(faults=faults)
+def no_repeats(*repeatable: str) -> Any:
+    """Return what refuses a parameter that is given twice, of which one would be ignored."""
+
+    async def refuse_repeats(request: Request) -> None:
+        if not request.scope["query_string"]:
+            return
+        times = Counter(name for name, _ in request.query_params.multi_items())
+        repeated = [name for name in times if times[name] > 1 and name not in repeatable]
+        if repeated:
+            raise InvalidOrder(faults=[Fault(name, "is given more than once") for name in repeated])
+
+    return Depends(refuse_repeats)
 
 
 NO_QUERY = Depends(_refuse_parameters)
-NO_REPEATS = Depends(_refuse_repeats)
+NO_REPEATS = no_repeats()

@@ -14,7 +14,7 @@ from gpukeeper.api.documented import LOCATED, REF, STALE, answer, refusals
 from gpukeeper.api.orders import OrderBody, order_of
 from gpukeeper.api.queries import InstanceQuery, InstancesQuery
 from gpukeeper.domain.errors import Fault
-from gpukeeper.domain.events import instance_body, webhook_body
+from gpukeeper.domain.events import event_body, instance_body
 from gpukeeper.domain.instance import Verb
 from gpukeeper.service import View
 
@@ -157,7 +157,7 @@ async def get_instance(
 async def list_events(request: Request, instance_id: InstanceId) -> Response:
     """Show what happened to an instance, oldest first."""
     events = await service_of(request).events(checked_id(instance_id))
-    return JSONResponse({"events": [{"id": event.id, **webhook_body(event)} for event in events]})
+    return JSONResponse({"events": [event_body(event) for event in events]})
 
 
 @router.get(

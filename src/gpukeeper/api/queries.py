@@ -9,7 +9,7 @@ from pydantic_core import PydanticUseDefault
 
 from gpukeeper.api.faults import says
 from gpukeeper.api.fields import PRINTABLE
-from gpukeeper.domain.events import DeliveryStatus
+from gpukeeper.domain.events import DeliveryStatus, EventType
 from gpukeeper.domain.instance import Status
 from gpukeeper.domain.market import BillingMode
 
@@ -30,7 +30,14 @@ def _truth(value: Any) -> Any:
     return {"true": True, "false": False}.get(value)
 
 
+def _without_empty(value: Any) -> Any:
+    """Leave empty parameters out, as forms send them."""
+    return [each for each in value if each != ""] if isinstance(value, list) else value
+
+
 MAY_BE_EMPTY = BeforeValidator(_or_default)
+
+_AN_ID = "must be the id of an instance"
 
 Limit = Annotated[
     int,
@@ -115,3 +122,23 @@ class DeliveriesQuery(_Query):
     instance_id: Annotated[Text, Field(description="Only deliveries about this instance.")] = None
     limit: Limit = 100
     cursor: Cursor = None
+
+
+class EventsQuery(_Query):
+    """Which events are told, and after which one."""
+
+    instance_id: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=128), says(_AN_ID)]],
+        Field(description="Only events of this instance, by either id; repeatable."),
+        BeforeValidator(_without_empty),
+    ] = []
+    type: Annotated[
+        list[Annotated[EventType, says(f"must be one of {', '.join(EventType)}")]],
+        Field(description="Only events of this type; repeatable."),
+        BeforeValidator(_without_empty),
+    ] = []
+    last_event_id: Annotated[
+        str | None,
+        Field(description="As the header `Last-Event-ID`, for those who cannot send one."),
+        MAY_BE_EMPTY,
+    ] = None

@@ -70,12 +70,13 @@ class Requests:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else self._new_request_id()
-        scope.setdefault("state", {})["request_id"] = request_id
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
         started_at = self._timer()
         status = _CALLER_GONE
 
         # Whatever answers GET answers HEAD (RFC 9110 §9.3.2), without the body.
-        is_head = scope["method"] == "HEAD"
+        is_head = state["is_head"] = scope["method"] == "HEAD"
         inner = {**scope, "method": "GET"} if is_head else scope
 
         async def send_with_headers(message: Message) -> None:

@@ -173,6 +173,11 @@ def webhook_body(event: Event) -> Json:
     return {"type": event.type.value, "timestamp": format_time(event.at), "data": dict(event.data)}
 
 
+def event_body(event: Event) -> Json:
+    """Return an event as histories and the live feed show it: the webhook's body and its id."""
+    return {"id": event.id, **webhook_body(event)}
+
+
 def encode(body: Json) -> bytes:
     """Return a body as the bytes that are signed and sent."""
     return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()

@@ -15,13 +15,15 @@ from gpukeeper.config import Secrets, Settings, prepare_data_dir
 from gpukeeper.domain import ids
 from gpukeeper.domain.errors import Fault, InvalidConfiguration
 from gpukeeper.domain.lifecycle import Limits
+from gpukeeper.engine.loop import Loop
 from gpukeeper.novita.catalog import Catalog
 from gpukeeper.novita.client import NovitaClient
 from gpukeeper.novita.market import Market
 from gpukeeper.nudges import Nudges
 from gpukeeper.reporting import Reporter
-from gpukeeper.runtime.engine import Engine, Tools, build_engine, heartbeats, now
+from gpukeeper.runtime.engine import Engine, Tools, build_engine, build_loop, heartbeats, now
 from gpukeeper.service import Health, Service
+from gpukeeper.service.feed import Feed
 from gpukeeper.service.health import Heartbeat, examine
 from gpukeeper.store import facts, leases, migrations, tables
 from gpukeeper.store.database import Database, sqlite_url
@@ -50,7 +52,10 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """A built service: what answers requests, and the loops beside it."""
+    """A built service: what answers requests, and the loops beside it.
+
+    ``follow`` is the loop that reads the events for those who follow them.
+    """
 
     service: Service
     metrics: Metrics
@@ -58,11 +63,12 @@ class Runtime:
     novita: NovitaClient
     sender: Sender
     engine: Engine | None
+    follow: Loop
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the loops; on leaving, take no more work, finish what is held, close everything."""
-        loops = self.engine.loops if self.engine else ()
+        loops = [self.follow, *(self.engine.loops if self.engine else ())]
         tasks = [asyncio.create_task(loop.run(), name=loop.name) for loop in loops]
         try:
             yield
@@ -79,13 +85,12 @@ class Runtime:
 
         What takes too long is cancelled, and found again in the store as after a crash.
         """
-        if self.engine is None:
-            return
         _, late = await asyncio.wait(tasks, timeout=_LAST_TURN.total_seconds())
         for task in late:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(workers.drain(_LAST_WORK) for workers in self.engine.workers))
+        workers = self.engine.workers if self.engine else ()
+        await asyncio.gather(*(each.drain(_LAST_WORK) for each in workers))
 
 
 def build(settings: Settings, role: Role = Role.ALL) -> Runtime:
@@ -157,8 +162,12 @@ def _assemble(
     )
     engine = build_engine(settings, tools) if role.has_engine else None
 
+    feed = Feed(database, nudges)
+    follow = build_loop("events", feed.turn, reporter, now)
+    nudges.connect(follow.name, follow.nudge)
+
     def beats() -> list[Heartbeat]:
-        return heartbeats(engine.loops if engine else ())
+        return heartbeats([follow, *(engine.loops if engine else ())])
 
     async def health() -> Health:
         about = {"version": __version__, "role": role.value}
@@ -173,6 +182,7 @@ def _assemble(
         limits=limits,
         deployment=deployment,
         nudges=nudges,
+        feed=feed,
         clock=now,
         random_bytes=secrets.token_bytes,
         on_change=reporter.changed,
@@ -180,7 +190,7 @@ def _assemble(
         log=get_logger("gpukeeper.service"),
         patience=_patience(settings),
     )
-    return Runtime(service, metrics, database, novita, sender, engine)
+    return Runtime(service, metrics, database, novita, sender, engine, follow)
 
 
 def _keep_private(path: Path) -> None:

@@ -108,10 +108,10 @@ def build_engine(
         on_attempt=reporter.attempted,
         log=reporter.log,
     )
-    look = _loop("look", sweep.turn, reporter, clock, _MAX_LOOK)
-    buy = _loop("buy", buyer.turn, reporter, clock, _MAX_SILENCE)
-    reconcile = _loop("reconcile", reconciler.turn, reporter, clock, _MAX_SILENCE)
-    deliver = _loop("deliver", deliverer.turn, reporter, clock, _MAX_SILENCE)
+    look = build_loop("look", sweep.turn, reporter, clock, _MAX_LOOK)
+    buy = build_loop("buy", buyer.turn, reporter, clock)
+    reconcile = build_loop("reconcile", reconciler.turn, reporter, clock)
+    deliver = build_loop("deliver", deliverer.turn, reporter, clock)
     buyer.workers.on_free = buy.nudge
     reconciler.workers.on_free = reconcile.nudge
     senders.on_free = deliver.nudge
@@ -119,6 +119,25 @@ def build_engine(
     for loop in loops:
         tools.nudges.connect(loop.name, loop.nudge)
     return Engine(sweep, buyer, reconciler, deliverer, loops)
+
+
+def build_loop(
+    name: str,
+    turn: Callable[[], Awaitable[datetime | None]],
+    reporter: Reporter,
+    clock: Callable[[], datetime],
+    max_silence: timedelta = _MAX_SILENCE,
+) -> Loop:
+    """Return a loop that does not run yet, whose beats and errors the reporter is told of."""
+    return Loop(
+        name,
+        turn,
+        clock=clock,
+        log=reporter.log,
+        max_silence=max_silence,
+        on_beat=reporter.turned,
+        on_error=reporter.failed,
+    )
 
 
 def heartbeats(loops: Sequence[Loop]) -> list[Heartbeat]:
@@ -154,24 +173,6 @@ def _reconciler(
         leasing=Leasing(tools.database, tables.instances, workers),
         on_change=reporter.changed,
         log=reporter.log,
-    )
-
-
-def _loop(
-    name: str,
-    turn: Callable[[], Awaitable[datetime | None]],
-    reporter: Reporter,
-    clock: Callable[[], datetime],
-    max_silence: timedelta,
-) -> Loop:
-    return Loop(
-        name,
-        turn,
-        clock=clock,
-        log=reporter.log,
-        max_silence=max_silence,
-        on_beat=reporter.turned,
-        on_error=reporter.failed,
     )
 
 

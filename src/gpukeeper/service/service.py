@@ -34,6 +34,7 @@ from gpukeeper.novita.client import NovitaClient
 from gpukeeper.novita.market import Market
 from gpukeeper.nudges import Nudges
 from gpukeeper.service import placing
+from gpukeeper.service.feed import Feed
 from gpukeeper.service.health import Census, Health, take_census
 from gpukeeper.service.views import (
     DeliveryView,
@@ -85,6 +86,7 @@ class Service:
     limits: Limits
     deployment: str
     nudges: Nudges
+    feed: Feed
     clock: Callable[[], datetime]
     random_bytes: Callable[[int], bytes]
     on_change: Callable[[Change], None]
@@ -246,6 +248,7 @@ class Service:
             lambda connection: self.outbox.record_test(connection, urls, now)
         )
         self.nudges.wake("deliver")
+        self.nudges.wake("events")
         return tuple([await self.delivery(delivery_id) for delivery_id in delivery_ids])
 
     async def orphans(self) -> tuple[OrphanView, ...]:
@@ -291,6 +294,7 @@ class Service:
         self._tell(change)
         # The adoption itself is announced too.
         self.nudges.wake("deliver")
+        self.nudges.wake("events")
         return await self._view(change.after)
 
     async def health(self) -> Health:

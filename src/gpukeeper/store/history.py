@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, bindparam, func, select
 
 from gpukeeper.domain.events import Event, EventType
 from gpukeeper.store.tables import events
@@ -15,6 +15,31 @@ def of_instance(connection: Connection, instance_id: str) -> list[Event]:
         select(events).where(events.c.instance_id == instance_id).order_by(events.c.number)
     )
     return [_event(row) for row in rows]
+
+
+def since(connection: Connection, number: int, limit: int) -> list[Event]:
+    """Return the next events after the one of this number, oldest first."""
+    return [_event(row) for row in connection.execute(_SINCE, {"number": number, "limit": limit})]
+
+
+def bounds(connection: Connection) -> tuple[int, int]:
+    """Return the numbers of the oldest and the newest event; ``(0, 0)`` when there is none."""
+    oldest, newest = connection.execute(_BOUNDS).one()
+    return oldest or 0, newest or 0
+
+
+# Built once: building a statement takes longer than SQLite takes to run it.
+_SINCE = (
+    select(events)
+    .where(events.c.number > bindparam("number"))
+    .order_by(events.c.number)
+    .limit(bindparam("limit"))
+)
+# Two questions, not one: SQLite finds each end by the key, but both at once by reading all.
+_BOUNDS = select(
+    select(func.min(events.c.number)).scalar_subquery(),
+    select(func.max(events.c.number)).scalar_subquery(),
+)
 
 
 def _event(row: Row[Any]) -> Event:
