@@ -5,7 +5,7 @@ from datetime import timedelta
 import httpx2
 import pytest
 
-from gpukeeper.client import ApiProblem, InstanceInfo, ServiceUnreachable, WaitTimedOut
+from gpukeeper.client import ApiProblem, InstanceInfo, NotRunning, ServiceUnreachable, WaitTimedOut
 from gpukeeper.domain.errors import GpuKeeperError
 from tests.client.fake_service import INSTANCE, FakeService, FakeTime, problem
 
@@ -121,3 +121,31 @@ def test_a_problem_that_stays_ends_the_wait_at_once(code: str) -> None:
     with pytest.raises(ApiProblem):
         watcher.wait()
     assert watcher.time.pauses == []
+
+
+def test_waiting_until_it_runs_returns_the_running_instance() -> None:
+    service = FakeService()
+    service.reply(ROUTE, INSTANCE)
+    assert service.connect().wait_until_running("ins_01k").status == "running"
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "message"),
+    [
+        (
+            {"code": "boot_failed", "message": "No."},
+            "boot_failed",
+            "'trainer' (ins_01k) is failed: No.",
+        ),
+        (None, "not_running", "'trainer' (ins_01k) is failed."),
+    ],
+)
+def test_waiting_until_it_runs_raises_when_it_will_not(
+    reason: dict[str, str] | None, code: str, message: str
+) -> None:
+    service = FakeService()
+    service.reply(ROUTE, INSTANCE | {"status": "failed", "reason": reason})
+    with pytest.raises(NotRunning) as failure:
+        service.connect().wait_until_running("ins_01k")
+    assert (failure.value.error_code, failure.value.message) == (code, message)
+    assert failure.value.instance.status == "failed"

@@ -12,7 +12,7 @@ from gpukeeper.client.answers import (
     Page,
 )
 from gpukeeper.client.client import Client
-from gpukeeper.client.problems import ApiProblem, ServiceUnreachable, WaitTimedOut
+from gpukeeper.client.problems import ApiProblem, NotRunning, ServiceUnreachable, WaitTimedOut
 
 __all__ = [
     "ApiProblem",
@@ -23,6 +23,7 @@ __all__ = [
     "EventInfo",
     "HealthInfo",
     "InstanceInfo",
+    "NotRunning",
     "OfferInfo",
     "OrphanInfo",
     "Page",

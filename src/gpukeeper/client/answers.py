@@ -91,7 +91,10 @@ class OfferInfo:
 
 @dataclass(frozen=True, slots=True)
 class EventInfo:
-    """One thing that happened to an instance."""
+    """One thing that happened; ``position`` is where following goes on after it.
+
+    ``instance`` is how the instance was then; None for events about no instance.
+    """
 
     id: str
     type: str
@@ -99,7 +102,9 @@ class EventInfo:
     status: str | None
     previous_status: str | None
     error: Reason | None
+    instance: InstanceInfo | None = field(repr=False)
     raw: Json = field(repr=False)
+    position: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from types import TracebackType
@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import httpx2
 
-from gpukeeper.client import exchange, reading, waiting
+from gpukeeper.client import exchange, following, reading, waiting
 from gpukeeper.client.answers import (
     ConnectionInfo,
     DeliveryInfo,
@@ -23,6 +23,7 @@ from gpukeeper.client.answers import (
     Page,
 )
 from gpukeeper.client.exchange import Answer, segment
+from gpukeeper.client.problems import NotRunning
 from gpukeeper.domain.errors import GpuKeeperError
 from gpukeeper.domain.instance import Status
 
@@ -158,6 +159,29 @@ class Client:
         read = reading.page_of("events", reading.event_of)
         return self._ask(read, "GET", f"{_INSTANCES}/{segment(instance_id)}/events")
 
+    def follow(
+        self,
+        *,
+        instance_ids: Collection[str] = (),
+        types: Collection[str] = (),
+        last_event_id: str | None = None,
+        on_trouble: Callable[[GpuKeeperError], None] = lambda error: None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> Iterator[EventInfo]:
+        """Return every event from now on, or after ``last_event_id``, as it comes; never ends.
+
+        ``last_event_id`` is the ``position`` of an event that came earlier.  A connection that
+        breaks is told to ``on_trouble`` and made again where it was, so nothing is missed and
+        nothing comes twice.  The first connection is made before this returns.
+        """
+        return following.follow(
+            self._http,
+            params={"instanceId": list(instance_ids), "type": list(types)},
+            last_event_id=last_event_id,
+            on_trouble=on_trouble,
+            sleep=sleep,
+        )
+
     def connection(self, instance_id: str) -> ConnectionInfo:
         """Return how a running machine is reached, with its password."""
         path = f"{_INSTANCES}/{segment(instance_id)}/connection"
@@ -207,6 +231,19 @@ class Client:
             clock=clock,
             sleep=sleep,
         )
+
+    def wait_until_running(
+        self, instance_id: str, *, timeout: timedelta = DEFAULT_WAIT
+    ) -> InstanceInfo:
+        """Return the instance once it is running.
+
+        Raises :class:`~gpukeeper.client.NotRunning` when it will not be,
+        :class:`~gpukeeper.client.WaitTimedOut`, and what :meth:`wait` raises.
+        """
+        instance = self.wait(instance_id, timeout=timeout)
+        if instance.status != Status.RUNNING:
+            raise NotRunning(instance)
+        return instance
 
     def offers(
         self,

@@ -3,7 +3,8 @@
 import ipaddress
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -146,10 +147,17 @@ def send(
     # A service without keys takes changes as JSON only, even those with an empty body.
     types = {} if method == "GET" else {"content-type": "application/json"}
     given = {name: value for name, value in (params or {}).items() if value is not None}
-    try:
+    with reaching(http):
         return http.request(
             method, path, params=given, json=json, headers={**types, **(headers or {})}
         )
+
+
+@contextmanager
+def reaching(http: httpx2.Client) -> Iterator[None]:
+    """Turn what the network does into ServiceUnreachable."""
+    try:
+        yield
     except (httpx2.TransportError, httpx2.DecodingError) as error:
         cause = _ERRNO.sub("", str(error)).rstrip(".") or type(error).__name__
         raise ServiceUnreachable(

@@ -35,6 +35,21 @@ class WaitTimedOut(GpuKeeperError):
         self.instance = instance
 
 
+class NotRunning(GpuKeeperError):
+    """The instance will not run by itself; ``instance`` is how it ended, ``error_code`` why."""
+
+    code = "not_running"
+
+    def __init__(self, instance: InstanceInfo) -> None:
+        reason = instance.reason
+        why = f": {reason.message}" if reason else "."
+        super().__init__(
+            f"'{instance.name}' ({instance.id}) is {instance.status}{why}",
+            code=reason.code if reason else None,
+        )
+        self.instance = instance
+
+
 class ApiProblem(GpuKeeperError):
     """The service answered with a problem (RFC 9457).
 

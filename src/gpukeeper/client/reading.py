@@ -100,17 +100,20 @@ def offer_of(body: Json) -> OfferInfo:
     )
 
 
-def event_of(body: Json) -> EventInfo:
-    """Read an event of an instance's history."""
+def event_of(body: Json, *, position: str | None = None) -> EventInfo:
+    """Read an event, of an instance's history or one that has just happened."""
     data = body.get("data") or {}
+    instance = data.get("instance")
     return EventInfo(
         id=body["id"],
         type=body["type"],
         at=_time(body.get("timestamp")),
-        status=(data.get("instance") or {}).get("status"),
+        status=(instance or {}).get("status"),
         previous_status=data.get("previousStatus"),
         error=_reason(data.get("error")),
+        instance=instance_of(instance) if instance else None,
         raw=body,
+        position=position,
     )
 
 
