@@ -22,6 +22,7 @@ from gpukeeper.domain.events import format_money
 from gpukeeper.nudges import Nudges
 from gpukeeper.runtime import Role, Runtime, build
 from gpukeeper.store import migrations
+from gpukeeper.store.backup import copy
 from gpukeeper.store.database import Database, StoreError
 from gpukeeper.telemetry import configure_logging, get_logger
 from gpukeeper.webhooks.guard import check_url
@@ -73,6 +74,22 @@ def migrate(settings: Settings) -> str:
         return migrations.upgrade(database.engine)
     finally:
         database.close()
+
+
+def backup(settings: Settings, target: Path) -> int:
+    """Copy the SQLite database into a new file and return its size in bytes; others may use it.
+
+    Raises InvalidConfiguration without such a database, OSError when the file cannot be written.
+    """
+    url = settings.database_url
+    if url is not None and url.get_secret_value().startswith("postgresql"):
+        message = "names a PostgreSQL database: back it up with pg_dump"
+        raise InvalidConfiguration([Fault("GPUKEEPER_DATABASE_URL", message)])
+    path = settings.database_path
+    if not path.exists():
+        message = f"there is no database at {path}: run this where the service runs"
+        raise InvalidConfiguration([Fault("GPUKEEPER_DATA_DIR", message)])
+    return copy(path, target)
 
 
 async def _serve(settings: Settings, runtime: Runtime, role: Role, app: FastAPI) -> int:

@@ -1,6 +1,7 @@
 """Run the program in this process against a scripted service."""
 
 import io
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -13,11 +14,15 @@ from tests.client.fake_service import FakeService, FakeTime
 _OF_THIS_MACHINE = (
     "GPUKEEPER_URL",
     "GPUKEEPER_API_KEY",
+    "GPUKEEPER_PROFILE",
     "GPUKEEPER_DATA_DIR",
     "GPUKEEPER_WEBHOOK_SECRET",
     "NOVITA_API_KEY",
     "NO_COLOR",
 )
+
+# A terminal as wide as any, and no configuration of the user's.
+_HERE = {"COLUMNS": "80", "TERM": "xterm", "XDG_CONFIG_HOME": os.devnull}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,7 @@ class Program:
         with self.monkeypatch.context() as patch:
             for name in _OF_THIS_MACHINE:
                 patch.delenv(name, raising=False)
-            for name, value in {"COLUMNS": "80", "TERM": "xterm", **(env or {})}.items():
+            for name, value in {**_HERE, **(env or {})}.items():
                 patch.setenv(name, value)
             patch.setattr("sys.stdin", stream(stdin))
             patch.setattr("sys.stdout", stdout)

@@ -125,3 +125,16 @@ def test_commands_of_the_client_import_nothing_that_only_servers_need() -> None:
         [sys.executable, "-c", listing], capture_output=True, text=True, check=True
     )
     assert HEAVY & set(ended.stdout.split()) == set()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_is_taught_to_complete_commands(shell: str) -> None:
+    # Otherwise the shell is the one that the tests were started from, which may be none.
+    shown = run("--show-completion", shell, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    assert shown.returncode == 0
+    assert "_GPUKEEPER_COMPLETE" in shown.stdout
+
+
+def test_a_shell_is_told_the_commands_that_begin_like_this() -> None:
+    completed = run(_GPUKEEPER_COMPLETE="complete_bash", COMP_WORDS="gpukeeper del", COMP_CWORD="1")
+    assert completed.stdout.split() == ["deliveries"]

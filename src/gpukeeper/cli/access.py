@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 
+from gpukeeper.cli.profile import Profile, read_profile
 from gpukeeper.client import Client
 
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -15,12 +16,13 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The way to the service, and the time.
+    """The way to the service, and the time; without an address a profile tells the way.
 
     ``connect`` takes an address and a key; ``clock`` tells seconds from any beginning.
     """
 
-    url: str = DEFAULT_URL
+    url: str | None = None
+    profile: str | None = None
     api_key_file: Path | None = None
     connect: Callable[[str, str | None], Client] = Client
     clock: Callable[[], float] = time.monotonic
@@ -37,19 +39,26 @@ def access_of(ctx: typer.Context) -> Access:
 def open_client(ctx: typer.Context) -> Client:
     """Return a client of the service that the options and the environment name."""
     access = access_of(ctx)
+    # A profile's key is for the profile's address: none of it is used with another one.
+    profile = Profile() if access.url else read_profile(access.profile)
     try:
-        return access.connect(access.url, _api_key(access))
+        return access.connect(access.url or profile.url or DEFAULT_URL, _api_key(access, profile))
     except ValueError as error:
         raise typer.BadParameter(f"{error}.", param_hint="--url, GPUKEEPER_API_KEY") from error
 
 
-def _api_key(access: Access) -> str | None:
+def _api_key(access: Access, profile: Profile) -> str | None:
     """Return the key; it is never an option, since everyone on a machine can read those."""
-    if access.api_key_file is None:
-        return os.environ.get("GPUKEEPER_API_KEY", "").strip() or None
+    if access.api_key_file is not None:
+        return _read_key(access.api_key_file, "--api-key-file")
+    given = os.environ.get("GPUKEEPER_API_KEY", "").strip()
+    if given or profile.api_key_file is None:
+        return given or profile.api_key
+    return _read_key(profile.api_key_file, "api_key_file")
+
+
+def _read_key(path: Path, hint: str) -> str:
     try:
-        return access.api_key_file.read_text(encoding="utf-8").strip()
+        return path.read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise typer.BadParameter(
-            f"{error.strerror}: {access.api_key_file}", param_hint="--api-key-file"
-        ) from error
+        raise typer.BadParameter(f"{error.strerror}: {path}", param_hint=hint) from error

@@ -7,9 +7,9 @@ import typer
 
 from gpukeeper.cli import exits, waiting
 from gpukeeper.cli.access import open_client
-from gpukeeper.cli.instance_tables import as_record, as_table, reason_text
+from gpukeeper.cli.instance_tables import as_record, as_table
 from gpukeeper.cli.lookup import LARGEST_PAGE, InstanceId, find, pages
-from gpukeeper.cli.output import Format, Output, confirm, note, show, table, when
+from gpukeeper.cli.output import Format, Output, confirm, note, show
 from gpukeeper.client import InstanceInfo
 from gpukeeper.client.client import DEFAULT_WAIT
 from gpukeeper.domain.instance import Status
@@ -27,7 +27,6 @@ def register(app: typer.Typer) -> None:
     app.command()(restart)
     app.command("rm")(delete)
     app.command()(wait)
-    app.command()(events)
     app.command()(ssh)
 
 
@@ -133,18 +132,6 @@ def wait(
             timeout=timedelta(seconds=timeout),
             output=output,
         )
-
-
-def events(ctx: typer.Context, instance_id: InstanceId, output: Output = Format.TABLE) -> None:
-    """Show what happened to an instance, oldest first."""
-    with open_client(ctx) as client:
-        page = client.events(find(client, instance_id))
-    rows = (
-        (when(each.at), each.type, each.previous_status, each.status, reason_text(each.error))
-        for each in page.items
-    )
-    columns = ("TIME", "EVENT", "FROM", "STATUS", "REASON")
-    show(output, page.raw, lambda: table(columns, rows))
 
 
 def ssh(

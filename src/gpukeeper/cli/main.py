@@ -12,6 +12,7 @@ import typer
 from gpukeeper import __version__
 from gpukeeper.cli import (
     deliveries,
+    events,
     exits,
     instances,
     offers,
@@ -32,13 +33,12 @@ app = typer.Typer(
         "quota), 78 bad configuration."
     ),
     no_args_is_help=True,
-    add_completion=False,
     # Plain text reads the same on a terminal, in a log and in the docs.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
-for commands in (serve, order, instances, offers, deliveries, webhooks, orphans):
+for commands in (serve, order, instances, events, offers, deliveries, webhooks, orphans):
     commands.register(app)
 
 
@@ -65,8 +65,22 @@ def _print_version(is_wanted: bool) -> None:
 def _root(
     ctx: typer.Context,
     url: Annotated[
-        str, typer.Option("--url", envvar="GPUKEEPER_URL", help="Where the service is.")
-    ] = DEFAULT_URL,
+        str | None,
+        typer.Option(
+            "--url",
+            envvar="GPUKEEPER_URL",
+            help=f"Where the service is; {DEFAULT_URL} unless given.",
+        ),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            "--profile",
+            envvar="GPUKEEPER_PROFILE",
+            help="Which table of ~/.config/gpukeeper/config.toml says where the service is, and "
+            "the key; 'default' unless given. Not read with --url.",
+        ),
+    ] = None,
     api_key_file: Annotated[
         Path | None,
         typer.Option(
@@ -79,4 +93,4 @@ def _root(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    ctx.obj = replace(ctx.obj or Access(), url=url, api_key_file=api_key_file)
+    ctx.obj = replace(ctx.obj or Access(), url=url, profile=profile, api_key_file=api_key_file)

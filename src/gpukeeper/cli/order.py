@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gpukeeper.cli import waiting
+from gpukeeper.cli import asking, waiting
 from gpukeeper.cli.access import access_of, open_client
 from gpukeeper.cli.instance_tables import as_table
 from gpukeeper.cli.output import Format, Output, note, show
@@ -38,9 +38,13 @@ def _dollars(text: str) -> Decimal:
 
 def up(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="1 to 48 letters, digits and '-'.")],
-    product: Annotated[str, typer.Option(help="The product's name, as 'offers' shows it.")],
-    template: Annotated[str, typer.Option(help="The id of the Novita template.")],
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="1 to 48 letters, digits and '-'.")
+    ] = None,
+    product: Annotated[
+        str | None, typer.Option(help="The product's name, as 'offers' shows it.")
+    ] = None,
+    template: Annotated[str | None, typer.Option(help="The id of the Novita template.")] = None,
     gpus: Annotated[int | None, typer.Option(min=1, max=8, help="GPUs; 1 unless given.")] = None,
     disk: Annotated[
         int | None, typer.Option(min=10, max=6144, help="Disk in GB; 60 unless given.")
@@ -89,10 +93,27 @@ def up(
     ] = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Order an instance at the lowest price, and start it."""
+    """Order an instance at the lowest price, and start it.
+
+    NAME, --product and --template are needed; on a terminal, what is missing is asked for.
+    """
     envs = _envs(env_file, env or [])
     labels = _pairs(label, "--label") if label else None
+    if not asking.is_possible():
+        _require(name, product, template)
     with open_client(ctx) as client:
+        if name is None or product is None or template is None:
+            answers = asking.ask(
+                client,
+                name=name,
+                product=product,
+                template=template,
+                region=region[0] if region else None,
+                billing=billing,
+                gpus=gpus,
+            )
+            name, product, template = answers.name, answers.product, answers.template
+            region = region or ([answers.region] if answers.region else None)
         try:
             ordered = client.order(
                 name,
@@ -129,6 +150,13 @@ def up(
             timeout=_patience(timeout, startup_timeout),
             output=output,
         )
+
+
+def _require(name: str | None, product: str | None, template: str | None) -> None:
+    needed = (("NAME", name), ("--product", product), ("--template", template))
+    missing = [each for each, value in needed if value is None]
+    if missing:
+        raise typer.BadParameter("Needed, and not given.", param_hint=", ".join(missing))
 
 
 def _patience(timeout: int | None, startup_timeout: int | None) -> timedelta:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,6 +24,7 @@ def register(app: typer.Typer) -> None:
     app.command()(serve)
     app.command()(check)
     app.command()(migrate)
+    app.command()(backup)
     app.command()(simulate)
 
 
@@ -56,6 +58,32 @@ def migrate() -> None:
     from gpukeeper import config, process
 
     print(process.migrate(config.load()))
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; it must not exist yet.")],
+) -> None:
+    """Copy the database into FILE, while the service runs.
+
+    FILE can be read by its owner only. PostgreSQL has tools of its own: use pg_dump.
+    """
+    from gpukeeper import config, process
+    from gpukeeper.store.database import StoreError
+
+    settings = config.load()
+    try:
+        size = process.backup(settings, file)
+    except FileExistsError as error:
+        raise typer.BadParameter(f"'{file}' exists already.", param_hint="FILE") from error
+    except OSError as error:
+        raise typer.BadParameter(f"{error.strerror}: '{file}'", param_hint="FILE") from error
+    except StoreError as error:
+        note(f"Error: {error}.")
+        raise typer.Exit(exits.FAILED) from error
+    note(f"Written: {file} ({size / 1_000_000:.1f} MB).")
+    note(
+        f"Keep the secrets in {settings.data_dir} as well: without them it cannot be read in full."
+    )
 
 
 def simulate(

@@ -1,0 +1,90 @@
+"""Ask a person step by step for what an order needs, with the offers in view."""
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import typer
+
+from gpukeeper.cli.output import clean, layout, money, note
+from gpukeeper.client import Client, OfferInfo
+from gpukeeper.domain.events import format_money
+
+_COLUMNS = ("", "PRODUCT", "REGION", "USD/H", "STOCK", "MAX DISK")
+
+# More lines than this push the first ones, the cheapest, off the screen.
+_SHOWN_OFFERS = 15
+
+_NAME = re.compile(r"[A-Za-z0-9-]{1,48}")
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What has to be known of an order; a region of None is the service's own."""
+
+    name: str
+    product: str
+    template: str
+    region: str | None
+
+
+def is_possible() -> bool:
+    """Whether somebody sits there to answer."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def ask(
+    client: Client,
+    *,
+    name: str | None,
+    product: str | None,
+    template: str | None,
+    region: str | None,
+    billing: str | None,
+    gpus: int | None,
+) -> Answers:
+    """Return the answers, asking on stderr for those that are None; aborts on a no in the end."""
+    region_name = region
+    offer = None
+    if product is None:
+        offers = client.offers(region=region, billing_mode=billing, gpu_num=gpus).items
+        offer = _ask_offer(offers)
+        product, region_name = offer.product_name, region or offer.region
+    while name is None or not _NAME.fullmatch(name):
+        name = _prompt("Name (letters, digits and '-')")
+    if template is None:
+        template = _prompt("Template id (from Novita's console)")
+    price = f" for {money(offer.price_per_hour)} per hour" if offer else ""
+    place = f" in {region_name}" if region_name else ""
+    typer.confirm(clean(f"Order '{name}': {product}{place}{price}?"), abort=True, err=True)
+    return Answers(name, product, template, region_name)
+
+
+def _ask_offer(offers: Sequence[OfferInfo]) -> OfferInfo:
+    if not offers:
+        note("Nothing is for sale there: try another --region or --billing.")
+        raise typer.Abort
+    shown = offers[:_SHOWN_OFFERS]
+    rows = [
+        (
+            str(number),
+            clean(offer.product_name),
+            clean(offer.region),
+            format_money(offer.price_per_hour) or "",
+            clean(offer.stock),
+            f"{offer.max_rootfs_size} GB" if offer.max_rootfs_size else "",
+        )
+        for number, offer in enumerate(shown, start=1)
+    ]
+    print(layout(_COLUMNS, rows, width=None, is_coloured=False), file=sys.stderr)
+    if len(offers) > len(shown):
+        note(f"… and {len(offers) - len(shown)} dearer ones: 'gpukeeper offers' shows all.")
+    while True:
+        answer = _prompt(f"Which one? 1 to {len(shown)}", default="1")
+        if answer.isascii() and answer.isdecimal() and 1 <= int(answer) <= len(shown):
+            return shown[int(answer) - 1]
+
+
+def _prompt(text: str, default: str | None = None) -> str:
+    return str(typer.prompt(text, default=default, err=True)).strip()

@@ -1,0 +1,86 @@
+"""``gpukeeper up`` on a terminal asks for what is missing, and a script is never asked."""
+
+import pytest
+
+from tests.cli.program import Program
+from tests.client.fake_service import INSTANCE, OFFER
+
+DEARER = OFFER | {"region": "US-CA-06", "pricePerHour": "0.70", "maxRootfsSize": None}
+
+MENU = """\
+   PRODUCT        REGION    USD/H  STOCK  MAX DISK
+1  RTX 4090 24GB  CN-HK-01  0.35   high   1024 GB
+2  RTX 4090 24GB  US-CA-06  0.7    high
+"""
+
+
+@pytest.fixture(autouse=True)
+def _for_sale(program: Program) -> None:
+    program.service.reply("GET /api/offers", {"offers": [OFFER, DEARER]})
+    program.service.reply("POST /api/instances", INSTANCE)
+
+
+def test_up_without_arguments_asks_step_by_step_with_the_offers_in_view(program: Program) -> None:
+    answers = "2\nno/name\ntrainer\ntpl-basic\ny\n"
+    ended = program.run("up", stdin=answers, on_terminal=True)
+    assert ended.status == 0, ended.stderr
+    assert ended.stderr.startswith(MENU)
+    assert "Order 'trainer': RTX 4090 24GB in US-CA-06 for $0.7 per hour? [y/N]" in ended.stderr
+    assert "ins_01k" in ended.stdout
+    assert "Which" not in ended.stdout
+    assert program.service.sent() == {
+        "name": "trainer",
+        "productName": "RTX 4090 24GB",
+        "templateId": "tpl-basic",
+        "region": "US-CA-06",
+    }
+
+
+def test_only_what_is_missing_is_asked_for(program: Program) -> None:
+    ended = program.run("up", "trainer", "--product", "X", stdin="tpl\ny\n", on_terminal=True)
+    assert ended.status == 0
+    assert program.service.asked == ["POST /api/instances"]
+    assert program.service.sent() == {"name": "trainer", "productName": "X", "templateId": "tpl"}
+
+
+def test_offers_are_those_that_the_options_ask_for(program: Program) -> None:
+    options = ("--gpus", "2", "--billing", "onDemand", "--region", "CN-HK-01")
+    program.run("up", *options, stdin="9\n1\na\nt\ny\n", on_terminal=True)
+    query = "region=CN-HK-01&billingMode=onDemand&gpuNum=2"
+    assert program.service.asked == [f"GET /api/offers?{query}", "POST /api/instances"]
+    assert program.service.sent()["region"] == "CN-HK-01"
+
+
+def test_a_no_in_the_end_orders_nothing(program: Program) -> None:
+    ended = program.run("up", stdin="1\ntrainer\ntpl-basic\nn\n", on_terminal=True)
+    assert ended.status == 1
+    assert "POST /api/instances" not in program.service.asked
+
+
+def test_nothing_for_sale_ends_the_questions(program: Program) -> None:
+    program.service.reply("GET /api/offers", {"offers": []})
+    ended = program.run("up", on_terminal=True)
+    assert ended.status == 1
+    assert "Nothing is for sale there" in ended.stderr
+
+
+def test_a_long_price_list_is_cut_after_the_cheapest(program: Program) -> None:
+    program.service.reply("GET /api/offers", {"offers": [OFFER] * 20})
+    ended = program.run("up", stdin="1\na\nt\nn\n", on_terminal=True)
+    assert "… and 5 dearer ones" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "missing"),
+    [
+        ((), "NAME, --product, --template"),
+        (("trainer", "--template", "t"), "--product"),
+    ],
+)
+def test_a_script_is_told_what_is_missing(
+    program: Program, arguments: tuple[str, ...], missing: str
+) -> None:
+    ended = program.run("up", *arguments)
+    assert ended.status == 2
+    assert f"Invalid value for {missing}: Needed, and not given." in ended.stderr
+    assert program.service.requests == []

@@ -1,0 +1,100 @@
+"""Where commands find the service: options, then the environment, then the user's profiles."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.program import Ended, Program
+
+LIST = {"instances": [], "total": 0, "nextCursor": None}
+FILE = """
+[default]
+url = "http://one.example:8080"
+api_key = "key-one"
+
+[two]
+url = "https://two.example"
+api_key_file = "two.key"
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path, program: Program) -> Path:
+    """Give a folder of configuration with two profiles, that only its owner may read."""
+    program.service.reply("GET /api/instances", LIST)
+    folder = tmp_path / "gpukeeper"
+    folder.mkdir()
+    (folder / "config.toml").write_text(FILE)
+    (folder / "config.toml").chmod(0o600)
+    (folder / "two.key").write_text("key-two\n")
+    return tmp_path
+
+
+def run(program: Program, home: Path, *options: str, **env: str) -> Ended:
+    """List with these options and variables."""
+    return program.run(*options, "ls", env={"XDG_CONFIG_HOME": str(home), **env})
+
+
+@pytest.mark.parametrize(
+    ("options", "env", "host", "key"),
+    [
+        ((), {}, "one.example", "Bearer key-one"),
+        (("--profile", "two"), {}, "two.example", "Bearer key-two"),
+        ((), {"GPUKEEPER_PROFILE": "two"}, "two.example", "Bearer key-two"),
+        (("--profile", "two"), {"GPUKEEPER_API_KEY": "k"}, "two.example", "Bearer k"),
+        (("--url", "http://else.example"), {}, "else.example", None),
+        (("--profile", "two"), {"GPUKEEPER_URL": "http://else.example"}, "else.example", None),
+    ],
+)
+def test_the_nearest_word_counts_and_a_key_goes_to_its_own_service_only(
+    program: Program,
+    home: Path,
+    options: tuple[str, ...],
+    env: dict[str, str],
+    host: str,
+    key: str | None,
+) -> None:
+    ended = run(program, home, *options, **env)
+    (request,) = program.service.requests
+    assert (ended.status, ended.stderr) == (0, "There are none.\n")
+    assert (request.url.host, request.headers.get("authorization")) == (host, key)
+
+
+def test_without_any_configuration_this_machine_is_asked(program: Program, tmp_path: Path) -> None:
+    program.service.reply("GET /api/instances", LIST)
+    run(program, tmp_path)
+    assert str(program.service.requests[0].url).startswith("http://127.0.0.1:8080/")
+
+
+def test_a_key_that_others_may_read_is_warned_of(program: Program, home: Path) -> None:
+    path = home / "gpukeeper" / "config.toml"
+    path.chmod(0o644)
+    ended = run(program, home)
+    assert ended.status == 0
+    assert f"Warning: others may read the key in {path}: chmod 600 {path}\n" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "profile", "says"),
+    [
+        ("[default", None, "cannot be read"),
+        ("[default]\nkey = 'x'", None, "has key, which is not understood"),
+        ("[default]\nurl = 1", None, "has url, which is not understood"),
+        ("default = 1", None, "has no profile 'default', but none"),
+        (FILE, "three", "has no profile 'three', but default, two"),
+        (None, "three", "is missing, so there is no profile 'three'"),
+        ("[default]\napi_key_file = 'none'", None, "No such file or directory"),
+    ],
+)
+def test_a_profile_that_cannot_be_used_is_a_usage_error(
+    program: Program, home: Path, text: str | None, profile: str | None, says: str
+) -> None:
+    path = home / "gpukeeper" / "config.toml"
+    if text is None:
+        path.unlink()
+    else:
+        path.write_text(text)
+    ended = run(program, home, *(("--profile", profile) if profile else ()))
+    assert ended.status == 2
+    assert says in " ".join(ended.stderr.split())
+    assert program.service.requests == []
