@@ -18,7 +18,7 @@ from gpukeeper.domain.errors import (
     RateLimited,
 )
 from gpukeeper.domain.instance import Asked, Instance, Phase, Reason, Status, Verb
-from gpukeeper.domain.lifecycle import Ask, Confirm, Rest, decide, want
+from gpukeeper.domain.lifecycle import Ask, Confirm, Rest, conclude_deleted, decide, want
 from tests.domain.making import LIMITS, NOW, SECOND, instance
 
 TEMPORARY = [RateLimited(), NovitaTimeout(), OutcomeUnknown(), BadCredentials()]
@@ -120,6 +120,37 @@ def test_a_refused_stop_or_deletion_is_asked_again(row: Instance, verb: Verb) ->
     after = told(row, verb, NovitaRejected())
     assert after.status is row.status
     assert decide(after, NOW + LIMITS.ask_again_after, LIMITS) == Ask(verb)
+
+
+@pytest.mark.parametrize(
+    ("row", "verb", "code"),
+    [(STOPPING, Verb.STOP, "stop_refused"), (DELETING, Verb.DELETE, "delete_refused")],
+)
+def test_why_novita_refuses_is_shown_until_it_does_not_any_more(
+    row: Instance, verb: Verb, code: str
+) -> None:
+    refused = told(row, verb, NovitaRejected("Monthly.", reason="PREPAID"))
+    assert refused.reason == Reason(code, "Monthly.")
+    for error in TEMPORARY:
+        assert told(refused, verb, error).reason == refused.reason
+    for ending in (None, InvalidStateChange(), NovitaNotFound()):
+        assert told(refused, verb, ending).reason is None
+
+
+def test_what_was_refused_once_is_no_reason_for_what_comes_after() -> None:
+    refused = told(STOPPING, Verb.STOP, NovitaRejected("No."))
+    assert want(refused, Verb.DELETE, NOW).reason is None
+    deleting = told(DELETING, Verb.DELETE, NovitaRejected("No."))
+    assert conclude_deleted(deleting, NOW).reason is None
+    failed = replace(DELETING, reason=Reason("boot_failed", "Why."))
+    assert told(failed, Verb.DELETE, None).reason == failed.reason
+    assert conclude_deleted(failed, NOW).reason == failed.reason
+
+
+def test_a_refusal_that_comes_too_late_is_no_reason() -> None:
+    deleted = instance(Status.DELETED, gone_at=NOW)
+    assert told(deleted, Verb.DELETE, NovitaRejected("No.")).reason is None
+    assert told(STARTING, Verb.STOP, NovitaRejected("No.")).reason is None
 
 
 def test_the_late_refusal_of_a_stop_does_not_fail_the_start_after_it() -> None:

@@ -15,11 +15,14 @@ from gpukeeper.domain.errors import (
     NovitaUnavailable,
     OutcomeUnknown,
 )
-from gpukeeper.domain.instance import Asked, Instance, Phase, Verb
-from gpukeeper.domain.lifecycle import COMING_UP, Limits, fail, is_new
+from gpukeeper.domain.instance import Asked, Instance, Phase, Reason, Status, Verb
+from gpukeeper.domain.lifecycle import COMING_UP, REFUSED, Limits, fail, is_new, without_refusal
 
 # A deleted machine is usually gone after 2 s (API notes §4), so it is asked about soon after.
 CONFIRM_DELETE_AFTER = timedelta(seconds=3)
+
+# Where these verbs are asked again until they are done, whatever Novita answers.
+_ASKED_IN = {Verb.STOP: Status.STOPPING, Verb.DELETE: Status.DELETING}
 
 
 def answered(
@@ -38,6 +41,7 @@ def answered(
     asked = replace(
         instance,
         asked=Asked(verb, now, times, is_acknowledged),
+        reason=_reason(instance, verb, error),
         seen_fingerprint=None,
         failures=instance.failures + 1 if _is_temporary(error) else 0,
     )
@@ -56,6 +60,15 @@ def answered(
     if instance.status not in COMING_UP:
         return asked
     return fail(asked, error.error_code, error.message, now)
+
+
+def _reason(instance: Instance, verb: Verb, error: NovitaError | None) -> Reason | None:
+    """Return what the row says for itself: that Novita refuses what it is asked again, and why."""
+    if error is None or isinstance(error, InvalidStateChange | NovitaNotFound):
+        return without_refusal(instance.reason)
+    if _is_temporary(error) or instance.status is not _ASKED_IN.get(verb):
+        return instance.reason
+    return Reason(REFUSED[verb], error.message)
 
 
 def _is_temporary(error: NovitaError | None) -> bool:

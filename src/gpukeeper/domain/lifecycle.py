@@ -48,6 +48,10 @@ _MAY = {
 }
 
 
+# What a row says while Novita refuses for good what is asked again and again all the same.
+REFUSED = {Verb.STOP: "stop_refused", Verb.DELETE: "delete_refused"}
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How patient the controller is.
@@ -219,7 +223,7 @@ def conclude_deleted(instance: Instance, now: datetime) -> Instance:
         instance,
         Status.DELETED,
         now,
-        reason=instance.reason,
+        reason=without_refusal(instance.reason),
         deleted_at=now,
         gone_at=instance.gone_at or now,
         endpoints=(),
@@ -236,6 +240,12 @@ def is_coming_up(instance: Instance) -> bool:
     if instance.status is Status.STOPPING:
         return instance.desired is Desired.STOPPED and instance.phase in RISING
     return instance.status in COMING_UP
+
+
+def without_refusal(reason: Reason | None) -> Reason | None:
+    """Return a reason unless it is that Novita refuses a verb, which has come to its end."""
+    is_refusal = reason is not None and reason.code in REFUSED.values()
+    return None if is_refusal else reason
 
 
 def is_new(instance: Instance, now: datetime, limits: Limits) -> bool:
@@ -311,7 +321,7 @@ def _delete(instance: Instance, now: datetime) -> Instance:
         instance,
         Status.DELETING,
         now,
-        reason=instance.reason,
+        reason=without_refusal(instance.reason),
         desired=Desired.DELETED,
         **_AFRESH,
     )
