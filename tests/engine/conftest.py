@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine.rig import Rig, build_rig
+from tests.engine.rig import STORE, Rig, build_rig
 
 Build = Callable[..., Rig]
 
@@ -16,14 +16,17 @@ Build = Callable[..., Rig]
 async def build(tmp_path: Path) -> AsyncIterator[Build]:
     """Give a function that builds rigs on directories of their own and closes them.
 
-    What holds always is asserted of each in the end (:mod:`tests.invariants`).
+    ``store`` is a store that the rig goes on with.  What holds always is asserted of each in the
+    end (:mod:`tests.invariants`).
     """
     rigs: list[Rig] = []
     async with AsyncExitStack() as stack:
 
-        def make(**changes: Any) -> Rig:
-            directory = tmp_path / str(len(list(tmp_path.iterdir())))
+        def make(*, store: Path | None = None, **changes: Any) -> Rig:
+            directory = tmp_path / f"rig-{len(rigs)}"
             directory.mkdir()
+            if store is not None:
+                store.rename(directory / STORE)
             rig = build_rig(directory, **changes)
             stack.push_async_callback(rig.close)
             rigs.append(rig)

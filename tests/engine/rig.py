@@ -33,7 +33,7 @@ from gpukeeper.simulator.faults import Fault
 from gpukeeper.simulator.settings import PHASE_SECONDS
 from gpukeeper.simulator.settings import Settings as SimulatorSettings
 from gpukeeper.simulator.world import World
-from gpukeeper.store import deliveries, history, instances, migrations
+from gpukeeper.store import deliveries, facts, history, instances, migrations
 from gpukeeper.store.database import Database
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.store.sealing import Seal
@@ -42,6 +42,7 @@ from gpukeeper.webhooks.sender import Receipt, Sender
 from tests import invariants
 
 DEPLOYMENT = "te5t"
+STORE = "test.db"
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 HOOK = "https://hooks.example/all"
 ORDER = Order(name="trainer", product_name="RTX 4090 24GB", template_id="tpl-basic")
@@ -118,6 +119,7 @@ class Rig:
     engine: Engine
     receiver: Receiver
     settings: Settings
+    directory: Path
 
     async def order(self, order: Order = ORDER, **changes: Any) -> Instance:
         """Order and let the engine work; return the instance, whatever became of it."""
@@ -228,7 +230,7 @@ class Rig:
             *await self.database.read(
                 lambda c: [
                     *invariants.broken_at_rest(c, now),
-                    *invariants.broken_at_novita(c, machines, deployment=DEPLOYMENT),
+                    *invariants.broken_at_novita(c, machines),
                 ]
             ),
         ]
@@ -245,16 +247,24 @@ def build_rig(
     simulator: SimulatorSettings | None = None,
     environ: dict[str, str] | None = None,
     limits: Limits | None = None,
+    beside: "Rig | None" = None,
 ) -> Rig:
-    """Return a rig; ``environ`` changes settings by their variables."""
-    clock = Clock()
+    """Return a rig; ``environ`` changes settings by their variables.
+
+    It works on the store that is in ``directory``, if there is one, and on Novita and the clock
+    of the rig that it stands ``beside``.
+    """
+    clock = beside.clock if beside else Clock()
     sim_settings = simulator or SimulatorSettings(spot_lifetime_seconds=0, phase_seconds=QUICK)
-    app = build_simulator(sim_settings, wall=clock)
+    app = beside.simulator if beside else build_simulator(sim_settings, wall=clock)
     settings = _settings(directory, environ or {})
-    counter = itertools.count(1)
-    random = Random(7)
-    database = Database(f"sqlite:///{directory / 'test.db'}")
+    # No two rigs of one store give the same id.
+    counter = itertools.count(int(clock().timestamp() * 1000) if beside else 1)
+    random = Random(f"{directory}" if beside else 7)
+    database = Database(f"sqlite:///{directory / STORE}")
     migrations.upgrade(database.engine)
+    with database.engine.begin() as connection:
+        deployment = facts.deployment(connection, DEPLOYMENT)
     reporter = Reporter(create_metrics(), get_logger("test"), clock)
 
     async def sleep(seconds: float) -> None:
@@ -283,7 +293,7 @@ def build_rig(
         limits=limits or Limits(adoption_window=settings.adoption_window),
         nudges=Nudges(),
         reporter=reporter,
-        deployment=DEPLOYMENT,
+        deployment=deployment,
     )
     service = Service(
         database=database,
@@ -303,7 +313,18 @@ def build_rig(
         patience=timedelta(seconds=150),
     )
     engine = build_engine(settings, tools, clock=clock, draw=random.random)
-    return Rig(clock, app.state.world, app, novita, database, service, engine, receiver, settings)
+    return Rig(
+        clock,
+        app.state.world,
+        app,
+        novita,
+        database,
+        service,
+        engine,
+        receiver,
+        settings,
+        directory,
+    )
 
 
 def _settings(directory: Path, environ: dict[str, str]) -> Settings:

@@ -1,0 +1,113 @@
+"""A store restored from an old copy: what was bought since is found, and nothing is doubled."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from gpukeeper.domain.instance import Status, Verb
+from gpukeeper.domain.market import Cluster, Purchase
+from tests.engine.conftest import Build
+from tests.engine.rig import STORE, Rig
+
+Restore = Callable[[Path], Rig]
+
+
+def copy(rig: Rig, to: Path) -> Path:
+    """Copy the store's file, as it is at this moment."""
+    with (
+        closing(sqlite3.connect(rig.directory / STORE)) as store,
+        closing(sqlite3.connect(to)) as copied,
+    ):
+        store.backup(copied)
+    return to
+
+
+@pytest.fixture
+def restore(build: Build, rig: Rig) -> Restore:
+    """Give a function that goes on with a copy, in the world of the store that was lost."""
+    return lambda copied: build(store=copied, beside=rig)
+
+
+async def test_a_store_restored_from_an_old_copy_finds_its_newer_machines_as_orphans(
+    rig: Rig, restore: Restore, tmp_path: Path
+) -> None:
+    kept = await rig.running(name="kept")
+    gone = await rig.running(name="gone")
+    old = copy(rig, tmp_path / "copy.db")
+    newer = [await rig.running(name=f"newer-{number}") for number in range(3)]
+    await rig.service.want(gone.id, Verb.DELETE)
+    await rig.advance(minutes=5)
+
+    restored = restore(old)
+    await restored.advance(minutes=5)
+    assert (await restored.find(kept.id)).status is Status.RUNNING
+    assert (await restored.find(gone.id)).status is Status.LOST
+    orphans = await restored.service.orphans()
+    assert {orphan.novita_id for orphan in orphans} == {row.novita_id for row in newer}
+    assert restored.calls("create") == 5
+    assert await restored.broken_at_rest() == []
+
+    adopted = (await restored.service.adopt(orphans[0].novita_id)).instance
+    deleted = (await restored.service.delete_orphan(orphans[1].novita_id)).instance
+    await restored.advance(minutes=5)
+    assert (await restored.find(adopted.id)).status is Status.RUNNING
+    assert (await restored.find(deleted.id)).status is Status.DELETED
+    left = [str(row.novita_id) for row in newer if row.novita_id != deleted.novita_id]
+    assert sorted(restored.machines()) == sorted([str(kept.novita_id), *left])
+    assert await restored.broken_at_rest() == []
+
+
+async def test_a_copy_taken_while_an_order_was_bought_finds_its_machine_and_buys_no_other(
+    rig: Rig, restore: Restore, tmp_path: Path
+) -> None:
+    create = rig.novita.create
+
+    async def copied_first(purchase: Purchase) -> str:
+        copy(rig, tmp_path / "copy.db")
+        return await create(purchase)
+
+    rig.novita.create = copied_first  # type: ignore[method-assign]  # and then as ever
+    running = await rig.running()
+    restored = restore(tmp_path / "copy.db")
+    await restored.advance(minutes=5)
+    found = await restored.find(running.id)
+    assert (found.status, found.novita_id) == (Status.RUNNING, running.novita_id)
+    assert restored.calls("create") == 1
+    assert await restored.broken_at_rest() == []
+
+
+async def test_a_copy_taken_before_an_order_was_bought_never_deletes_what_it_did_not_buy(
+    rig: Rig, restore: Restore, tmp_path: Path
+) -> None:
+    clusters = rig.novita.clusters
+
+    async def copied_first() -> tuple[Cluster, ...]:
+        copy(rig, tmp_path / "copy.db")
+        return await clusters()
+
+    rig.novita.clusters = copied_first  # type: ignore[method-assign]  # and then as ever
+    running = await rig.running()
+    restored = restore(tmp_path / "copy.db")
+    await restored.advance(minutes=10)
+    again = await restored.find(running.id)
+    assert again.novita_id != running.novita_id
+    # Somebody has been working on it: only a person can say which of the two is to go.
+    assert str(running.novita_id) in restored.machines()
+    assert [o.novita_id for o in await restored.service.orphans()] == [running.novita_id]
+    assert restored.calls("delete") == 0
+
+
+async def test_a_copy_from_before_a_delete_lets_the_machine_be_gone(
+    rig: Rig, restore: Restore, tmp_path: Path
+) -> None:
+    running = await rig.running()
+    await rig.service.want(running.id, Verb.DELETE)
+    old = copy(rig, tmp_path / "copy.db")
+    await rig.advance(minutes=5)
+    restored = restore(old)
+    await restored.advance(minutes=5)
+    assert (await restored.find(running.id)).status is Status.DELETED
+    assert await restored.broken_at_rest() == []
