@@ -30,7 +30,8 @@ class Leasing:
     async def renew(self, now: datetime) -> None:
         """Extend the leases under way; call it at every turn, it writes only when it is time."""
         held = self.workers.held
-        if self.renewed_at is not None and now < self.renewed_at + _RENEW_EVERY:
+        # A clock that was set back must not keep us from renewing until it has caught up.
+        if self.renewed_at is not None and self.renewed_at <= now < self.renewed_at + _RENEW_EVERY:
             return
         self.renewed_at = now
         if held:

@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from gpukeeper.domain import ids, surplus, watching
+from gpukeeper.domain import ids, setback, surplus, watching
 from gpukeeper.domain.errors import NovitaError, NovitaUnavailable
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instance import Instance, Listing, Observation, Phase, Status
 from gpukeeper.domain.lifecycle import IN_TRANSIT, Limits, schedule
+from gpukeeper.engine.leasing import LEASE
 from gpukeeper.engine.loop import Clock
 from gpukeeper.novita.client import NovitaClient
 from gpukeeper.nudges import Nudges
-from gpukeeper.store import facts, instances, orphans
+from gpukeeper.store import deliveries, facts, instances, leases, orphans, tables
 from gpukeeper.store.database import Connection, Database
 from gpukeeper.store.instances import Watched
 from gpukeeper.store.outbox import Outbox
@@ -31,6 +32,9 @@ _VANISHED_AT_LEAST = 3
 _LONGEST_INCIDENT = timedelta(hours=1)
 # A Retry-After beyond this is taken for a mistake, so that one answer cannot blind us for days.
 _LONGEST_PAUSE = timedelta(minutes=15)
+# Clocks of several processes differ by less; a clock that goes back by more was set.  One that
+# goes back by less than what passed since the last look only delays what is due by as much.
+_SKEW = timedelta(seconds=10)
 # Of these, one that has never been listed is late, not gone.
 _NOT_EXPECTED = frozenset({Status.DELETING, Status.CREATING})
 
@@ -73,6 +77,8 @@ class Sweep:
         """Look once, whatever the time, and return how looking goes; never raises NovitaError."""
         started_at = self.clock()
         looks = await self.database.read(facts.looks)
+        if looks.tried_at is not None and looks.tried_at > started_at + _SKEW:
+            await self._put_right(looks.tried_at - started_at)
         try:
             listing = await self.novita.list_all()
         except NovitaError as error:
@@ -95,18 +101,39 @@ class Sweep:
         counts, looks = await self.database.read(
             lambda connection: (instances.count_by_status(connection), facts.looks(connection))
         )
+        now = self.clock()
+        # A clock that was set back must not silence us until it has caught up.
+        if looks.tried_at is not None and looks.tried_at > now:
+            return now
         is_moving = any(counts.get(status) for status in IN_TRANSIT)
         interval = self.intervals.moving if is_moving else self.intervals.settled
         if not interval:
             return None
-        now = self.clock()
-        # A clock that was set back must not silence us until it has caught up.
-        if looks.tried_at is None or looks.tried_at > now:
+        if looks.tried_at is None:
             return now
         next_at = looks.tried_at + interval
         if looks.not_before is None or looks.not_before > now + _LONGEST_PAUSE:
             return next_at
         return max(next_at, looks.not_before)
+
+    async def _put_right(self, ahead: timedelta) -> None:
+        """Undo what a clock that was ahead has left in the store, and in that alone."""
+        self.log.warning("clock_set_back", seconds=ahead.total_seconds())
+        now = self.clock()
+
+        def put_right(connection: Connection) -> list[str]:
+            deliveries.hasten(connection, now)
+            for table in (tables.instances, tables.deliveries):
+                leases.shorten(connection, table, now + LEASE)
+            return instances.unsettled(connection)
+
+        rows = await self.database.write(put_right)
+        await self._apply(dict.fromkeys(rows, self._righted))
+        for loop in ("buy", "reconcile", "deliver"):
+            self.nudges.wake(loop)
+
+    def _righted(self, row: Instance) -> Instance:
+        return setback.put_right(row, self.clock(), self.limits)
 
     async def _take_in(self, listing: Listing, looks: facts.Looks) -> facts.Looks:
         rows = await self.database.read(instances.watched)

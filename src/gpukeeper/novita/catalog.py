@@ -127,7 +127,7 @@ class _Shelf(Generic[K, V]):
 
     async def get(self, key: K, fetch: Callable[[], Coroutine[Any, Any, V]]) -> V:
         kept = self._kept.get(key)
-        if kept is not None and self._clock() < kept.until:
+        if kept is not None and self._is_fresh(kept):
             return kept.value
         task = self._fetching.get(key) or self._begin(key, fetch)
         if kept is not None and self._serves_stale:
@@ -160,5 +160,8 @@ class _Shelf(Generic[K, V]):
         self._kept[key] = _Kept(task.result(), until)
 
     def _drop_expired(self) -> None:
-        now = self._clock()
-        self._kept = {key: kept for key, kept in self._kept.items() if now < kept.until}
+        self._kept = {key: kept for key, kept in self._kept.items() if self._is_fresh(kept)}
+
+    def _is_fresh(self, kept: _Kept[V]) -> bool:
+        """Whether it may be used; what a clock that was set back leaves in the future may not."""
+        return kept.until - self._keep_for <= self._clock() < kept.until

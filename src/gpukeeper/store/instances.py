@@ -15,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    and_,
     bindparam,
     func,
     insert,
@@ -129,6 +130,12 @@ def watched(connection: Connection) -> list[Watched]:
     """Return every row whose machine may exist at Novita, as briefly as a look needs it."""
     rows = connection.execute(_WATCHED).all()
     return [Watched(row[0], row[1], Status(row[2]), row[3]) for row in rows]
+
+
+def unsettled(connection: Connection) -> list[str]:
+    """Return the ids of the rows that want attention, or whose machine may exist at Novita."""
+    due = instances.c.due_at.is_not(None)
+    return list(connection.scalars(select(instances.c.id).where(or_(due, and_(*_IS_WATCHED)))))
 
 
 def count_by_status(connection: Connection) -> dict[Status, int]:

@@ -58,6 +58,15 @@ def renew(connection: Connection, table: Table, held: Mapping[str, str], until: 
     )
 
 
+def shorten(connection: Connection, table: Table, until: datetime) -> None:
+    """Let every lease end by then: after the clock was set back they would last too long."""
+    connection.execute(
+        update(table)
+        .where(table.c.lease_token.is_not(None), table.c.lease_until > until)
+        .values(lease_until=until)
+    )
+
+
 def release(connection: Connection, table: Table, row_id: str, token: str) -> None:
     """Give a row back; nothing happens when it is no longer ours."""
     connection.execute(_release(table), {"row_id": row_id, HELD.key: token})
