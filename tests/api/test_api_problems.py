@@ -1,6 +1,7 @@
 """How every error of the program reaches a caller."""
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
@@ -21,11 +22,14 @@ from gpukeeper.domain.errors import (
     QuotaExceeded,
     RateLimited,
 )
+from gpukeeper.domain.instance import Reason
 from gpukeeper.service import OrderFailed
 from gpukeeper.telemetry import Metrics, exposition
 from tests.api.conftest import Lines
 from tests.api.double import ServiceDouble, failed
 from tests.api.samples import FAILED
+
+AT = datetime(2026, 11, 23, 5, 12, tzinfo=UTC)
 
 # The contract's table (§4.4), and what the framework refuses by itself.
 STATUSES = {
@@ -146,10 +150,24 @@ async def test_novitas_own_word_is_kept(client: httpx2.AsyncClient, service: Ser
     assert response.json()["novitaReason"] == "IMAGE_TOO_LARGE"
 
 
+async def test_a_failed_order_tells_novitas_own_word_and_when_to_come_back(
+    client: httpx2.AsyncClient, service: ServiceDouble, valid_order: dict[str, Any]
+) -> None:
+    reason = Reason("novita_rate_limited", "Slower.", "RATE_LIMIT_EXCEEDED", AT + timedelta(0, 7.2))
+    service.fault = OrderFailed(replace(FAILED, reason=reason), AT)
+
+    response = await client.post("/api/instances", json=valid_order)
+
+    assert (response.status_code, response.headers["retry-after"]) == (503, "8")
+    assert response.json()["novitaReason"] == "RATE_LIMIT_EXCEEDED"
+    late = OrderFailed(replace(FAILED, reason=reason), AT + timedelta(hours=1))
+    assert late.retry_after == timedelta(0)
+
+
 async def test_a_failed_order_tells_its_instance_and_every_try(
     client: httpx2.AsyncClient, service: ServiceDouble, valid_order: dict[str, Any]
 ) -> None:
-    service.fault = OrderFailed(FAILED)
+    service.fault = OrderFailed(FAILED, AT)
 
     response = await client.post("/api/instances", json=valid_order)
 

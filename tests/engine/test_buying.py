@@ -1,6 +1,7 @@
 """Buying under fault: one machine per order, whatever Novita answers."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -169,3 +170,25 @@ async def test_an_order_cancelled_while_novita_is_asked_is_deleted(rig: Rig) -> 
     await rig.advance(minutes=3)
     assert (await rig.find(ordered.id)).status is Status.DELETED
     assert rig.machines() == []
+
+
+async def test_an_order_that_novita_refused_keeps_its_own_word(rig: Rig) -> None:
+    rig.fate("refuse", http_status=400, reason="IMAGE_TOO_LARGE", message="too big")
+    with pytest.raises(OrderFailed) as failure:
+        await rig.order()
+    assert failure.value.error_code == "novita_rejected"
+    assert failure.value.novita_reason == "IMAGE_TOO_LARGE"
+    assert "too big" in failure.value.message
+    assert failure.value.retry_after is None
+    reason = (await rig.find(failure.value.instance.id)).reason
+    assert (await rig.history(failure.value.instance.id))[-1] == "failed"
+    assert reason is not None
+    assert reason.novita_reason == "IMAGE_TOO_LARGE"
+
+
+async def test_an_order_that_novita_throttled_says_when_to_come_back(rig: Rig) -> None:
+    rig.fault("rate-limit", "products", retry_after=3)
+    with pytest.raises(OrderFailed) as failure:
+        await rig.order()
+    assert failure.value.error_code == "novita_rate_limited"
+    assert failure.value.retry_after == timedelta(seconds=3)

@@ -20,9 +20,9 @@ def set_back(rig: Rig) -> None:
 
 async def test_a_lost_answer_is_looked_up_all_the_same(rig: Rig) -> None:
     rig.fault("reset", "create", when="after", times=1)
-    rig.fault("empty-list", "list", times=1)
+    rig.fault("empty-list", "list", for_seconds=9)
     ordered = await rig.order()
-    await rig.advance(seconds=2)
+    await rig.advance(seconds=5)
     set_back(rig)
     await rig.advance(minutes=4)
     assert (await rig.find(ordered.id)).status is Status.RUNNING

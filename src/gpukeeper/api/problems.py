@@ -249,7 +249,8 @@ def _detail(error: GpuKeeperError) -> str:
 def _extensions(error: GpuKeeperError) -> dict[str, Any]:
     if isinstance(error, OrderFailed):
         attempts = instance_body(error.instance)["attempts"]
-        return {"instanceId": error.instance.id, "attempts": attempts}
+        said = {"novitaReason": error.novita_reason} if error.novita_reason else {}
+        return {"instanceId": error.instance.id, "attempts": attempts, **said}
     if isinstance(error, InvalidOrder) and error.faults:
         return {"errors": list(map(_fault_body, error.faults))}
     if isinstance(error, NovitaError) and error.reason:

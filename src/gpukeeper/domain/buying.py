@@ -10,13 +10,20 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from gpukeeper.domain import surplus
-from gpukeeper.domain.errors import GpuKeeperError, NovitaUnavailable, OutcomeUnknown, OutOfStock
+from gpukeeper.domain.errors import (
+    GpuKeeperError,
+    NovitaError,
+    NovitaUnavailable,
+    OutcomeUnknown,
+    OutOfStock,
+)
 from gpukeeper.domain.instance import (
     Attempt,
     Buying,
     Instance,
     Observation,
     Phase,
+    Reason,
     Status,
 )
 from gpukeeper.domain.lifecycle import Limits, become, fail
@@ -193,8 +200,14 @@ def _give_up_or_wait(
     """Fail an order while its caller waits for the answer; later, try until the deadline."""
     is_waited_for = now < instance.created_at + limits.order_patience
     if is_waited_for or not isinstance(error, NovitaUnavailable):
-        return fail(instance, error.error_code, error.message, now)
+        return become(instance, Status.FAILED, now, reason=_reason(error, now))
     return replace(instance, try_at=now + _TRY_AGAIN_AFTER)
+
+
+def _reason(error: GpuKeeperError, now: datetime) -> Reason:
+    said = error.reason if isinstance(error, NovitaError) else None
+    wait = error.retry_after if isinstance(error, NovitaUnavailable) else None
+    return Reason(error.error_code, error.message, said, now + wait if wait else None)
 
 
 def _attempt(offer: Offer, outcome: str, detail: str | None, now: datetime) -> Attempt:

@@ -158,10 +158,16 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why an instance is in its status: a stable code and a sentence."""
+    """Why an instance is in its status: a stable code and a sentence.
+
+    ``novita_reason`` is Novita's own word where it refused, ``retry_at`` when it said that it
+    may be asked again.
+    """
 
     code: str
     message: str
+    novita_reason: str | None = None
+    retry_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,15 +59,18 @@ _PEEK_EVERY_SECONDS = 0.5
 class OrderFailed(GpuKeeperError):
     """The order failed before Novita accepted it.
 
-    ``error_code`` says why; ``instance`` is the row that keeps the attempts.
+    ``error_code`` says why, ``novita_reason`` Novita's own word for it; ``instance`` is the row
+    that keeps the attempts.
     """
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Instance, now: datetime) -> None:
         reason = instance.reason
         assert reason is not None
         super().__init__(reason.message, code=reason.code)
         self.instance = instance
-        self.retry_after: timedelta | None = None
+        self.novita_reason = reason.novita_reason
+        retry_at = reason.retry_at
+        self.retry_after = None if retry_at is None else max(retry_at - now, timedelta(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +325,7 @@ class Service:
                     found = await self._find(instance_id)
         is_refused = found.novita_id is None and found.buying is None
         if found.status is Status.FAILED and is_refused:
-            raise OrderFailed(found)
+            raise OrderFailed(found, self.clock())
         return view(found, looks, self.clock(), patience=self.patience)
 
     async def _refresh(self, instance: Instance) -> None:
