@@ -17,7 +17,7 @@ from gpukeeper.store import tables
 from tests import invariants
 from tests.chaos.people import Account
 from tests.chaos.receiver import HOOKS, Receiver
-from tests.chaos.stage import DEPLOYMENT, Stage
+from tests.chaos.stage import Stage
 from tests.chaos.timeline import now
 
 # With the simulator's word for a machine, the store may say one of these.
@@ -54,7 +54,7 @@ def violations(stage: Stage, account: Account) -> list[str]:
         return [
             *invariants.broken_always(connection, urls=HOOKS),
             *invariants.broken_at_rest(connection, now()),
-            *invariants.broken_at_novita(connection, machines, deployment=DEPLOYMENT),
+            *invariants.broken_at_novita(connection, machines),
             *_lost_orders(rows, account),
             *_untrue(rows, stage.world, account),
             *_forgotten_wishes(rows, stage.world, account),

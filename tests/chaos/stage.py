@@ -24,11 +24,12 @@ from gpukeeper.nudges import Nudges
 from gpukeeper.reporting import Reporter
 from gpukeeper.runtime.engine import Engine, Tools, build_engine
 from gpukeeper.service import Service
+from gpukeeper.service.feed import Feed
 from gpukeeper.service.health import examine
 from gpukeeper.simulator.app import build as build_simulator
 from gpukeeper.simulator.settings import Settings as SimulatorSettings
 from gpukeeper.simulator.world import World
-from gpukeeper.store import migrations
+from gpukeeper.store import facts, migrations
 from gpukeeper.store.database import Connection, Database
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.store.sealing import Seal
@@ -128,6 +129,8 @@ def build_stage(directory: Path, *, seed: int, simulator: SimulatorSettings) -> 
     )
     database = InlineDatabase(directory / "chaos.db")
     migrations.upgrade(database.engine)
+    with database.engine.begin() as connection:
+        facts.deployment(connection, DEPLOYMENT)
     log = get_logger(LOG)
     _write_log(directory / "chaos.log")
     witness = Witness(create_metrics(), log, now)
@@ -174,6 +177,7 @@ def build_stage(directory: Path, *, seed: int, simulator: SimulatorSettings) -> 
         examine=lambda: examine(database, lambda: (), now(), about={}),
         log=log,
         patience=timedelta(seconds=150),
+        feed=Feed(database, nudges),
     )
     engine = build_engine(settings, tools, clock=now, draw=random.random)
     return Stage(app.state.world, wire, database, service, engine, receiver, witness, novita)
