@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from gpukeeper import __version__
 from gpukeeper.api.app import create_app
+from gpukeeper.api.listening import limited
 from gpukeeper.config import Settings, prepare_data_dir
 from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidConfiguration
 from gpukeeper.domain.events import format_money
@@ -102,6 +103,8 @@ async def _serve(settings: Settings, runtime: Runtime, role: Role, app: FastAPI)
             log_config=None,
             access_log=False,
             server_header=False,
+            http=limited(),
+            ws="none",
             proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_GRACE_SECONDS,

@@ -158,6 +158,18 @@ KINDS: Mapping[str, Kind] = {
         "The request has a body whose content type is not `application/json`.",
         "Send JSON with `Content-Type: application/json`.",
     ),
+    "request_too_slow": Kind(
+        408,
+        "The request took too long to arrive",
+        "The head of a request has 10 seconds to arrive, its body another 60.",
+        "Send the request again, all of it at once.",
+    ),
+    "headers_too_large": Kind(
+        431,
+        "The headers are too large",
+        "The request's line and headers have more than 64 KiB together.",
+        "Send fewer headers; a browser's cookies of other programs at this host count, too.",
+    ),
     "internal_error": Kind(
         500,
         "Something went wrong in gpukeeper",
@@ -187,6 +199,12 @@ KINDS: Mapping[str, Kind] = {
         503,
         "Novita cannot be reached",
         "Novita could not be reached, or answered with faults of its own, several times in a row.",
+        "Send the request again after the seconds in `Retry-After`.",
+    ),
+    "too_many_connections": Kind(
+        503,
+        "Too many connections",
+        "All of the service's connections are busy.",
         "Send the request again after the seconds in `Retry-After`.",
     ),
     "novita_timeout": Kind(

@@ -29,7 +29,7 @@ _CALLER_GONE = 499
 _QUIET_ROUTES = HEALTH_PATHS | {"/metrics"}
 
 # Where a route does not say otherwise.
-_HEADERS = {
+SAFE_HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -87,7 +87,7 @@ class Requests:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
-                for name, value in _HEADERS.items():
+                for name, value in SAFE_HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("Content-Security-Policy", _policy(headers))
             await send(message)
