@@ -16,7 +16,7 @@ from gpukeeper.simulator.machine import Machine
 from tests.chaos.receiver import OWN_HOOK
 from tests.chaos.stage import Stage
 from tests.chaos.timeline import now, pass_time
-from tests.chaos.weather import fail_for_a_while
+from tests.chaos.weather import fail_for_a_while, hide_the_newest
 
 # What a person or the platform does to a machine, how often among all deeds.
 _DEEDS: tuple[tuple[int, str, Details], ...] = (
@@ -49,6 +49,7 @@ _FATES: tuple[Fate, ...] = (
     Fate(kind="quota"),
     Fate(kind="refuse"),
 )
+_BLIND_SECONDS = 60.0
 _WISHES = (Verb.STOP, Verb.START, Verb.RESTART, Verb.DELETE)
 _TEMPLATES = ("tpl-basic",) * 18 + ("tpl-private", "tpl-broken")
 
@@ -85,6 +86,7 @@ class People:
                 group.create_task(self._owner(Random(f"{self.seed} owner {number}"), number))
             group.create_task(self._meddler(Random(f"{self.seed} meddler")))
             group.create_task(self._outages(Random(f"{self.seed} outages")))
+            group.create_task(self._blind_spots(Random(f"{self.seed} blind spots")))
 
     async def _owner(self, random: Random, number: int) -> None:
         """Order one machine, some time, and change one's mind a few times."""
@@ -179,3 +181,13 @@ class People:
                 await pass_time(start - passed)
                 passed = start
                 fail_for_a_while(self.stage.world, random.uniform(60, 1200))
+
+    async def _blind_spots(self, random: Random) -> None:
+        """Let listings lack the newest machines for a minute, about once in ten minutes."""
+        left = self.seconds
+        while (pause := random.expovariate(1 / 600)) + _BLIND_SECONDS < left:
+            await pass_time(pause)
+            hide_the_newest(self.stage.world, random.choice((600, 3600)))
+            await pass_time(_BLIND_SECONDS)
+            hide_the_newest(self.stage.world, 0)
+            left -= pause + _BLIND_SECONDS

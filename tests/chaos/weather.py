@@ -72,6 +72,15 @@ def fail_for_a_while(world: World, seconds: float) -> None:
     world.faults.add(Fault(kind="html", status=503, for_seconds=seconds), world.now())
 
 
+def hide_the_newest(world: World, seconds: float) -> None:
+    """Let listings leave out, without saying so, what was bought in the last ``seconds``.
+
+    With 0 they show again what they usually show.
+    """
+    usual = habits(world.settings.seed).list_lag_seconds
+    world.settings = replace(world.settings, list_lag_seconds=max(seconds, usual))
+
+
 def habits(seed: int) -> Settings:
     """Return how Novita behaves in a run where its documentation is silent."""
     random = Random(f"{seed} habits")
