@@ -10,9 +10,6 @@ import pytest
 from tests.e2e.conftest import Serve
 from tests.e2e.serving import Service
 
-# What happens to an order that goes well.
-STARTED = [f"instance.{word}" for word in ("requested", "created", "starting", "running")]
-
 Seen = tuple[str, str, str]
 
 
@@ -30,6 +27,21 @@ def follow(service: Service, last_event_id: str, **query: str) -> Iterator[Seen]
             if "data" in block:
                 yield block["id"], block["event"], block["data"]
             block = {}
+
+
+def until_running(events: Iterator[Seen]) -> list[Seen]:
+    """Return the events up to the first machine that runs."""
+    heard = list[Seen]()
+    for seen in events:
+        heard.append(seen)
+        if seen[1] == "instance.running":
+            break
+    return heard
+
+
+def kinds(heard: list[Seen]) -> list[str]:
+    """Return the types of events, without their prefix."""
+    return [kind.removeprefix("instance.") for _, kind, _ in heard]
 
 
 def now(service: Service) -> str:
@@ -63,8 +75,8 @@ def test_clients_that_lose_their_connection_anywhere_miss_and_repeat_nothing(
     ids = [int(event_id) for event_id, _, _ in heard]
     assert ids == list(range(int(begin) + 1, ids[-1] + 1))
     for instance_id in instance_ids:
-        own = [kind.removeprefix("instance.") for _, kind, data in heard if instance_id in data]
-        assert own == service.history(instance_id)
+        own = [seen for seen in heard if instance_id in seen[2]]
+        assert kinds(own) == service.history(instance_id)
 
 
 def test_a_stream_that_is_read_while_the_service_stops_ends_and_holds_nothing_up(
@@ -94,12 +106,12 @@ def test_a_stream_that_is_read_while_the_service_stops_ends_and_holds_nothing_up
 def test_a_restarted_service_goes_on_where_the_killed_one_was(serve: Serve) -> None:
     service = serve()
     begin = now(service)
-    service.running()
+    instance_id = service.running()["id"]
     first = list(itertools.islice(follow(service, begin), 2))
     service.kill()
     service.start()
-    rest = list(itertools.islice(follow(service, first[-1][0]), 2))
-    assert [kind for _, kind, _ in first + rest] == STARTED
+    rest = until_running(follow(service, first[-1][0]))
+    assert kinds(first + rest) == service.history(instance_id)
 
 
 def test_an_api_apart_from_the_engine_finds_the_events_by_itself(serve: Serve) -> None:
@@ -113,7 +125,7 @@ def test_an_api_apart_from_the_engine_finds_the_events_by_itself(serve: Serve) -
     try:
         begin = now(api)
         events = follow(api, begin)
-        api.running()
-        assert [kind for _, kind, _ in itertools.islice(events, 4)] == STARTED
+        instance_id = api.order()["id"]
+        assert kinds(until_running(events)) == api.history(instance_id)
     finally:
         api.close()
