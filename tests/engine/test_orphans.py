@@ -1,6 +1,6 @@
 """Orphans: machines with our mark that the store does not know; others are left alone."""
 
-from gpukeeper.domain.instance import Status
+from gpukeeper.domain.instance import Status, Verb
 from gpukeeper.simulator.console import Arrival, arrive
 from tests.engine.rig import Rig
 
@@ -22,6 +22,38 @@ async def test_machines_of_others_are_never_touched(rig: Rig) -> None:
     await rig.advance(minutes=5)
     assert await rig.service.orphans() == ()
     assert len(rig.machines()) == 2
+
+
+# Names that people, other deployments and other programs give.
+STRANGERS = [
+    "worker",
+    "worker-1",
+    "gkte5t12345678",
+    "worker-gkte5t1234567",
+    "worker-gkte5t123456789",
+    "worker-gkte5t1234567u",
+    "worker-gkte5t12345678-copy",
+    "worker-gkTE5T12345678",
+    "worker_gkte5t12345678",
+    "worker-gkte6t12345678",
+    "worker-gk0000te5t1234",
+    "worker-gkte5t",
+]
+
+
+async def test_machines_of_other_deployments_and_people_are_never_touched(rig: Rig) -> None:
+    for name in STRANGERS:
+        for status in ("running", "exited", "pulling"):
+            arrive(rig.world, Arrival(name=name, status=status))
+    running = await rig.running()
+    await rig.service.want(running.id, Verb.STOP)
+    await rig.advance(hours=2)
+    assert await rig.service.orphans() == ()
+    assert len(rig.machines()) == 3 * len(STRANGERS) + 1
+    assert rig.calls("stop") == 1
+    assert rig.calls("start") + rig.calls("restart") + rig.calls("delete") == 0
+    strangers = [m for m in rig.world.machines.values() if m.id != running.novita_id]
+    assert all(len(machine.moments) == 1 for machine in strangers)
 
 
 async def test_an_orphan_can_be_adopted(rig: Rig) -> None:
