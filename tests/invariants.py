@@ -95,13 +95,16 @@ def broken_at_rest(connection: Connection, now: datetime) -> list[str]:
     ]
 
 
-def broken_at_novita(connection: Connection, machines: Iterable[Machine]) -> list[str]:
+def broken_at_novita(
+    connection: Connection, machines: Iterable[Machine], *, deployment: str | None = None
+) -> list[str]:
     """Return which machines cost money unseen, are doubled, or are believed in and gone.
 
-    Ours are those that a row knows, or that carry the mark of the store's deployment.
+    Ours are those that a row knows, or that carry our mark in their names: ``deployment``, or
+    the one that the store has.
     """
     rows = stored(connection)
-    ours = _ours(rows, machines, _deployment(connection))
+    ours = _ours(rows, machines, deployment or _deployment(connection))
     alive = {machine.id: machine for machine in ours if machine.is_alive}
     known = known_machines(connection, rows)
     watched = {row.novita_id: row for row in rows if row.is_watched}
