@@ -153,6 +153,15 @@ def test_surplus_is_shown_as_billing_until_it_is_gone() -> None:
     assert (gone["isBilling"], gone["surplusMachines"]) == (False, [])
 
 
+def test_an_order_is_shown_as_billing_while_nobody_knows_whether_it_was_bought() -> None:
+    asking = buying.chosen(requested(), OFFER, TEMPLATE, NOW)
+    lost = buying.not_bought(asking, OFFER, OutcomeUnknown(), NOW, LIMITS)
+    late = NOW + WINDOW
+    settled = buying.looked_up(lost, [], late, LIMITS, asked_at=late, is_complete=True)
+    shown = [instance_body(row)["isBilling"] for row in (asking, lost, settled)]
+    assert shown == [False, True, False]
+
+
 @dataclass(slots=True)
 class Shop:
     """A Novita that answers purchases or not, and carries out some of them long afterwards."""

@@ -220,7 +220,7 @@ def instance_body(
         "runningAt": format_time(instance.running_at),
         "deletedAt": format_time(instance.deleted_at),
         "reclaimAt": format_time(instance.reclaim_at),
-        "isBilling": instance.is_watched or bool(instance.surplus_ids),
+        "isBilling": instance.may_be_billed,
         "surplusMachines": list(instance.surplus_ids),
         "novitaStatus": instance.novita_status,
         "observedAt": format_time(observed_at or instance.observed_at),

@@ -286,6 +286,12 @@ class Instance:
         return self.novita_id is not None and self.gone_at is None
 
     @property
+    def may_be_billed(self) -> bool:
+        """Whether a machine may cost money: one that is known, or that nobody answered for."""
+        is_open = self.buying is not None and self.has_lost_answer
+        return self.is_watched or is_open or bool(self.surplus_ids)
+
+    @property
     def surplus_ids(self) -> tuple[str, ...]:
         """Novita's ids of the machines that are still to be deleted beside the one we keep."""
         return tuple(machine.novita_id for machine in self.surplus if machine.gone_at is None)
