@@ -9,6 +9,7 @@ import pytest
 
 from gpukeeper.domain.instance import Status, Verb
 from gpukeeper.domain.market import Cluster, Purchase
+from gpukeeper.simulator.console import Arrival, arrive
 from tests.engine.conftest import Build
 from tests.engine.rig import STORE, Rig
 
@@ -111,3 +112,23 @@ async def test_a_copy_from_before_a_delete_lets_the_machine_be_gone(
     await restored.advance(minutes=5)
     assert (await restored.find(running.id)).status is Status.DELETED
     assert await restored.broken_at_rest() == []
+
+
+async def test_a_second_machine_is_deleted_by_whoever_takes_the_store_over(
+    rig: Rig, restore: Restore, tmp_path: Path
+) -> None:
+    rig.fault("reset", "create", when="before", times=1)
+    ordered = await rig.order()
+    arrive(rig.world, Arrival(name=ordered.novita_name))
+    arrive(rig.world, Arrival(name=ordered.novita_name))
+    rig.fault("reset", "delete", when="before")
+    await rig.advance(minutes=1)
+    assert len((await rig.find(ordered.id)).surplus_ids) == 1
+    taken_over = restore(copy(rig, tmp_path / "copy.db"))
+    rig.world.faults.clear()
+    await taken_over.advance(minutes=10)
+    after = await taken_over.find(ordered.id)
+    assert (after.status, after.surplus_ids) == (Status.RUNNING, ())
+    assert taken_over.machines() == [after.novita_id]
+    assert (await taken_over.history(ordered.id))[-1] == "surplus_deleted"
+    assert await taken_over.broken_at_rest() == []
