@@ -81,7 +81,7 @@ async def test_purchases_that_hang_do_not_hold_up_a_delete(rig: Rig) -> None:
     running = await rig.running()
     never = asyncio.Event()
 
-    async def hang(purchase: object) -> str:
+    async def hang(purchase: object, **_: object) -> str:
         await never.wait()
         raise AssertionError
 

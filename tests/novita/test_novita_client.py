@@ -10,6 +10,7 @@ from gpukeeper.domain.errors import (
     BadCredentials,
     InsufficientBalance,
     InvalidStateChange,
+    LeaseLost,
     NovitaError,
     NovitaNotFound,
     NovitaRejected,
@@ -254,3 +255,18 @@ async def test_nobody_is_kept_waiting_for_a_very_long_pause() -> None:
     assert len(novita.requests) == 1
     time.now += timedelta(minutes=15)
     assert (await client.get("m1")).novita_id == "m1"
+
+
+async def test_a_change_is_called_off_at_the_last_moment_before_any_of_its_tries() -> None:
+    novita = ScriptedNovita(reply(429, THROTTLED))
+    checks: list[int] = []
+
+    def check() -> None:
+        checks.append(len(novita.requests))
+        if novita.requests:
+            raise LeaseLost
+
+    with pytest.raises(LeaseLost):
+        await client_of(novita).create(PURCHASE, check=check)
+    assert checks == [0, 1]
+    assert len(novita.requests) == 1

@@ -1,8 +1,9 @@
 """How long a claimed row is ours, and how it stays ours while it is worked on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from gpukeeper.domain.errors import LeaseLost
 from gpukeeper.engine.loop import Workers
 from gpukeeper.store import leases
 from gpukeeper.store.database import Database, Table
@@ -16,24 +17,43 @@ _RENEW_EVERY = timedelta(seconds=5)
 
 @dataclass(slots=True)
 class Leasing:
-    """Leases the rows of one table for the tasks of one loop."""
+    """Leases the rows of one table for the tasks of one loop.
+
+    ``until`` is when each lease ends that was not lost, by its token.
+    """
 
     database: Database
     table: Table
     workers: Workers
     renewed_at: datetime | None = None
+    until: dict[str, datetime] = field(default_factory=dict)
 
     def lease(self, token: str, now: datetime) -> Lease:
         """Return a new lease that begins now."""
+        self.until[token] = now + LEASE
         return Lease(token, now + LEASE)
 
+    def check(self, token: str, now: datetime) -> None:
+        """Raise LeaseLost when a lease has ended, so that somebody else may be at work by now.
+
+        Asked without the store, at the last moment before something is done that the store cannot
+        undo: a process may have been paused for any time since it took the lease.
+        """
+        if now >= self.until.get(token, now):
+            raise LeaseLost
+
     async def renew(self, now: datetime) -> None:
-        """Extend the leases under way; call it at every turn, it writes only when it is time."""
-        held = self.workers.held
+        """Extend the leases under way; call it at every turn, it writes only when it is time.
+
+        One that has ended stays so, even if nobody has taken its row yet.
+        """
         # A clock that was set back must not keep us from renewing until it has caught up.
         if self.renewed_at is not None and self.renewed_at <= now < self.renewed_at + _RENEW_EVERY:
             return
         self.renewed_at = now
+        alive = {token for token, until in self.until.items() if now < until}
+        held = {row: token for row, token in self.workers.held.items() if token in alive}
+        self.until = dict.fromkeys(held.values(), now + LEASE)
         if held:
             await self.database.write(
                 lambda connection: leases.renew(connection, self.table, held, now + LEASE)

@@ -125,7 +125,7 @@ class Reconciler:
             case Confirm():
                 return await self._confirm(instance)
             case Ask(verb=verb):
-                return await self._ask(instance, verb)
+                return await self._ask(instance, verb, lease_token)
             case Discard(novita_id=novita_id):
                 return await self._discard(instance, novita_id)
         raise AssertionError(f"unknown step {step!r}")
@@ -151,15 +151,18 @@ class Reconciler:
         )
         if change.after.buying is None or offer is None:
             return lambda row: row
-        return await self._buy(change.after, offer, template)
+        return await self._buy(change.after, offer, template, lease_token)
 
-    async def _buy(self, instance: Instance, offer: Offer, template: Template) -> Fold:
+    async def _buy(
+        self, instance: Instance, offer: Offer, template: Template, lease_token: str
+    ) -> Fold:
         envs = await self.database.read(
             lambda connection: instances.envs_of(connection, instance.id, self.seal)
         )
         try:
             novita_id = await self.novita.create(
-                buying.purchase(instance, offer, template, envs=envs)
+                buying.purchase(instance, offer, template, envs=envs),
+                check=self._check(lease_token),
             )
         except NovitaError as error:
             failure = error
@@ -227,7 +230,7 @@ class Reconciler:
             return lambda row: watching.confirm_later(row, self.clock(), delay)
         return lambda row: watching.observe(row, seen, self.clock(), self.limits, is_single=True)
 
-    async def _ask(self, instance: Instance, verb: Verb) -> Fold:
+    async def _ask(self, instance: Instance, verb: Verb, lease_token: str) -> Fold:
         assert instance.novita_id is not None
         calls = {
             Verb.START: self.novita.start,
@@ -237,7 +240,7 @@ class Reconciler:
         }
         failure: NovitaError | None = None
         try:
-            await calls[verb](instance.novita_id)
+            await calls[verb](instance.novita_id, check=self._check(lease_token))
         except NovitaError as error:
             failure = error
             self.log.warning(
@@ -260,6 +263,14 @@ class Reconciler:
             is_known=is_known,
             is_accepted=is_accepted,
         )
+
+    def _check(self, lease_token: str) -> Callable[[], None]:
+        """Return what keeps a worker that was paused too long from asking for a change.
+
+        Whoever has its row by now looks the machine up, and must be able to trust that no purchase
+        comes after.
+        """
+        return lambda: self.leasing.check(lease_token, self.clock())
 
     async def _apply(
         self, instance_id: str, fold: Fold, lease_token: str, *, keep: bool = False

@@ -39,6 +39,7 @@ from gpukeeper.novita.refusals import after_last_retry
 from gpukeeper.novita.transport import Transport
 
 T = TypeVar("T")
+Check = Callable[[], None]
 
 # Short enough to ride out a hiccup within one call of the API, long enough to help when throttled.
 _FIRST_RETRY_AFTER = timedelta(seconds=1)
@@ -49,6 +50,10 @@ _PATIENCE = timedelta(seconds=60)
 
 # A Retry-After beyond this is taken for a mistake, so that one answer cannot silence us for days.
 _LONGEST_PAUSE = timedelta(minutes=15)
+
+
+def _always() -> None:
+    """Call nothing off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,9 @@ class NovitaClient:
     Safe for concurrent use by the tasks of one event loop.  ``retries`` is how often a call is
     repeated that surely had no effect; ``timeout_seconds`` limits one call as a whole, a third
     of it the making of the connection; ``rate_per_second`` of 0 means unlimited.  ``random``
-    returns numbers from [0, 1).  A client given as ``http`` stays its owner's to close.
+    returns numbers from [0, 1).  A client given as ``http`` stays its owner's to close.  What
+    changes something takes a ``check``: it is called right before each try, after all waiting, and
+    calls the change off by raising.
 
     Every method may raise BadCredentials, NovitaRejected, RateLimited, NovitaTimeout and
     NovitaUnavailable besides what it names itself.
@@ -99,35 +106,36 @@ class NovitaClient:
         self._on_call = on_call
         self._first_page = 0
 
-    async def create(self, purchase: Purchase) -> str:
+    async def create(self, purchase: Purchase, *, check: Check = _always) -> str:
         """Buy a machine and return Novita's id of it; it starts by itself (§3.1).
 
         Not idempotent: a second call buys a second machine.  Raises OutcomeUnknown when a
         machine may have been bought (look it up by name), OutOfStock, InsufficientBalance and
         QuotaExceeded; after any error but OutcomeUnknown nothing was bought.
         """
-        return await self._ask(protocol.create_request(purchase), protocol.created_id)
+        request = protocol.create_request(purchase)
+        return await self._ask(request, protocol.created_id, check)
 
-    async def start(self, novita_id: str) -> None:
+    async def start(self, novita_id: str, *, check: Check = _always) -> None:
         """Start a stopped machine.  Raises what :meth:`delete` does, and OutOfStock."""
-        await self._change(Verb.START, novita_id)
+        await self._change(Verb.START, novita_id, check)
 
-    async def stop(self, novita_id: str) -> None:
+    async def stop(self, novita_id: str, *, check: Check = _always) -> None:
         """Stop a machine.  Raises what :meth:`delete` does."""
-        await self._change(Verb.STOP, novita_id)
+        await self._change(Verb.STOP, novita_id, check)
 
-    async def restart(self, novita_id: str) -> None:
+    async def restart(self, novita_id: str, *, check: Check = _always) -> None:
         """Restart a machine.  Raises what :meth:`delete` does."""
-        await self._change(Verb.RESTART, novita_id)
+        await self._change(Verb.RESTART, novita_id, check)
 
-    async def delete(self, novita_id: str) -> None:
+    async def delete(self, novita_id: str, *, check: Check = _always) -> None:
         """Delete a machine; that Novita accepted it does not mean that it is gone (§3.4).
 
         Raises NovitaNotFound when there is no such machine (any more), InvalidStateChange when
         its state does not allow this or it already happened, and OutcomeUnknown when the answer
         was lost: look again before asking again.
         """
-        await self._change(Verb.DELETE, novita_id)
+        await self._change(Verb.DELETE, novita_id, check)
 
     async def get(self, novita_id: str) -> Observation:
         """Look at one machine.  Raises NovitaNotFound when it does not exist (any more)."""
@@ -183,10 +191,12 @@ class NovitaClient:
         """Close the connections that this client opened itself."""
         await self._transport.aclose()
 
-    async def _change(self, verb: Verb, novita_id: str) -> None:
-        await self._ask(protocol.verb_request(verb, novita_id), protocol.acknowledged)
+    async def _change(self, verb: Verb, novita_id: str, check: Check) -> None:
+        await self._ask(protocol.verb_request(verb, novita_id), protocol.acknowledged, check)
 
-    async def _ask(self, request: Request, read: Callable[[Request, Answer], T]) -> T:
+    async def _ask(
+        self, request: Request, read: Callable[[Request, Answer], T], check: Check = _always
+    ) -> T:
         """Ask until there is an answer, a refusal, or no retry left.
 
         NovitaUnavailable is retried for changes too: it means that they were surely not made.
@@ -195,7 +205,7 @@ class NovitaClient:
         was_told_to_wait = False
         while True:
             try:
-                return await self._ask_once(request, read)
+                return await self._ask_once(request, read, check)
             except NovitaUnavailable as error:
                 failures += 1
                 was_told_to_wait = was_told_to_wait or error.retry_after is not None
@@ -213,8 +223,11 @@ class NovitaClient:
             failures, first=_FIRST_RETRY_AFTER, ceiling=_LAST_RETRY_AFTER, random=self._random()
         )
 
-    async def _ask_once(self, request: Request, read: Callable[[Request, Answer], T]) -> T:
+    async def _ask_once(
+        self, request: Request, read: Callable[[Request, Answer], T], check: Check
+    ) -> T:
         await self._wait_for_turn(request)
+        check()
         asked_at = self._clock()
         status: int | None = None
         try:
