@@ -1,0 +1,158 @@
+"""The worst cases by hand: with each guard they end well, and without it the invariants see it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import bindparam, select, update
+
+from gpukeeper.domain import buying
+from gpukeeper.domain.instance import Instance
+from gpukeeper.domain.lifecycle import Step, decide
+from gpukeeper.engine import reconcile
+from gpukeeper.engine.leasing import Leasing
+from gpukeeper.simulator.faults import Fault
+from gpukeeper.store import deliveries, tables
+from tests.crash.house import HOOKS, House, build_empty
+from tests.crash.invariants import bought_twice, unrest
+from tests.engine.rig import ORDER
+from tests.invariants import broken_always, broken_at_novita, machines_in
+
+# Longer than a lease and the whole look-up of a lost answer.
+LONG_PAUSE = timedelta(minutes=3)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """Give two engines on an empty store."""
+    house = House(tmp_path / "crash.db", build_empty(tmp_path / "empty.db"))
+    yield house
+    house.close()
+
+
+def test_a_worker_that_was_paused_before_it_bought_does_not_buy_any_more(house: House) -> None:
+    pause_before_the_purchase(house)
+    assert broken_in_the_end(house) == []
+
+
+def test_without_a_look_at_its_lease_a_paused_worker_buys_a_second_machine(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Leasing, "check", lambda leasing, token, now: None)
+    pause_before_the_purchase(house)
+    assert bought_twice(house.world) != []
+
+
+def test_a_purchase_whose_buyer_was_killed_is_found_and_not_repeated(house: House) -> None:
+    kill_after_the_purchase(house)
+    assert broken_in_the_end(house) == []
+
+
+def test_without_regard_to_the_intent_a_killed_purchase_is_repeated(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decide_blindly(row: Instance, *arguments: object) -> Step:
+        return decide(replace(row, buying=None), *arguments)  # type: ignore[arg-type]  # handed on
+
+    monkeypatch.setattr(reconcile, "decide", decide_blindly)
+    kill_after_the_purchase(house)
+    house.run(LONG_PAUSE)
+    assert bought_twice(house.world) != []
+
+
+def test_a_lost_answer_to_a_purchase_is_looked_up(house: House) -> None:
+    lose_the_answer(house)
+    assert broken_in_the_end(house) == []
+
+
+def test_a_lost_answer_that_is_taken_for_a_refusal_is_noticed(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buying, "lost_answer", lambda row, now, limits: replace(row, buying=None))
+    lose_the_answer(house)
+    assert bought_twice(house.world) != []
+
+
+def test_a_sender_that_was_paused_does_not_store_a_second_success(house: House) -> None:
+    pause_while_the_receiver_answers(house)
+    assert broken_in_the_end(house) == []
+
+
+def test_without_the_guard_of_the_lease_a_second_success_is_stored(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_meant = tables.deliveries.c.id == bindparam("row_id")
+    allowed = select(tables.deliveries.c.allowed_attempts).where(is_meant)
+    monkeypatch.setattr(deliveries, "_ALLOWED_ATTEMPTS", allowed)
+    monkeypatch.setattr(deliveries, "_FINISH", update(tables.deliveries).where(is_meant))
+    pause_while_the_receiver_answers(house)
+    # The table of attempts refuses a second first attempt.
+    assert any('"deliver"' in fault for fault in house.faults_of_our_own())
+
+
+def order(house: House) -> None:
+    """Order one machine."""
+    house.call(house.service.order(ORDER))
+
+
+def bring_to(house: House, loop: str, where: str) -> None:
+    """Let the first process turn one loop and stop at a gate."""
+    first = house.processes[0]
+    house.turn(first, loop)
+    while first.gates.waiting[0].where != where:
+        house.go_on(first, 0)
+
+
+def pause_before_the_purchase(house: House) -> None:
+    """Pause a worker between its intent and its call, for so long that another takes over."""
+    order(house)
+    first, second = house.processes
+    bring_to(house, "buy", "read")
+    house.run(LONG_PAUSE, alone=second)
+    house.move(first, 20)
+    house.run(LONG_PAUSE)
+
+
+def kill_after_the_purchase(house: House) -> None:
+    """Kill a process when Novita has sold and before it knows."""
+    order(house)
+    bring_to(house, "buy", "answer")
+    house.replace(0)
+
+
+def lose_the_answer(house: House) -> None:
+    """Let Novita sell a machine and its answer get lost."""
+    house.world.faults.add(
+        Fault(kind="reset", route="create", when="after", times=1), house.clock()
+    )
+    order(house)
+    house.run(LONG_PAUSE)
+
+
+def pause_while_the_receiver_answers(house: House) -> None:
+    """Pause a sender between the receiver's answer and its own commit."""
+    order(house)
+    first, second = house.processes
+    bring_to(house, "buy", "write")
+    while not any(gate.where == "write" and house.world.machines for gate in first.gates.waiting):
+        house.go_on(first, 0)
+    house.go_on(first, 0)
+    bring_to(house, "deliver", "posted")
+    house.run(LONG_PAUSE, alone=second)
+    house.move(first, 20)
+
+
+def broken_in_the_end(house: House) -> list[str]:
+    """Return every promise that is not kept once everything has come to rest."""
+    house.run(HOUR)
+    with house.database.engine.begin() as connection:
+        return [
+            *house.faults_of_our_own(),
+            *bought_twice(house.world),
+            *unrest(connection),
+            *broken_always(connection, urls=HOOKS),
+            *broken_at_novita(connection, machines_in(house.world)),
+        ]
