@@ -42,6 +42,9 @@ check: $(ready) ## format, lint, types, layers, file lengths, drift of the gener
 	$(python) -m mypy
 	$(python) -m pytest tests/architecture
 
+crash: $(ready) ## kill the real service 200 times at bad moments, and count what was lost or doubled
+	$(python) -m tests.crash.run --kills 200
+
 format: $(ready) ## write the code the way `check` wants it
 	$(python) -m ruff check --fix --exit-zero
 	$(python) -m ruff format

@@ -61,7 +61,13 @@ class Service:
     @property
     def data_dir(self) -> Path:
         """Where it keeps everything."""
-        return self.directory / "data"
+        return Path(self.settings.get("GPUKEEPER_DATA_DIR", self.directory / "data"))
+
+    @property
+    def process_id(self) -> int:
+        """The process that runs now."""
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def url(self) -> str:
@@ -107,6 +113,11 @@ class Service:
     def kill(self) -> None:
         """End the process as a power cut does."""
         self._end(signal.SIGKILL)
+
+    def strike(self) -> None:
+        """Kill the process at once from whatever thread; :meth:`kill` takes notice of its end."""
+        assert self._process is not None
+        self._process.kill()
 
     def close(self) -> None:
         """Stop the process if there is one, and make sure that it had no fault of its own."""
