@@ -59,6 +59,7 @@ STATUSES = {
     "novita_credentials": 502,
     "novita_rate_limited": 503,
     "novita_unavailable": 503,
+    "store_unavailable": 503,
     "novita_timeout": 504,
 }
 

@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from gpukeeper.domain.errors import LeaseLost, StoreUnavailable
+from gpukeeper.engine.leasing import LEASE
 from gpukeeper.engine.loop import Loop, Workers
 from gpukeeper.telemetry import get_logger
 from tests.engine.conftest import Build
@@ -62,6 +64,43 @@ async def test_a_loop_goes_on_after_an_error_and_shows_no_life_until_a_turn_succ
         await asyncio.sleep(0)
     assert watcher.errors == ["test", "test"]
     assert watcher.beats == ["test", "test"]
+
+
+async def test_a_store_that_cannot_work_is_no_fault_of_ours_and_shows_no_life() -> None:
+    watcher = Watcher()
+    loop = a_loop(watcher, [StoreUnavailable(), None, None], Clock())
+    running = asyncio.create_task(loop.run())
+    while not running.done():
+        loop.nudge()
+        await asyncio.sleep(0)
+    assert watcher.errors == []
+    assert watcher.beats == ["test"] * 2
+
+
+async def test_a_worker_whose_result_cannot_be_stored_frees_its_place() -> None:
+    watcher = Watcher()
+    workers = Workers("test", 1, log=LOG, on_error=watcher.errors.append)
+    freed = asyncio.Event()
+    workers.on_free = freed.set
+
+    async def fail() -> None:
+        raise StoreUnavailable
+
+    workers.start(fail(), "row", "token")
+    await freed.wait()
+    assert workers.room == 1
+    assert watcher.errors == []
+
+
+async def test_a_lease_that_has_ended_is_lost_for_good(rig: Rig) -> None:
+    leasing = rig.engine.buyer.leasing
+    leasing.lease("token", rig.clock())
+    leasing.check("token", rig.clock() + LEASE - timedelta(seconds=1))
+    with pytest.raises(LeaseLost):
+        leasing.check("token", rig.clock() + LEASE)
+    await leasing.renew(rig.clock() + LEASE)
+    with pytest.raises(LeaseLost):
+        leasing.check("token", rig.clock() + LEASE)
 
 
 async def test_a_nudge_ends_a_rest() -> None:
@@ -138,7 +177,7 @@ async def test_the_settled_fleet_is_looked_at_as_the_setting_says(
 
 
 async def test_a_dead_workers_row_is_taken_over_when_its_lease_ends(rig: Rig) -> None:
-    def die(*_: object) -> None:
+    def die(*_: object, **__: object) -> None:
         raise asyncio.CancelledError
 
     original = rig.novita.create

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import event, func, insert, select, text
 
+from gpukeeper.domain.errors import StoreUnavailable
 from gpukeeper.store.database import Connection, Database, StoreError
 from gpukeeper.store.tables import facts
 
@@ -158,7 +159,7 @@ async def test_a_reading_unit_sees_one_snapshot_and_cannot_write(database: Datab
     loop = asyncio.get_running_loop()
     assert await database.read(look_twice) == (0, 0)
     assert await _kept(database) == ["a"]
-    with pytest.raises(StoreError, match="readonly"):
+    with pytest.raises(StoreUnavailable, match="written to"):
         await database.read(_keep("b"))
     assert await _kept(database) == ["a"]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gpukeeper.domain.errors import StoreUnavailable
 from gpukeeper.store import database as module
 from gpukeeper.store import facts, migrations
 from gpukeeper.store.database import Connection, Database, StoreError, sqlite_url
@@ -87,7 +88,7 @@ async def test_another_process_that_keeps_writing_is_an_error_and_then_all_is_we
         migrations.upgrade(database.engine)
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(StoreError, match="locked"):
+            with pytest.raises(StoreUnavailable, match="locked by another process"):
                 await database.write(lambda connection: facts.deployment(connection, "one"))
             other.execute("ROLLBACK")
             mark = await database.write(lambda connection: facts.deployment(connection, "two"))

@@ -204,3 +204,27 @@ def test_nothing_is_written_to_stdout(capsys: pytest.CaptureFixture[str]) -> Non
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "after_the_set_up" in captured.err
+
+
+def test_a_log_file_on_a_full_disk_is_told_of_once_and_the_messages_go_on(
+    stream: io.StringIO, tmp_path: Path
+) -> None:
+    # Whatever is written there finds the disk full.
+    (tmp_path / "gpukeeper.log").symlink_to("/dev/full")
+    configure_logging("info", format="json", stream=stream, log_dir=tmp_path)
+
+    log.info("first")
+    log.info("second")
+
+    assert [line["event"] for line in lines(stream)] == ["first", "log_file_unavailable", "second"]
+
+
+def test_a_message_that_cannot_be_rendered_is_still_a_fault_of_ours(
+    stream: io.StringIO, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging("info", format="json", stream=stream, log_dir=tmp_path)
+
+    (file,) = (h for h in logging.getLogger().handlers if isinstance(h, RotatingFileHandler))
+    file.handle(logging.LogRecord("somebody", 20, "", 1, "%d", ("no number",), None))
+
+    assert "Logging error" in capsys.readouterr().err

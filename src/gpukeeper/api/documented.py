@@ -43,6 +43,7 @@ def refusals(*codes: str) -> Responses:
         "unauthorized",
         "too_many_wrong_keys",
         "internal_error",
+        "store_unavailable",
         *codes,
     ):
         by_status[KINDS[code].status].append(code)

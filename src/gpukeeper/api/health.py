@@ -74,7 +74,7 @@ async def get_health(request: Request) -> Response:
     operation_id="getMetrics",
     summary="Metrics for Prometheus",
     response_class=Response,
-    responses=_METRICS | _REFUSED | _FAULT,
+    responses=_METRICS | _REFUSED | {503: refusal("store_unavailable")} | _FAULT,
 )
 async def get_metrics(request: Request) -> Response:
     """Show every metric of this process, and what the store counts at this moment."""

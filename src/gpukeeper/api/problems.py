@@ -207,6 +207,14 @@ KINDS: Mapping[str, Kind] = {
         "All of the service's connections are busy.",
         "Send the request again after the seconds in `Retry-After`.",
     ),
+    "store_unavailable": Kind(
+        503,
+        "Nothing can be stored at present",
+        "The service's disk is full or broken, or another process keeps its database locked. "
+        "Nothing of the request was stored.",
+        "Make room on the disk of GPUKEEPER_DATA_DIR, or end what locks the database; the service "
+        "goes on by itself. Send the request again after the seconds in `Retry-After`.",
+    ),
     "novita_timeout": Kind(
         504,
         "Novita did not answer in time",

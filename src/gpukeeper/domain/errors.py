@@ -181,6 +181,12 @@ class OutcomeUnknown(NovitaError):
     code = "novita_unavailable"
 
 
+class StoreUnavailable(GpuKeeperError):
+    """The database cannot work at present; nothing was stored."""
+
+    code = "store_unavailable"
+
+
 class LeaseLost(GpuKeeperError):
     """Another worker owns this row now: the result is dropped."""
 

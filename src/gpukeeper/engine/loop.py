@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime, timedelta
 
+from gpukeeper.domain.errors import StoreUnavailable
 from gpukeeper.telemetry import Logger
 
 Clock = Callable[[], datetime]
@@ -69,12 +70,18 @@ class Loop:
             try:
                 due_at = await self._turn()
                 self._has_failed = False
+            except StoreUnavailable as error:
+                self._log.error("store_unavailable", loop=self.name, error=error.message)
+                due_at = self._after_failure()
             except Exception:  # noqa: BLE001 - a fault of ours: logged, counted, tried again
                 self._log.exception("loop_failed", loop=self.name)
                 self._on_error(self.name)
-                self._has_failed = True
-                due_at = self._clock() + _REST_AFTER_ERROR
+                due_at = self._after_failure()
             await self._rest(due_at)
+
+    def _after_failure(self) -> datetime:
+        self._has_failed = True
+        return self._clock() + _REST_AFTER_ERROR
 
     def _beat(self) -> None:
         """Show that the loop lives; one whose turns keep failing is not alive."""
@@ -122,8 +129,8 @@ class Workers:
     def start(self, work: Coroutine[None, None, None], row_id: str, lease_token: str) -> None:
         """Start a task on a row that this lease holds.
 
-        An error of our own is logged and leaves its row leased: the row is tried again when the
-        lease ends, by whoever claims it then.
+        An error of our own, or of the store's, is logged and leaves its row leased: the row is
+        tried again when the lease ends, by whoever claims it then.
         """
         task = asyncio.create_task(self._guard(work), name=self._name)
         self._tasks[task] = (row_id, lease_token)
@@ -149,6 +156,8 @@ class Workers:
     async def _guard(self, work: Coroutine[None, None, None]) -> None:
         try:
             await work
+        except StoreUnavailable as error:
+            self._log.error("store_unavailable", worker=self._name, error=error.message)
         except Exception:  # noqa: BLE001 - a fault of ours: logged, counted, tried again
             self._log.exception("worker_failed", worker=self._name)
             self._on_error(self._name)

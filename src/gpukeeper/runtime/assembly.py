@@ -26,9 +26,10 @@ from gpukeeper.service import Health, Service
 from gpukeeper.service.feed import Feed
 from gpukeeper.service.health import Heartbeat, examine
 from gpukeeper.store import facts, leases, migrations, tables
-from gpukeeper.store.database import Database, sqlite_url
+from gpukeeper.store.database import Database, StoreError, sqlite_url
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.store.sealing import Seal
+from gpukeeper.store.trouble import sentence_of
 from gpukeeper.telemetry import Metrics, create_metrics, get_logger
 from gpukeeper.webhooks.sender import Sender
 
@@ -104,10 +105,21 @@ def build(settings: Settings, role: Role = Role.ALL) -> Runtime:
     database = Database(sqlite_url(settings.database_path))
     with ExitStack() as on_failure:
         on_failure.callback(database.close)
-        deployment = _prepare(database, role)
+        deployment = _prepared(settings, database, role)
         runtime = _assemble(settings, role, kept, database, deployment)
         on_failure.pop_all()
     return runtime
+
+
+def _prepared(settings: Settings, database: Database, role: Role) -> str:
+    try:
+        return _prepare(database, role)
+    except StoreError as error:
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        fault = Fault("GPUKEEPER_DATA_DIR", f"{settings.database_path}: {sentence}")
+        raise InvalidConfiguration([fault]) from error
 
 
 def _prepare(database: Database, role: Role) -> str:

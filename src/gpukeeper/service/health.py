@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from gpukeeper.domain.errors import StoreUnavailable
 from gpukeeper.domain.events import format_time
 from gpukeeper.domain.instance import Status
 from gpukeeper.store import deliveries, facts, instances, orphans
@@ -65,9 +66,14 @@ async def examine(
     """Return how the service is; ``about`` (version, role) is shown with it."""
     beats = heartbeats()
     problems = [sentence for beat in beats if (sentence := _silence(beat, now))]
+    trouble = await database.trouble(lambda connection: facts.touch(connection, now))
+    if trouble is not None:
+        problems.insert(0, trouble)
     body: dict[str, Any] = {**about}
     try:
         body |= await database.read(lambda connection: _summary(connection, now))
+    except StoreUnavailable as error:
+        problems.append(error.message)
     except StoreError as error:
         problems.append(f"the database cannot be read: {type(error).__name__}")
     body["loops"] = [{"name": beat.loop, "lastTurnAt": format_time(beat.beat_at)} for beat in beats]

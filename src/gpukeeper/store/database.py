@@ -9,7 +9,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,9 @@ from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
+
+from gpukeeper.domain.errors import StoreUnavailable
+from gpukeeper.store import trouble
 
 # What the other packages need to name: a unit's connection, and whatever can go wrong with it.
 StoreError = SQLAlchemyError
@@ -62,6 +65,7 @@ class Database:
         self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
         self._closing = threading.Lock()
         self._is_closed = False
+        self._trouble: str | None = None
         self._thread = threading.Thread(target=self._write_all, name="store-write", daemon=True)
         self._thread.start()
 
@@ -73,22 +77,44 @@ class Database:
     async def read(self, unit: Unit[T]) -> T:
         """Return what ``unit`` reads, from one consistent snapshot; it cannot write.
 
-        Raises RuntimeError after :meth:`close`.
+        Raises StoreUnavailable, and RuntimeError after :meth:`close`.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, unit)
+        running = asyncio.get_running_loop()
+        return await _translated(running.run_in_executor(self._pool, self._read, unit))
 
     async def write(self, unit: Unit[T]) -> T:
         """Return what ``unit`` returns once its changes are on disk.
 
         An exception in the unit undoes this unit alone and is raised here.  A caller that is
-        cancelled does not undo its unit.  Raises RuntimeError after :meth:`close`.
+        cancelled does not undo its unit.  Raises StoreUnavailable when the disk is full or the
+        like, and RuntimeError after :meth:`close`.
         """
         future: Future[T] = Future()
         with self._closing:
             if self._is_closed:
                 raise RuntimeError("the database is closed")
             self._queue.put(_Queued(unit, future))
-        return await asyncio.shield(asyncio.wrap_future(future))
+        try:
+            return await _translated(asyncio.shield(asyncio.wrap_future(future)))
+        except StoreUnavailable as error:
+            self._trouble = error.message
+            raise
+
+    async def trouble(self, unit: Unit[object], *, patience_seconds: float = 1.0) -> str | None:
+        """Return why nothing can be stored at present, or None.
+
+        Costs nothing until a write fails; from then on ``unit`` is written to see whether the
+        trouble is over, which it is said not to be when that takes longer than the patience.
+        """
+        if self._trouble is None:
+            return None
+        try:
+            async with asyncio.timeout(patience_seconds):
+                await self.write(unit)
+        except (StoreUnavailable, TimeoutError):
+            return self._trouble
+        self._trouble = None
+        return None
 
     def close(self) -> None:
         """Finish the queued writes and close every connection; idempotent."""
@@ -139,6 +165,16 @@ class Database:
                 queued.future.set_exception(failure)
 
 
+async def _translated(outcome: Awaitable[T]) -> T:
+    try:
+        return await outcome
+    except SQLAlchemyError as error:
+        sentence = trouble.sentence_of(error)
+        if sentence is None:
+            raise
+        raise StoreUnavailable(f"Nothing can be stored at present: {sentence}.") from error
+
+
 def _run_all(
     connection: Connection, group: Sequence[_Queued]
 ) -> list[tuple[_Queued, Any, BaseException | None]]:
@@ -153,7 +189,10 @@ def _run(connection: Connection, unit: Unit[Any]) -> tuple[Any, BaseException | 
     savepoint = connection.begin_nested()
     try:
         result = unit(connection)
-    except BaseException as error:  # noqa: BLE001 - handed to the one who waits
+    except BaseException as error:
+        if trouble.sentence_of(error) is not None:
+            # SQLite has given up the whole transaction, and the savepoint with it.
+            raise
         savepoint.rollback()
         return None, error
     savepoint.commit()

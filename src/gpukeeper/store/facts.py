@@ -11,6 +11,7 @@ from gpukeeper.store.tables import facts
 
 _DEPLOYMENT = "deployment"
 _LOOK = "look"
+_TOUCHED = "touched"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,11 @@ def looks(connection: Connection) -> Looks:
 def keep_looks(connection: Connection, value: Looks) -> None:
     """Store how the last look went."""
     _write(connection, _LOOK, _looks.dump_json(value).decode())
+
+
+def touch(connection: Connection, now: datetime) -> None:
+    """Store the time, for no other reason than to see that something can be stored."""
+    _write(connection, _TOUCHED, json.dumps(now.isoformat()))
 
 
 _looks = TypeAdapter(Looks)

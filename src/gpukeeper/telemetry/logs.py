@@ -7,6 +7,7 @@ Every message carries what :func:`log_context` has bound around it: ``request_id
 import logging
 import re
 import sys
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, TextIO
@@ -85,7 +86,7 @@ def configure_logging(
     renderer = _console_renderer(has_colors=is_terminal) if is_console else _JSON_RENDERER
     root.addHandler(_named("stderr", logging.StreamHandler(output), renderer))
     if log_dir is not None:
-        file_handler = RotatingFileHandler(
+        file_handler = _LogFile(
             log_dir / LOG_FILE,
             maxBytes=MAX_LOG_FILE_BYTES,
             backupCount=KEPT_LOG_FILES,
@@ -95,6 +96,38 @@ def configure_logging(
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
     logging.captureWarnings(True)
+
+
+class _LogFile(RotatingFileHandler):
+    """A log file that may fail, as on a full disk: stderr has every message too, and says so once.
+
+    Half a line may be left where the disk was full.
+    """
+
+    _is_failing = False
+    _has_failed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a message, if that is possible."""
+        self._has_failed = False
+        super().emit(record)
+        self._is_failing = self._has_failed
+
+    def close(self) -> None:
+        """Close the file; what it could not take by now is on stderr."""
+        with suppress(OSError):
+            super().close()
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Tell of a disk that fails when it begins to; of our own faults as the library does."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        was_failing, self._is_failing = self._is_failing, True
+        if not was_failing:
+            get_logger(__name__).error("log_file_unavailable", error=error.strerror)
+        self._has_failed = True
 
 
 def shut_down_logging() -> None:
