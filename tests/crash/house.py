@@ -23,6 +23,7 @@ from gpukeeper.nudges import Nudges
 from gpukeeper.reporting import Reporter
 from gpukeeper.runtime.engine import Engine, Tools, build_engine
 from gpukeeper.service import Service
+from gpukeeper.service.feed import Feed
 from gpukeeper.service.health import examine
 from gpukeeper.simulator.app import build as build_simulator
 from gpukeeper.simulator.settings import Settings as SimulatorSettings
@@ -247,6 +248,7 @@ class House:
         gates = Gates(self.clock, is_open=True)
         process = self.processes[0]
         database = as_database(Store(self.database, gates))
+        nudges = Nudges()
         return Service(
             database=database,
             novita=process.engine.sweep.novita,
@@ -255,12 +257,13 @@ class House:
             seal=_SEAL,
             limits=LIMITS,
             deployment=DEPLOYMENT,
-            nudges=Nudges(),
+            nudges=nudges,
             clock=self.clock,
             random_bytes=self.random.randbytes,
             on_change=lambda change: None,
             examine=lambda: examine(database, lambda: (), self.clock(), about={}),
             log=get_logger("test"),
+            feed=Feed(database, nudges),
             patience=None,
             order_patience=timedelta(0),
         )

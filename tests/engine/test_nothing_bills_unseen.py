@@ -1,6 +1,7 @@
 """Nothing keeps billing unseen: what is to end is asked to end until Novita's ledger agrees."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -113,10 +114,10 @@ async def test_an_order_cancelled_while_its_create_is_under_way_leaves_nothing(
 ) -> None:
     create, asked, go_on = rig.novita.create, asyncio.Event(), asyncio.Event()
 
-    async def hold(purchase: Purchase) -> str:
+    async def hold(purchase: Purchase, *, check: Callable[[], None] = lambda: None) -> str:
         asked.set()
         await go_on.wait()
-        return await create(purchase)
+        return await create(purchase, check=check)
 
     rig.novita.create = hold  # type: ignore[method-assign]  # as slow as the test wants it
     if outcome.startswith("lost"):

@@ -66,9 +66,9 @@ async def test_a_copy_taken_while_an_order_was_bought_finds_its_machine_and_buys
 ) -> None:
     create = rig.novita.create
 
-    async def copied_first(purchase: Purchase) -> str:
+    async def copied_first(purchase: Purchase, *, check: Callable[[], None] = lambda: None) -> str:
         copy(rig, tmp_path / "copy.db")
-        return await create(purchase)
+        return await create(purchase, check=check)
 
     rig.novita.create = copied_first  # type: ignore[method-assign]  # and then as ever
     running = await rig.running()
