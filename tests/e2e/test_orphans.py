@@ -41,7 +41,8 @@ def test_a_restored_file_finds_its_newer_machines_as_orphans_to_adopt_or_delete(
     service.start()
 
     newer = {one["novitaId"] for one in (adopted, by_api, deleted)}
-    eventually(lambda: listed(service) == newer, "the orphans")
+    eventually(lambda: len(service.get("/api/orphans").json()["orphans"]) == 3, "the orphans")
+    assert listed(service) == newer
     assert service.instance(kept["id"])["status"] == "running"
     assert service.get(f"/api/instances/{adopted['id']}").status_code == 404
 
