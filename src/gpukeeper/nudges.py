@@ -1,4 +1,4 @@
-"""Wake-ups within one process: which loop has work now, and who waits for which instance.
+"""Wake-ups: which loop of this process has work now, and who waits here for which instance.
 
 A nudge only saves time: everything it tells of is in the store, and is found without it too.
 """
@@ -7,14 +7,10 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 
-from gpukeeper.domain.events import ANNOUNCED, Change
-from gpukeeper.domain.instance import Instance, Status
-from gpukeeper.domain.lifecycle import IN_TRANSIT
-
-# A loop at rest wakes this often by itself; what is due sooner is worth a nudge.
-_SOON = timedelta(seconds=5)
+from gpukeeper.domain.events import Change
+from gpukeeper.domain.instance import Instance
+from gpukeeper.domain.waking import Wake, concerned
 
 
 class Nudges:
@@ -24,7 +20,7 @@ class Nudges:
         # Set by `drain` when the process is told to stop.
         self.is_draining = False
         self._loops: dict[str, Callable[[], None]] = {}
-        self._waiting: defaultdict[str, set[asyncio.Queue[Instance]]] = defaultdict(set)
+        self._waiting: defaultdict[str, set[asyncio.Queue[Instance | None]]] = defaultdict(set)
 
     def connect(self, loop: str, wake: Callable[[], None]) -> None:
         """Name the function that wakes a loop."""
@@ -49,22 +45,33 @@ class Nudges:
         for change in changes:
             if change.before == change.after:
                 continue
-            if change.event_types:
-                self.wake("events")
-            if ANNOUNCED.intersection(change.event_types):
-                self.wake("deliver")
-            due_at = change.after.due_at
-            if due_at is not None and due_at <= change.at + _SOON and not is_held:
-                self.wake("buy" if change.after.status is Status.REQUESTED else "reconcile")
-            if _begins_to_move(change):
-                self.wake("look")
+            for wake in concerned(change, is_held=is_held):
+                self.wake(wake)
             for waiting in self._waiting.get(change.after.id, ()):
                 waiting.put_nowait(change.after)
 
+    def heard(self, wakes: Iterable[Wake], instance_id: str | None) -> None:
+        """Wake whoever a change concerns that another process has stored."""
+        for wake in wakes:
+            self.wake(wake)
+        for waiting in self._waiting.get(instance_id or "", ()):
+            waiting.put_nowait(None)
+
+    def missed(self) -> None:
+        """Wake everyone: what other processes have told in the meantime was not heard."""
+        for loop in list(self._loops):
+            self.wake(loop)
+        for queues in list(self._waiting.values()):
+            for waiting in queues:
+                waiting.put_nowait(None)
+
     @contextmanager
-    def watch(self, instance_id: str) -> Iterator[asyncio.Queue[Instance]]:
-        """Give a queue that gets this instance after each of its changes in this process."""
-        changed: asyncio.Queue[Instance] = asyncio.Queue()
+    def watch(self, instance_id: str) -> Iterator[asyncio.Queue[Instance | None]]:
+        """Give a queue that gets this instance after each of its changes in this process.
+
+        It gets None when another process may have changed it: then the store knows.
+        """
+        changed: asyncio.Queue[Instance | None] = asyncio.Queue()
         self._waiting[instance_id].add(changed)
         try:
             yield changed
@@ -72,9 +79,3 @@ class Nudges:
             self._waiting[instance_id].discard(changed)
             if not self._waiting[instance_id]:
                 del self._waiting[instance_id]
-
-
-def _begins_to_move(change: Change) -> bool:
-    """Whether Novita is to be looked at more often from now on."""
-    was_moving = change.before is not None and change.before.status in IN_TRANSIT
-    return change.after.status in IN_TRANSIT and not was_moving

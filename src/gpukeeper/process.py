@@ -22,9 +22,10 @@ from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidConfiguration
 from gpukeeper.domain.events import format_money
 from gpukeeper.nudges import Nudges
 from gpukeeper.runtime import Role, Runtime, build
+from gpukeeper.runtime.opening import open_database
 from gpukeeper.store import migrations
 from gpukeeper.store.backup import copy
-from gpukeeper.store.database import Database, StoreError
+from gpukeeper.store.database import StoreError
 from gpukeeper.telemetry import configure_logging, get_logger
 from gpukeeper.webhooks.guard import check_url
 
@@ -70,7 +71,7 @@ def check(settings: Settings) -> tuple[CheckResult, ...]:
 def migrate(settings: Settings) -> str:
     """Bring the database to this version's schema and return its revision; idempotent."""
     prepare_data_dir(settings)
-    database = Database(f"sqlite:///{settings.database_path}")
+    database = open_database(settings)
     try:
         return migrations.upgrade(database.engine)
     finally:
@@ -117,7 +118,7 @@ async def _serve(settings: Settings, runtime: Runtime, role: Role, app: FastAPI)
         role=role.value,
         url=f"http://{settings.host}:{settings.port}",
         novita=settings.novita_base_url,
-        database=str(settings.database_path),
+        database=settings.database_name,
         webhooks=len(settings.webhook_urls),
     )
     with _only_stopped_by_signals(server):
@@ -175,7 +176,7 @@ def _app(settings: Settings, runtime: Runtime, secret_key: SecretStr) -> FastAPI
 @contextmanager
 def _only_engine(settings: Settings, role: Role) -> Iterator[None]:
     """Hold the data directory's lock while an engine runs: SQLite stores have one engine."""
-    if not role.has_engine:
+    if not role.has_engine or settings.postgres_url is not None:
         yield
         return
     path = Path(settings.data_dir) / _LOCK_FILE
@@ -195,8 +196,8 @@ def _check_database(settings: Settings) -> CheckResult:
     try:
         revision = migrate(settings)
     except StoreError as error:
-        return CheckResult("database", is_ok=False, message=f"{settings.database_path}: {error}")
-    message = f"{settings.database_path} is at revision {revision}"
+        return CheckResult("database", is_ok=False, message=f"{settings.database_name}: {error}")
+    message = f"{settings.database_name} is at revision {revision}"
     return CheckResult("database", is_ok=True, message=message)
 
 

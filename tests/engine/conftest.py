@@ -7,27 +7,44 @@ from typing import Any
 
 import pytest
 
+from gpukeeper.store.database import sqlite_url
 from tests.engine.rig import STORE, Rig, build_rig
+from tests.postgres import Databases
 
 Build = Callable[..., Rig]
 
 
-@pytest.fixture
-async def build(tmp_path: Path) -> AsyncIterator[Build]:
-    """Give a function that builds rigs on directories of their own and closes them.
+@pytest.fixture(params=["sqlite", "postgres"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Return a kind of database that the store knows; every test of the engine runs on each."""
+    name: str = request.param
+    return name
 
-    ``store`` is a store that the rig goes on with.  What holds always is asserted of each in the
-    end (:mod:`tests.invariants`).
+
+@pytest.fixture
+async def build(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Build]:
+    """Give a function that builds rigs on databases of their own and closes them.
+
+    ``store`` is a SQLite file that the rig goes on with.  What holds always is asserted of each
+    in the end (:mod:`tests.invariants`).
     """
     rigs: list[Rig] = []
     async with AsyncExitStack() as stack:
+
+        def database_url(directory: Path, *, is_file: bool) -> str:
+            if is_file or kind == "sqlite":
+                return sqlite_url(directory / STORE)
+            databases: Databases = request.getfixturevalue("postgres")
+            template: str = request.getfixturevalue("migrated")
+            return stack.enter_context(databases.new(template=template))
 
         def make(*, store: Path | None = None, **changes: Any) -> Rig:
             directory = tmp_path / f"rig-{len(rigs)}"
             directory.mkdir()
             if store is not None:
                 store.rename(directory / STORE)
-            rig = build_rig(directory, **changes)
+            url = database_url(directory, is_file=store is not None)
+            rig = build_rig(directory, url, **changes)
             stack.push_async_callback(rig.close)
             rigs.append(rig)
             return rig

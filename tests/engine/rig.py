@@ -1,4 +1,4 @@
-"""A whole engine on a real SQLite file and the simulator, with one clock that a test moves."""
+"""A whole engine on a real database and the simulator, with one clock that a test moves."""
 
 import asyncio
 import itertools
@@ -34,7 +34,7 @@ from gpukeeper.simulator.settings import PHASE_SECONDS
 from gpukeeper.simulator.settings import Settings as SimulatorSettings
 from gpukeeper.simulator.world import World
 from gpukeeper.store import deliveries, facts, history, instances, migrations
-from gpukeeper.store.database import Database
+from gpukeeper.store.database import Database, sqlite_url
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.store.sealing import Seal
 from gpukeeper.telemetry import create_metrics, get_logger
@@ -243,6 +243,7 @@ class Rig:
 
 def build_rig(
     directory: Path,
+    database_url: str | None = None,
     *,
     simulator: SimulatorSettings | None = None,
     environ: dict[str, str] | None = None,
@@ -251,8 +252,8 @@ def build_rig(
 ) -> Rig:
     """Return a rig; ``environ`` changes settings by their variables.
 
-    It works on the store that is in ``directory``, if there is one, and on Novita and the clock
-    of the rig that it stands ``beside``.
+    It works on the database of the URL, or on the store in ``directory``, and on Novita and the
+    clock of the rig that it stands ``beside``.
     """
     clock = beside.clock if beside else Clock()
     sim_settings = simulator or SimulatorSettings(spot_lifetime_seconds=0, phase_seconds=QUICK)
@@ -261,7 +262,7 @@ def build_rig(
     # No two rigs of one store give the same id.
     counter = itertools.count(int(clock().timestamp() * 1000) if beside else 1)
     random = Random(f"{directory}" if beside else 7)
-    database = Database(f"sqlite:///{directory / STORE}")
+    database = Database(database_url or sqlite_url(directory / STORE))
     migrations.upgrade(database.engine)
     with database.engine.begin() as connection:
         deployment = facts.deployment(connection, DEPLOYMENT)

@@ -16,6 +16,12 @@ from tests.engine.rig import STORE, Rig
 Restore = Callable[[Path], Rig]
 
 
+@pytest.fixture
+def kind() -> str:
+    """Return the kind whose copies are files; PostgreSQL's are its own tools' matter."""
+    return "sqlite"
+
+
 def copy(rig: Rig, to: Path) -> Path:
     """Copy the store's file, as it is at this moment."""
     with (

@@ -112,5 +112,5 @@ def test_one_who_stopped_waiting_leaves_the_others_waiting(nudges: Nudges) -> No
     assert _heard(stays) == []
 
 
-def _heard(changes: asyncio.Queue[Instance]) -> list[Instance]:
+def _heard(changes: asyncio.Queue[Instance | None]) -> list[Instance | None]:
     return [changes.get_nowait() for _ in range(changes.qsize())]

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import event, func, insert, select, text
+from sqlalchemy import event, func, insert, select
 
 from gpukeeper.domain.errors import StoreUnavailable
 from gpukeeper.store.database import Connection, Database, StoreError
@@ -48,9 +48,7 @@ def _keep_and_fail(key: str) -> Callable[[Connection], str]:
 
 
 async def _kept(database: Database) -> list[str]:
-    return await database.read(
-        lambda c: list(c.scalars(select(facts.c.key).order_by(text("rowid"))))
-    )
+    return await database.read(lambda c: list(c.scalars(select(facts.c.key).order_by(facts.c.key))))
 
 
 async def _together(
@@ -79,54 +77,56 @@ async def test_a_unit_returns_its_result_once_it_can_be_read(database: Database)
 
 
 async def test_units_that_queue_up_share_one_commit_and_keep_their_order(
-    database: Database,
+    sqlite_database: Database,
 ) -> None:
     keys = [f"key-{number:03}" for number in range(60)]
-    commits = _counting_commits(database)
-    assert await _together(database, *map(_keep, keys)) == keys
-    assert await _kept(database) == keys
+    commits = _counting_commits(sqlite_database)
+    assert await _together(sqlite_database, *map(_keep, keys)) == keys
+    assert await _kept(sqlite_database) == keys
     assert len(commits) == 2
 
 
-async def test_more_units_than_a_group_holds_are_committed_in_several(database: Database) -> None:
+async def test_more_units_than_a_group_holds_are_committed_in_several(
+    sqlite_database: Database,
+) -> None:
     keys = [f"key-{number:03}" for number in range(300)]
-    commits = _counting_commits(database)
-    assert await _together(database, *map(_keep, keys)) == keys
-    assert await _kept(database) == keys
+    commits = _counting_commits(sqlite_database)
+    assert await _together(sqlite_database, *map(_keep, keys)) == keys
+    assert await _kept(sqlite_database) == keys
     assert len(commits) == 4
 
 
-async def test_a_unit_that_fails_undoes_itself_and_no_other(database: Database) -> None:
-    outcomes = await _together(database, _keep("a"), _keep_and_fail("b"), _keep("c"))
+async def test_a_unit_that_fails_undoes_itself_and_no_other(sqlite_database: Database) -> None:
+    outcomes = await _together(sqlite_database, _keep("a"), _keep_and_fail("b"), _keep("c"))
     assert outcomes[0::2] == ["a", "c"]
     assert isinstance(outcomes[1], LookupError)
-    assert await _kept(database) == ["a", "c"]
+    assert await _kept(sqlite_database) == ["a", "c"]
 
 
 async def test_a_statement_that_the_database_refuses_undoes_its_unit_alone(
-    database: Database,
+    sqlite_database: Database,
 ) -> None:
-    outcomes = await _together(database, _keep("a"), _keep("a"), _keep("c"))
+    outcomes = await _together(sqlite_database, _keep("a"), _keep("a"), _keep("c"))
     assert outcomes[0::2] == ["a", "c"]
     assert isinstance(outcomes[1], StoreError)
-    assert await _kept(database) == ["a", "c"]
+    assert await _kept(sqlite_database) == ["a", "c"]
 
 
 async def test_the_unit_of_a_caller_that_was_cancelled_is_stored_nevertheless(
-    database: Database,
+    sqlite_database: Database,
 ) -> None:
     gate = _Gate()
-    first = asyncio.create_task(database.write(gate.unit))
+    first = asyncio.create_task(sqlite_database.write(gate.unit))
     await gate.until_entered()
-    cancelled = asyncio.create_task(database.write(_keep("a")))
-    failing = asyncio.create_task(database.write(_keep_and_fail("b")))
+    cancelled = asyncio.create_task(sqlite_database.write(_keep("a")))
+    failing = asyncio.create_task(sqlite_database.write(_keep_and_fail("b")))
     await asyncio.sleep(0)
     cancelled.cancel()
     failing.cancel()
     gate.open()
     await first
-    assert await database.write(_keep("c")) == "c"
-    assert await _kept(database) == ["a", "c"]
+    assert await sqlite_database.write(_keep("c")) == "c"
+    assert await _kept(sqlite_database) == ["a", "c"]
     with pytest.raises(asyncio.CancelledError):
         await cancelled
     with pytest.raises(asyncio.CancelledError):
@@ -134,7 +134,7 @@ async def test_the_unit_of_a_caller_that_was_cancelled_is_stored_nevertheless(
 
 
 async def test_a_commit_that_fails_reaches_everyone_of_its_group_and_nobody_else(
-    database: Database,
+    sqlite_database: Database,
 ) -> None:
     commits = itertools.count(1)
 
@@ -142,11 +142,11 @@ async def test_a_commit_that_fails_reaches_everyone_of_its_group_and_nobody_else
         if next(commits) == 2:
             raise OSError("the disk is full")
 
-    event.listen(database.engine, "commit", fail_the_second)
-    outcomes = await _together(database, _keep("a"), _keep_and_fail("b"), _keep("c"))
+    event.listen(sqlite_database.engine, "commit", fail_the_second)
+    outcomes = await _together(sqlite_database, _keep("a"), _keep_and_fail("b"), _keep("c"))
     assert [type(outcome) for outcome in outcomes] == [OSError] * 3
-    assert await database.write(_keep("d")) == "d"
-    assert await _kept(database) == ["d"]
+    assert await sqlite_database.write(_keep("d")) == "d"
+    assert await _kept(sqlite_database) == ["d"]
 
 
 async def test_a_reading_unit_sees_one_snapshot_and_cannot_write(database: Database) -> None:

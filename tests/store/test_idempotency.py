@@ -14,14 +14,13 @@ from tests.store.rows import NOW, SEAL, SILENT, an_instance
 async def _ordered(
     database: Database, number: int, *, key: str = "key", body_hash: str = "body"
 ) -> str:
-    """Order as a request does: look the key up and store it together with the instance."""
+    """Order as a request does: keep the key together with the instance."""
     row = an_instance(number)
 
     def place(connection: Connection) -> str:
-        known = idempotency.instance_of(connection, key, body_hash)
+        known = idempotency.keep(connection, key, body_hash, row.id, NOW)
         if known is not None:
             return known
-        idempotency.keep(connection, key, body_hash, row.id, NOW)
         instances.add(connection, row, SEAL, SILENT)
         return row.id
 

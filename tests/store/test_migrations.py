@@ -1,9 +1,7 @@
 """The way to this version's schema, from nothing and from anywhere on it."""
 
-import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,11 +9,11 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, event, inspect, text
+from sqlalchemy import event, inspect, text
 
 from gpukeeper.domain.errors import InvalidConfiguration
 from gpukeeper.store import facts, migrations
-from gpukeeper.store.database import Connection, Database, sqlite_url
+from gpukeeper.store.database import Connection, Database
 from gpukeeper.store.tables import metadata
 
 
@@ -32,10 +30,13 @@ def _upgrade_to(connection: Connection, revision: str) -> None:
 
 
 def _indexes(connection: Connection) -> dict[str, str]:
-    """Return every index as SQLite was told of it, with its condition."""
-    rows = connection.exec_driver_sql(
-        "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
-    )
+    """Return every index as the database was told of it, with its condition."""
+    statements = {
+        "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL",
+        "postgresql": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' "
+        "AND tablename <> 'alembic_version'",
+    }
+    rows = connection.exec_driver_sql(statements[connection.dialect.name])
     return {name: sql for name, sql in rows}
 
 
@@ -65,19 +66,17 @@ def test_the_revisions_lead_to_the_tables_that_the_program_knows(database: Datab
 
 
 def test_the_revisions_make_the_same_indexes_with_the_same_conditions(
-    database: Database, path: Path
+    empty_database: Database, database: Database
 ) -> None:
-    engine = create_engine(sqlite_url(path))
-    metadata.create_all(engine)
-    with engine.connect() as told, database.engine.connect() as migrated:
+    metadata.create_all(empty_database.engine)
+    with empty_database.engine.connect() as told, database.engine.connect() as migrated:
         assert _indexes(migrated) == _indexes(told)
-    engine.dispose()
 
 
 @pytest.fixture
-def databases(path: Path) -> Iterator[list[Database]]:
-    """Give the databases of several processes that were started on one new file."""
-    opened = [Database(sqlite_url(path)) for _ in range(4)]
+def databases(empty_url: str) -> Iterator[list[Database]]:
+    """Give the databases of several processes that were started on one new store."""
+    opened = [Database(empty_url) for _ in range(4)]
     yield opened
     for database in opened:
         database.close()
@@ -114,15 +113,13 @@ def test_a_migration_that_breaks_off_leaves_nothing_behind(empty_database: Datab
     assert migrations.upgrade(empty_database.engine) == migrations.newest()
 
 
-def test_a_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
-    with closing(Database(sqlite_url(path))) as database:
+def test_a_database_of_a_newer_version_is_refused_and_left_alone(database: Database) -> None:
+    with database.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(InvalidConfiguration, match="revision 9999 of a newer gpukeeper"):
         migrations.upgrade(database.engine)
-        with closing(sqlite3.connect(path)) as newer, newer:
-            newer.execute("UPDATE alembic_version SET version_num = '9999'")
-        with pytest.raises(InvalidConfiguration, match="revision 9999 of a newer gpukeeper"):
-            migrations.upgrade(database.engine)
-        with database.engine.connect() as connection:
-            assert migrations.current(connection) == "9999"
+    with database.engine.connect() as connection:
+        assert migrations.current(connection) == "9999"
 
 
 def test_deliveries_of_an_older_version_learn_their_receiver(empty_database: Database) -> None:

@@ -1,8 +1,10 @@
 """Orphans: as the last complete listing showed them, known since they were first seen."""
 
+import asyncio
+
 from gpukeeper.domain.instance import Observation, Phase
 from gpukeeper.store import orphans
-from gpukeeper.store.database import Connection, Database
+from gpukeeper.store.database import Database
 from gpukeeper.store.orphans import Orphan
 from tests.store.rows import NOW, SECOND
 
@@ -51,12 +53,13 @@ async def test_the_longest_known_come_first(database: Database) -> None:
     assert [row.machine.novita_id for row in every] == ["nv3", "nv1", "nv2"]
 
 
-async def test_an_orphan_that_was_dealt_with_is_forgotten(database: Database) -> None:
-    def forget_twice(connection: Connection) -> None:
-        orphans.forget(connection, "nv1")
-        orphans.forget(connection, "nv1")
-
+async def test_of_many_that_take_an_orphan_one_gets_it_and_it_is_forgotten(
+    database: Database,
+) -> None:
     await _seen(database, _machine("nv1"), _machine("nv2"))
-    await database.write(forget_twice)
+    taken = await asyncio.gather(
+        *(database.write(lambda c: orphans.take(c, "nv1")) for _ in range(5))
+    )
+    assert [orphan.machine.novita_id for orphan in taken if orphan is not None] == ["nv1"]
     assert await _find(database, "nv1") is None
     assert await _find(database, "nv2") is not None

@@ -32,6 +32,13 @@ from tests.store.rows import (
 
 Unit = Callable[[Connection], Any]
 
+
+@pytest.fixture
+def kind() -> str:
+    """Return the kind whose plans these are: PostgreSQL's depend on how many rows there are."""
+    return "sqlite"
+
+
 _ROOM = Room(10, 10, {"busy.example:443": 1}, prompt=["quick.example:443"])
 _UNITS: dict[str, Unit] = {
     "find": lambda c: instances.find(c, "ins_000001"),

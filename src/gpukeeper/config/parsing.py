@@ -24,6 +24,8 @@ SECRET_KEY_BYTES = 32
 
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
+_POSTGRES = frozenset({"postgresql", "postgres"})
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 
@@ -156,17 +158,18 @@ def secret_key(text: str) -> SecretStr:
     return SecretStr(text[:43] + "=")
 
 
-def sqlite_url(text: str) -> SecretStr:
-    """Read the URL of a SQLite file (``sqlite:///file`` or ``sqlite:////absolute/file``)."""
+def database_url(text: str) -> SecretStr:
+    """Read the URL of a PostgreSQL database or a SQLite file.
+
+    ``postgresql://user:password@host/database``, ``sqlite:///file`` or ``sqlite:////absolute/file``.
+    """
     scheme, _, rest = text.partition(":")
-    if scheme.partition("+")[0] in {"postgresql", "postgres"}:
-        raise ValueError(
-            "PostgreSQL is not supported by this version yet; "
-            "leave GPUKEEPER_DATABASE_URL empty for SQLite in the data directory"
-        )
+    if scheme in _POSTGRES:
+        return _postgres_url(text)
     if scheme != "sqlite":
         raise ValueError(
-            "must be sqlite:///path/to/file, or empty for SQLite in the data directory"
+            "must be postgresql://user:password@host/database or sqlite:///path/to/file, "
+            "or empty for SQLite in the data directory"
         )
     path = rest.removeprefix("///")
     if path in {"", rest} or path.startswith(":memory:") or "?" in path:
@@ -175,8 +178,33 @@ def sqlite_url(text: str) -> SecretStr:
 
 
 def sqlite_path(url: SecretStr) -> Path:
-    """Return the file that a URL read by :func:`sqlite_url` names."""
+    """Return the file that a SQLite URL read by :func:`database_url` names."""
     return Path(url.get_secret_value().removeprefix("sqlite:///"))
+
+
+def is_postgres(url: SecretStr) -> bool:
+    """Whether a URL read by :func:`database_url` names a PostgreSQL database."""
+    return url.get_secret_value().partition(":")[0] in _POSTGRES
+
+
+def shown_postgres(url: SecretStr) -> str:
+    """Return the host and the database of a PostgreSQL URL, without user and password."""
+    parts = urlsplit(url.get_secret_value())
+    return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _postgres_url(text: str) -> SecretStr:
+    problem = "must be postgresql://user:password@host/database"
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise ValueError(problem) from error
+    has_host = bool(parts.netloc.rpartition("@")[2]) or "host=" in parts.query
+    if not has_host or not parts.path.strip("/") or parts.fragment:
+        raise ValueError(problem)
+    if not _VISIBLE_ASCII.fullmatch(text) or _BROKEN_ESCAPE.search(text):
+        raise ValueError(f"{problem}, with special characters as %20 and the like")
+    return SecretStr(text)
 
 
 def _items(text: str) -> list[str]:

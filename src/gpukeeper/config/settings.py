@@ -89,10 +89,10 @@ class Settings(BaseSettings):
         default=Path("data"),
         shown="./data",
     )
-    database_url: Annotated[SecretStr | None, PlainValidator(parsing.sqlite_url)] = _variable(
+    database_url: Annotated[SecretStr | None, PlainValidator(parsing.database_url)] = _variable(
         "GPUKEEPER_DATABASE_URL",
-        "Another SQLite file, as `sqlite:///path/to/file`. "
-        "PostgreSQL is not supported by this version yet.",
+        "Where everything is stored: `postgresql://user:password@host/database`, which any "
+        "number of replicas may share, or another SQLite file, as `sqlite:///path/to/file`.",
         default=None,
         shown=f"`{DATABASE_FILE}` in the data directory",
     )
@@ -195,10 +195,22 @@ class Settings(BaseSettings):
 
     @property
     def database_path(self) -> Path:
-        """The SQLite file."""
+        """The SQLite file; there is none when a PostgreSQL database is named."""
         if self.database_url is None:
             return self.data_dir / DATABASE_FILE
         return parsing.sqlite_path(self.database_url)
+
+    @property
+    def postgres_url(self) -> SecretStr | None:
+        """The URL of the PostgreSQL database, if one is named."""
+        is_named = self.database_url is not None and parsing.is_postgres(self.database_url)
+        return self.database_url if is_named else None
+
+    @property
+    def database_name(self) -> str:
+        """What may be shown of the database: a file, or a host and a name without password."""
+        url = self.postgres_url
+        return str(self.database_path) if url is None else parsing.shown_postgres(url)
 
     @property
     def log_dir(self) -> Path:

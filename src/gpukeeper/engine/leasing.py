@@ -1,18 +1,45 @@
 """How long a claimed row is ours, and how it stays ours while it is worked on."""
 
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from gpukeeper.domain.errors import LeaseLost
 from gpukeeper.engine.loop import Workers
 from gpukeeper.store import leases
-from gpukeeper.store.database import Database, Table
+from gpukeeper.store.database import Database, StoreError, Table
 from gpukeeper.store.leases import Lease
+from gpukeeper.telemetry import Logger
 
 # Longer than any pause of a healthy worker between two renewals; short enough that the work of
 # a dead one is taken over within 30 s.
 LEASE = timedelta(seconds=20)
 _RENEW_EVERY = timedelta(seconds=5)
+
+
+@asynccontextmanager
+async def keeping(renew: Callable[[], Awaitable[None]], log: Logger) -> AsyncIterator[None]:
+    """Renew a lease again and again for as long as the block lasts, or until it is lost."""
+    task = asyncio.create_task(_keep(renew, log))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def _keep(renew: Callable[[], Awaitable[None]], log: Logger) -> None:
+    while True:
+        await asyncio.sleep(_RENEW_EVERY.total_seconds())
+        try:
+            await renew()
+        except LeaseLost:
+            # Whoever works under it finds out when storing the result.
+            return
+        except StoreError as error:
+            log.warning("lease_not_renewed", error=type(error).__name__)
 
 
 @dataclass(slots=True)

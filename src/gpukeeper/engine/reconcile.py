@@ -156,8 +156,11 @@ class Reconciler:
     async def _buy(
         self, instance: Instance, offer: Offer, template: Template, lease_token: str
     ) -> Fold:
+        # The last moment to find out that another has taken over while we were held up.
         envs = await self.database.read(
-            lambda connection: instances.envs_of(connection, instance.id, self.seal)
+            lambda connection: instances.envs_of(
+                connection, instance.id, self.seal, lease_token=lease_token
+            )
         )
         try:
             novita_id = await self.novita.create(

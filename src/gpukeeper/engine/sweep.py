@@ -4,22 +4,23 @@ Calls to Novita grow with pages of the fleet, not with instances.  A listing tha
 shows what is there and never what is gone; one that lacks most of the fleet shows nothing.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gpukeeper.domain import ids, setback, surplus, watching
-from gpukeeper.domain.errors import NovitaError, NovitaUnavailable
+from gpukeeper.domain.errors import LeaseLost, NovitaError, NovitaUnavailable
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instance import Instance, Listing, Observation, Phase, Status
 from gpukeeper.domain.lifecycle import IN_TRANSIT, Limits, schedule
-from gpukeeper.engine.leasing import LEASE
+from gpukeeper.engine.leasing import LEASE, keeping
 from gpukeeper.engine.loop import Clock
 from gpukeeper.novita.client import NovitaClient
 from gpukeeper.nudges import Nudges
 from gpukeeper.store import deliveries, facts, instances, leases, orphans, tables
 from gpukeeper.store.database import Connection, Database
 from gpukeeper.store.instances import Watched
+from gpukeeper.store.leases import Lease
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.telemetry import Logger
 
@@ -63,22 +64,67 @@ class Sweep:
     nudges: Nudges
     on_change: Callable[[Change], None]
     on_look: Callable[[facts.Looks, int, timedelta], None]
+    new_token: Callable[[], str]
     log: Logger
 
     async def turn(self) -> datetime | None:
-        """Look if it is time; return when it is time next."""
-        next_at = await self._next_look_at()
+        """Look if it is time, and return when it is time next.
+
+        Of several processes on one database one looks; the others find that it has.
+        """
+        next_at = await self.database.read(self._next_look_at)
         if next_at is None or next_at > self.clock():
             return next_at
-        await self.look()
-        return await self._next_look_at()
+        token = self.new_token()
+        next_at = await self.database.write(lambda connection: self._begin(connection, token))
+        if next_at is None:
+            await self._look(token)
+            next_at = await self.database.read(self._next_look_at)
+        return next_at
 
     async def look(self) -> facts.Looks:
         """Look once, whatever the time, and return how looking goes; never raises NovitaError."""
+        token = self.new_token()
+        lease = self._lease(token)
+        await self.database.write(lambda c: facts.begin_look(c, self.clock(), lease))
+        return await self._look(token)
+
+    def _begin(self, connection: Connection, token: str) -> datetime | None:
+        """Take the right to look; return when to come again if it is not ours now."""
+        taken_until = facts.begin_look(connection, self.clock(), self._lease(token))
+        if taken_until is not None:
+            return taken_until
+        # Another process may have looked since we found that it is time.
+        next_at = self._next_look_at(connection)
+        if next_at is not None and next_at <= self.clock():
+            return None
+        facts.end_look(connection)
+        return next_at or self.clock() + LEASE
+
+    def _lease(self, token: str) -> Lease:
+        return Lease(token, self.clock() + LEASE)
+
+    async def _look(self, token: str) -> facts.Looks:
+        async with keeping(self._renew(token), self.log):
+            try:
+                return await self._look_held(token)
+            except LeaseLost:
+                # It took too long, and another process looks: what we saw is older.
+                self.log.info("lease_lost", loop="look")
+                return await self.database.read(facts.looks)
+
+    def _renew(self, token: str) -> Callable[[], Awaitable[None]]:
+        async def renew() -> None:
+            lease = self._lease(token)
+            await self.database.write(lambda connection: facts.renew_look(connection, lease))
+
+        return renew
+
+    async def _look_held(self, token: str) -> facts.Looks:
         started_at = self.clock()
         looks = await self.database.read(facts.looks)
         if looks.tried_at is not None and looks.tried_at > started_at + _SKEW:
-            await self._put_right(looks.tried_at - started_at)
+            await self._put_right(looks.tried_at - started_at, token)
         try:
             listing = await self.novita.list_all()
         except NovitaError as error:
@@ -92,15 +138,19 @@ class Sweep:
                 looks, tried_at=now, error=error.message, not_before=now + wait if wait else None
             )
         else:
-            looks = await self._take_in(listing, looks)
-        await self.database.write(lambda connection: facts.keep_looks(connection, looks))
+            looks = await self._take_in(listing, looks, token)
+
+        def end(connection: Connection) -> None:
+            facts.check_look(connection, token)
+            facts.keep_looks(connection, looks)
+            facts.end_look(connection)
+
+        await self.database.write(end)
         self.on_look(looks, 0 if looks.error else listing.calls, self.clock() - started_at)
         return looks
 
-    async def _next_look_at(self) -> datetime | None:
-        counts, looks = await self.database.read(
-            lambda connection: (instances.count_by_status(connection), facts.looks(connection))
-        )
+    def _next_look_at(self, connection: Connection) -> datetime | None:
+        counts, looks = instances.count_by_status(connection), facts.looks(connection)
         now = self.clock()
         # A clock that was set back must not silence us until it has caught up.
         if looks.tried_at is not None and looks.tried_at > now:
@@ -116,7 +166,7 @@ class Sweep:
             return next_at
         return max(next_at, looks.not_before)
 
-    async def _put_right(self, ahead: timedelta) -> None:
+    async def _put_right(self, ahead: timedelta, token: str) -> None:
         """Undo what a clock that was ahead has left in the store, and in that alone."""
         self.log.warning("clock_set_back", seconds=ahead.total_seconds())
         now = self.clock()
@@ -128,14 +178,14 @@ class Sweep:
             return instances.unsettled(connection)
 
         rows = await self.database.write(put_right)
-        await self._apply(dict.fromkeys(rows, self._righted))
+        await self._apply(dict.fromkeys(rows, self._righted), token)
         for loop in ("buy", "reconcile", "deliver"):
             self.nudges.wake(loop)
 
     def _righted(self, row: Instance) -> Instance:
         return setback.put_right(row, self.clock(), self.limits)
 
-    async def _take_in(self, listing: Listing, looks: facts.Looks) -> facts.Looks:
+    async def _take_in(self, listing: Listing, looks: facts.Looks, token: str) -> facts.Looks:
         rows = await self.database.read(instances.watched)
         by_id = {machine.novita_id: machine for machine in listing.machines}
         folds = dict(self._changed(rows, by_id))
@@ -147,9 +197,9 @@ class Sweep:
             believed = self._believed(rows, missing, looks)
             vanished = len(missing) - len(believed)
             folds |= {row.id: self._miss for row in believed}
-        await self._apply(folds)
+        await self._apply(folds, token)
         if listing.is_complete and not vanished:
-            await self._see_orphans(listing)
+            await self._see_orphans(listing, token)
         # An alarm ends with the first complete listing that is believed and lacks nobody.
         is_doubted = bool(missing) if looks.vanished_since else bool(vanished)
         return facts.Looks(
@@ -214,29 +264,37 @@ class Sweep:
             return [row for row in missing if row.status in _NOT_EXPECTED]
         return list(missing)
 
-    async def _apply(self, folds: dict[str, Fold]) -> None:
+    async def _apply(self, folds: dict[str, Fold], token: str) -> None:
         """Write the rows that differ, in groups."""
         work = list(folds.items())
         for start in range(0, len(work), _GROUP_SIZE):
-            self._tell(await self.database.write(self._unit(work[start : start + _GROUP_SIZE])))
+            group = work[start : start + _GROUP_SIZE]
+            self._tell(await self.database.write(self._unit(group, token)))
 
     def _tell(self, changes: Sequence[Change]) -> None:
         self.nudges.changed(changes)
         for change in changes:
             self.on_change(change)
 
-    def _unit(self, group: Sequence[tuple[str, Fold]]) -> Callable[[Connection], list[Change]]:
+    def _unit(
+        self, group: Sequence[tuple[str, Fold]], token: str
+    ) -> Callable[[Connection], list[Change]]:
         now = self.clock()
 
         def scheduled(fold: Fold) -> Fold:
             return lambda row: schedule(fold(row), now, self.limits)
 
-        return lambda connection: [
-            instances.change(connection, instance_id, scheduled(fold), now, self.outbox)
-            for instance_id, fold in group
-        ]
+        def change_all(connection: Connection) -> list[Change]:
+            facts.check_look(connection, token)
+            instances.lock(connection, [instance_id for instance_id, _ in group])
+            return [
+                instances.change(connection, instance_id, scheduled(fold), now, self.outbox)
+                for instance_id, fold in group
+            ]
 
-    async def _see_orphans(self, listing: Listing) -> None:
+        return change_all
+
+    async def _see_orphans(self, listing: Listing, token: str) -> None:
         ours = [
             machine
             for machine in listing.machines
@@ -246,6 +304,7 @@ class Sweep:
         ]
 
         def see(connection: Connection) -> list[Change]:
+            facts.check_look(connection, token)
             known = instances.known_machines(connection, [machine.novita_id for machine in ours])
             unknown = [machine for machine in ours if machine.novita_id not in known]
             namesakes = instances.named(connection, [machine.name for machine in unknown])
@@ -256,7 +315,7 @@ class Sweep:
                 if row is None:
                     nobodys.append(machine)
                 elif surplus.is_surplus(row, machine.novita_id):
-                    changes += self._unit([(row.id, self._discard(machine))])(connection)
+                    changes += self._unit([(row.id, self._discard(machine))], token)(connection)
                 elif not surplus.is_awaited(row):
                     nobodys.append(machine)
             if nobodys or orphans.every(connection):

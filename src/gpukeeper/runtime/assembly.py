@@ -3,17 +3,16 @@
 import asyncio
 import random
 import secrets
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from pathlib import Path
 
 from gpukeeper import __version__
 from gpukeeper.config import Secrets, Settings, prepare_data_dir
 from gpukeeper.domain import ids
-from gpukeeper.domain.errors import Fault, InvalidConfiguration
 from gpukeeper.domain.lifecycle import Limits
 from gpukeeper.engine.loop import Loop
 from gpukeeper.novita.catalog import Catalog
@@ -21,15 +20,24 @@ from gpukeeper.novita.client import NovitaClient
 from gpukeeper.novita.market import Market
 from gpukeeper.nudges import Nudges
 from gpukeeper.reporting import Reporter
-from gpukeeper.runtime.engine import Engine, Tools, build_engine, build_loop, heartbeats, now
+from gpukeeper.runtime.engine import (
+    MAX_SILENCE,
+    Engine,
+    Tools,
+    build_engine,
+    build_loop,
+    heartbeats,
+)
+from gpukeeper.runtime.engine import now as wall_clock
+from gpukeeper.runtime.opening import open_database, prepare
 from gpukeeper.service import Health, Service
 from gpukeeper.service.feed import Feed
 from gpukeeper.service.health import Heartbeat, examine
-from gpukeeper.store import facts, leases, migrations, tables
-from gpukeeper.store.database import Database, StoreError, sqlite_url
+from gpukeeper.store.clock import SharedClock
+from gpukeeper.store.database import Database
+from gpukeeper.store.listening import Listener
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.store.sealing import Seal
-from gpukeeper.store.trouble import sentence_of
 from gpukeeper.telemetry import Metrics, create_metrics, get_logger
 from gpukeeper.webhooks.sender import Sender
 
@@ -65,15 +73,20 @@ class Runtime:
     sender: Sender
     engine: Engine | None
     follow: Loop
+    listener: Listener | None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the loops; on leaving, take no more work, finish what is held, close everything."""
         loops = [self.follow, *(self.engine.loops if self.engine else ())]
         tasks = [asyncio.create_task(loop.run(), name=loop.name) for loop in loops]
+        listening = asyncio.create_task(self.listener.run()) if self.listener else None
         try:
             yield
         finally:
+            if listening is not None:
+                listening.cancel()
+                await asyncio.wait([listening])
             for loop in loops:
                 loop.drain()
             await self._drain(tasks)
@@ -101,44 +114,23 @@ def build(settings: Settings, role: Role = Role.ALL) -> Runtime:
     :meth:`Runtime.running`.
     """
     kept = prepare_data_dir(settings)
-    _keep_private(settings.database_path)
-    database = Database(sqlite_url(settings.database_path))
+    database = open_database(settings)
     with ExitStack() as on_failure:
         on_failure.callback(database.close)
-        deployment = _prepared(settings, database, role)
+        deployment = prepare(database, settings, kept, has_engine=role.has_engine)
         runtime = _assemble(settings, role, kept, database, deployment)
         on_failure.pop_all()
     return runtime
 
 
-def _prepared(settings: Settings, database: Database, role: Role) -> str:
-    try:
-        return _prepare(database, role)
-    except StoreError as error:
-        sentence = sentence_of(error)
-        if sentence is None:
-            raise
-        fault = Fault("GPUKEEPER_DATA_DIR", f"{settings.database_path}: {sentence}")
-        raise InvalidConfiguration([fault]) from error
-
-
-def _prepare(database: Database, role: Role) -> str:
-    """Bring the store to this version, free what a dead engine held, and return our mark."""
-    migrations.upgrade(database.engine)
-    with database.engine.begin() as connection:
-        # Only one engine works on a SQLite store, so whatever is leased was a dead one's.
-        if role.has_engine:
-            leases.release_all(connection, tables.instances)
-            leases.release_all(connection, tables.deliveries)
-        return facts.deployment(connection, ids.new_deployment(secrets.token_bytes(3)))
-
-
 def _assemble(
     settings: Settings, role: Role, kept: Secrets, database: Database, deployment: str
 ) -> Runtime:
+    nudges = Nudges()
+    listener = _listener(settings, database, nudges)
+    now = listener.clock if listener else wall_clock
     metrics = create_metrics()
     reporter = Reporter(metrics, get_logger("gpukeeper.engine"), now)
-    nudges = Nudges()
     limits = Limits(adoption_window=settings.adoption_window)
     novita = NovitaClient(
         base_url=settings.novita_base_url,
@@ -172,14 +164,19 @@ def _assemble(
         reporter=reporter,
         deployment=deployment,
     )
-    engine = build_engine(settings, tools) if role.has_engine else None
+    engine = build_engine(settings, tools, clock=now) if role.has_engine else None
 
     feed = Feed(database, nudges)
     follow = build_loop("events", feed.turn, reporter, now)
     nudges.connect(follow.name, follow.nudge)
 
     def beats() -> list[Heartbeat]:
-        return heartbeats([follow, *(engine.loops if engine else ())])
+        beats = heartbeats([follow, *(engine.loops if engine else ())])
+        if listener is not None:
+            beats.append(
+                Heartbeat("listen", listener.beat_at, MAX_SILENCE, is_running=listener.is_running)
+            )
+        return beats
 
     async def health() -> Health:
         about = {"version": __version__, "role": role.value}
@@ -202,17 +199,23 @@ def _assemble(
         log=get_logger("gpukeeper.service"),
         patience=_patience(settings),
     )
-    return Runtime(service, metrics, database, novita, sender, engine, follow)
+    return Runtime(service, metrics, database, novita, sender, engine, follow, listener)
 
 
-def _keep_private(path: Path) -> None:
-    """Create the database file for our own user alone; SQLite gives its journals the same mode."""
-    try:
-        path.touch(mode=0o600)
-    except OSError as error:
-        raise InvalidConfiguration(
-            [Fault("GPUKEEPER_DATABASE_URL", f"{path} cannot be opened: {error.strerror}")]
-        ) from error
+def _listener(settings: Settings, database: Database, nudges: Nudges) -> Listener | None:
+    """Return what hears other processes and keeps the time that they share, if there may be any."""
+    if settings.postgres_url is None:
+        return None
+    clock = SharedClock(database.told_time(), steady=time.monotonic)
+    log = get_logger("gpukeeper.store")
+    return Listener(
+        settings.postgres_url.get_secret_value(),
+        origin=database.origin,
+        clock=clock,
+        on_signal=nudges.heard,
+        on_missed=nudges.missed,
+        on_lost=lambda error: log.warning("listening_failed", error=error),
+    )
 
 
 def _new_id(prefix: str, at: datetime) -> str:

@@ -30,7 +30,7 @@ from gpukeeper.webhooks.sender import Sender
 _RECONCILE_WORKERS = 64
 WEBHOOK_WORKERS = 256
 # A loop turns every few seconds even when nothing is due; a look may take as long as its pages.
-_MAX_SILENCE = timedelta(seconds=20)
+MAX_SILENCE = timedelta(seconds=20)
 _MAX_LOOK = timedelta(minutes=5)
 
 
@@ -92,6 +92,7 @@ def build_engine(
         nudges=tools.nudges,
         on_change=reporter.changed,
         on_look=reporter.looked,
+        new_token=_new_token,
         log=reporter.log,
     )
     buyer = _reconciler("buy", Kind.ORDERS, tools, clock, draw)
@@ -126,7 +127,7 @@ def build_loop(
     turn: Callable[[], Awaitable[datetime | None]],
     reporter: Reporter,
     clock: Callable[[], datetime],
-    max_silence: timedelta = _MAX_SILENCE,
+    max_silence: timedelta = MAX_SILENCE,
 ) -> Loop:
     """Return a loop that does not run yet, whose beats and errors the reporter is told of."""
     return Loop(

@@ -118,10 +118,9 @@ class Service:
 
         def place(connection: Connection) -> str:
             if idempotency_key is not None:
-                known = idempotency.instance_of(connection, idempotency_key, body_hash)
+                known = idempotency.keep(connection, idempotency_key, body_hash, placed.id, now)
                 if known is not None:
                     return known
-                idempotency.keep(connection, idempotency_key, body_hash, placed.id, now)
             instances.add(connection, placed, self.seal, self.outbox)
             return placed.id
 
@@ -273,14 +272,13 @@ class Service:
         now = self.clock()
 
         def adopt(connection: Connection) -> Change:
-            orphan = orphans.find(connection, novita_id)
+            orphan = orphans.take(connection, novita_id)
             if orphan is None:
                 raise NotFound(f"There is no orphan '{novita_id}'.")
             adopted = placing.adopted(
                 orphan.machine, now, deployment=self.deployment, random_bytes=self.random_bytes
             )
             instances.add(connection, adopted, self.seal, self.outbox)
-            orphans.forget(connection, novita_id)
             return instances.change(
                 connection,
                 adopted.id,
@@ -320,9 +318,10 @@ class Service:
             while _is_open(found) and loop.time() < ends_at and not self.nudges.is_draining:
                 try:
                     async with asyncio.timeout(_PEEK_EVERY_SECONDS):
-                        found = await changed.get()
+                        told = await changed.get()
                 except TimeoutError:
-                    found = await self._find(instance_id)
+                    told = None
+                found = told or await self._find(instance_id)
         is_refused = found.novita_id is None and found.buying is None
         if found.status is Status.FAILED and is_refused:
             raise OrderFailed(found, self.clock())

@@ -1,8 +1,8 @@
-"""Transactions: units of work run in threads, all writes in one thread and grouped by commit.
+"""Transactions: units of work, which are plain functions of a connection, run in threads.
 
-A unit is a plain function of a connection.  SQLite has one writer at a time, so writers queue in
-our process instead of polling for the lock, and whatever has queued up meanwhile is committed
-together: each unit behind its own savepoint, one fsync for all.
+SQLite has one writer at a time, so its writers queue in our process instead of polling for the
+lock, and whatever has queued up meanwhile is committed together: each unit behind its own
+savepoint, one fsync for all.  On PostgreSQL units run side by side.
 """
 
 import asyncio
@@ -12,19 +12,28 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from time import sleep
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, func, select
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gpukeeper.domain.errors import StoreUnavailable
-from gpukeeper.store import trouble
+from gpukeeper.store import postgres, trouble
 
 # What the other packages need to name: a unit's connection, and whatever can go wrong with it.
 StoreError = SQLAlchemyError
-__all__ = ["Connection", "Database", "StoreError", "Table", "sqlite_url"]
+may_come_back = postgres.may_come_back
+__all__ = [
+    "Connection",
+    "Database",
+    "StoreError",
+    "Table",
+    "may_come_back",
+    "sqlite_url",
+]
 
 T = TypeVar("T")
 Unit = Callable[[Connection], T]
@@ -36,6 +45,10 @@ _WAL_TRIES = 50
 _WAL_PAUSE_SECONDS = 0.1
 # Readers block each other only in Python; more threads than this gain nothing.
 _READERS = 4
+# So many units write to PostgreSQL at a time: each waits for the network most of its time.
+_WRITERS = 8
+# How often a unit on PostgreSQL begins again because of units beside it.
+_TRIES = 5
 # Units that share one commit; bounds how long the first of them waits for the last.
 _GROUP_SIZE = 128
 _PRAGMAS = (f"busy_timeout = {_BUSY_TIMEOUT_MS}", "foreign_keys = ON")
@@ -56,23 +69,43 @@ class _Queued:
 
 
 class Database:
-    """One database, open from construction until :meth:`close`."""
+    """One database, open from construction until :meth:`close`.
+
+    ``is_shared`` says whether processes on other machines may work on it too.
+    """
 
     def __init__(self, url: str) -> None:
-        self._writer = _engine(url, begin="BEGIN IMMEDIATE", pragmas=_WRITER_PRAGMAS)
-        self._reader = _engine(url, begin="BEGIN", pragmas=_READER_PRAGMAS)
-        self._queue: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
+        self.is_shared = url.startswith("postgres")
         self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
+        self._side_by_side = ThreadPoolExecutor(_WRITERS, thread_name_prefix="store-write")
         self._closing = threading.Lock()
         self._is_closed = False
         self._trouble: str | None = None
+        self._queue: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_all, name="store-write", daemon=True)
-        self._thread.start()
+        if self.is_shared:
+            self._writer = postgres.open_engine(url, connections=_READERS + _WRITERS)
+            self._reader = postgres.reading(self._writer)
+        else:
+            self._writer = _engine(url, begin="BEGIN IMMEDIATE", pragmas=_WRITER_PRAGMAS)
+            self._reader = _engine(url, begin="BEGIN", pragmas=_READER_PRAGMAS)
+            self._thread.start()
 
     @property
     def engine(self) -> Engine:
         """The engine that may write, for migrations before anything else runs."""
         return self._writer
+
+    @property
+    def origin(self) -> str:
+        """What this process's signals are known by."""
+        return str(self._writer.get_execution_options().get(postgres.ORIGIN, ""))
+
+    def told_time(self) -> datetime:
+        """Return the time by the database's clock."""
+        with self._writer.connect() as connection:
+            at: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+        return at.astimezone(UTC)
 
     async def read(self, unit: Unit[T]) -> T:
         """Return what ``unit`` reads, from one consistent snapshot; it cannot write.
@@ -86,14 +119,19 @@ class Database:
         """Return what ``unit`` returns once its changes are on disk.
 
         An exception in the unit undoes this unit alone and is raised here.  A caller that is
-        cancelled does not undo its unit.  Raises StoreUnavailable when the disk is full or the
+        cancelled does not undo its unit.  On PostgreSQL a unit may run several times, the last
+        time to its end.  Raises StoreUnavailable when the disk is full, the server is away or the
         like, and RuntimeError after :meth:`close`.
         """
-        future: Future[T] = Future()
+        future: Future[T]
         with self._closing:
             if self._is_closed:
                 raise RuntimeError("the database is closed")
-            self._queue.put(_Queued(unit, future))
+            if self.is_shared:
+                future = self._side_by_side.submit(self._write, unit)
+            else:
+                future = Future()
+                self._queue.put(_Queued(unit, future))
         try:
             return await _translated(asyncio.shield(asyncio.wrap_future(future)))
         except StoreUnavailable as error:
@@ -122,13 +160,26 @@ class Database:
             if not self._is_closed:
                 self._is_closed = True
                 self._queue.put(None)
-        self._thread.join()
+        if not self.is_shared:
+            self._thread.join()
+        self._side_by_side.shutdown()
         self._pool.shutdown()
         self._writer.dispose()
         self._reader.dispose()
 
     def _read(self, unit: Unit[T]) -> T:
         with self._reader.connect() as connection:
+            return unit(connection)
+
+    def _write(self, unit: Unit[T]) -> T:
+        for _ in range(_TRIES - 1):
+            try:
+                with self._writer.begin() as connection:
+                    return unit(connection)
+            except DBAPIError as error:
+                if not postgres.may_begin_again(error):
+                    raise
+        with self._writer.begin() as connection:
             return unit(connection)
 
     def _write_all(self) -> None:

@@ -32,9 +32,12 @@ from gpukeeper.domain.events import (
     EventType,
 )
 from gpukeeper.domain.sharing import PER_PROMPT, Room
-from gpukeeper.store import leases
+from gpukeeper.domain.waking import Wake
+from gpukeeper.store import leases, signals
+from gpukeeper.store.inserting import insert_or_replace
 from gpukeeper.store.leases import HELD, NOW, Lease
-from gpukeeper.store.shares import due_per_receiver, next_due
+from gpukeeper.store.postgres import is_postgres
+from gpukeeper.store.shares import due_per_receiver, due_per_receiver_lateral, next_due
 from gpukeeper.store.tables import (
     IS_PENDING,
     UtcTime,
@@ -57,8 +60,12 @@ def claim(connection: Connection, now: datetime, lease: Lease, *, room: Room) ->
         # Busy receivers get less than the statement gives them: so many more to choose from.
         "limit": room.free + PER_PROMPT * len(room.under_way),
     }
-    due = connection.execute(_DUE_PER_RECEIVER, parameters)
+    statement = _DUE_PER_RECEIVER_LATERAL if is_postgres(connection) else _DUE_PER_RECEIVER
+    due = connection.execute(statement, parameters)
     ids = room.choose((row.id, row.receiver) for row in due)
+    if ids:
+        # Of those that several processes have found due, each gets what it locks first.
+        ids = list(connection.scalars(_LOCK_DUE, {"ids": ids, NOW.key: now}))
     if not ids:
         return []
     leases.take(connection, deliveries, ids, lease)
@@ -83,6 +90,8 @@ def finish(
 
     Raises LeaseLost when someone else owns the delivery by now.
     """
+    if delivery.status is DeliveryStatus.ENDED:
+        connection.execute(_LOCK_URL, {"url": delivery.url})
     row = {"row_id": delivery.id, HELD.key: lease_token}
     allowed_attempts = connection.scalar(_ALLOWED_ATTEMPTS, row)
     if allowed_attempts is None:
@@ -129,6 +138,7 @@ def redeliver(connection: Connection, delivery_id: str, now: datetime, retries: 
             allowed_attempts=deliveries.c.attempts + 1 + retries,
         )
     )
+    signals.tell(connection, (Wake.DELIVER,))
     return found.rowcount > 0
 
 
@@ -203,6 +213,24 @@ def pending(connection: Connection) -> tuple[int, datetime | None]:
 
 # Built once: building a statement takes longer than SQLite takes to run it.
 _DUE_PER_RECEIVER = due_per_receiver()
+_DUE_PER_RECEIVER_LATERAL = due_per_receiver_lateral()
+_LOCK_DUE = (
+    select(deliveries.c.id)
+    .where(
+        deliveries.c.id.in_(bindparam("ids", expanding=True)),
+        IS_PENDING,
+        deliveries.c.due_at <= NOW,
+        leases.is_free(deliveries),
+    )
+    .with_for_update(skip_locked=True)
+)
+# All that wait for this URL, in one order for everyone: nobody lets one go or adds one meanwhile.
+_LOCK_URL = (
+    select(deliveries.c.number)
+    .where(deliveries.c.url == bindparam("url"), IS_PENDING)
+    .order_by(deliveries.c.number)
+    .with_for_update()
+)
 _NEXT_DUE_AT = next_due(is_prompt_only=False)
 _NEXT_PROMPT_DUE_AT = next_due(is_prompt_only=True)
 _IS_OURS = and_(deliveries.c.id == bindparam("row_id"), leases.is_held(deliveries))
@@ -225,8 +253,8 @@ _TAKE_UP = delete(ended_urls).where(ended_urls.c.url == bindparam("url"))
 
 def _end(connection: Connection, delivery: Delivery) -> None:
     """End every other pending delivery to a URL that said 410, and owe it nothing new."""
-    connection.execute(_TAKE_UP, {"url": delivery.url})
-    connection.execute(insert(ended_urls), {"url": delivery.url, "at": delivery.finished_at})
+    ended = insert_or_replace(connection, ended_urls, column="at")
+    connection.execute(ended, {"url": delivery.url, "at": delivery.finished_at})
     connection.execute(
         update(deliveries)
         .where(deliveries.c.url == delivery.url, IS_PENDING)

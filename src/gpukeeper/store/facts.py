@@ -1,16 +1,21 @@
-"""Single facts about the deployment: its mark in Novita's names, and its last look at Novita."""
+"""Single facts about the deployment: its mark, its looks at Novita and who makes them."""
 
 import json
 from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
+from gpukeeper.domain.errors import LeaseLost
+from gpukeeper.store.inserting import insert_new, insert_or_replace
+from gpukeeper.store.leases import Lease
 from gpukeeper.store.tables import facts
 
 _DEPLOYMENT = "deployment"
+_AGREED = "agreed:"
 _LOOK = "look"
+_LOOKING = "looking"
 _TOUCHED = "touched"
 
 
@@ -34,11 +39,12 @@ class Looks:
 
 def deployment(connection: Connection, proposed: str) -> str:
     """Return this deployment's mark; ``proposed`` becomes it if there is none yet."""
-    known = _read(connection, _DEPLOYMENT)
-    if known is not None:
-        return str(json.loads(known))
-    _write(connection, _DEPLOYMENT, json.dumps(proposed))
-    return proposed
+    return str(json.loads(_kept(connection, _DEPLOYMENT, json.dumps(proposed))))
+
+
+def is_agreed(connection: Connection, name: str, value: str) -> bool:
+    """Whether all processes on this database have the same value; the first one's is kept."""
+    return _kept(connection, f"{_AGREED}{name}", json.dumps(value)) == json.dumps(value)
 
 
 def looks(connection: Connection) -> Looks:
@@ -49,25 +55,75 @@ def looks(connection: Connection) -> Looks:
 
 def keep_looks(connection: Connection, value: Looks) -> None:
     """Store how the last look went."""
-    _write(connection, _LOOK, _looks.dump_json(value).decode())
+    body = _looks.dump_json(value).decode()
+    connection.execute(insert_or_replace(connection, facts, column="body"), _row(_LOOK, body))
+
+
+def begin_look(connection: Connection, now: datetime, lease: Lease) -> datetime | None:
+    """Take the right to look at Novita, which one process has at a time.
+
+    Returns until when another process has it, or None when it is ours.
+    """
+    _kept(connection, _LOOKING, _lease.dump_json(None).decode())
+    held = _lease.validate_json(connection.scalar(_READ_LOCKED, {"wanted": _LOOKING}) or "null")
+    # One that is held for longer than any lease lasts was taken under a wrong clock.
+    if held is not None and now < held.until <= lease.until:
+        return held.until
+    _set_lease(connection, lease)
+    return None
+
+
+def renew_look(connection: Connection, lease: Lease) -> None:
+    """Keep the right to look until the lease's new end.  Raises LeaseLost."""
+    check_look(connection, lease.token)
+    _set_lease(connection, lease)
+
+
+def check_look(connection: Connection, token: str) -> None:
+    """Raise LeaseLost unless this token still has the right to look; nobody takes it meanwhile."""
+    held = _lease.validate_json(connection.scalar(_READ_LOCKED, {"wanted": _LOOKING}) or "null")
+    if held is None or held.token != token:
+        raise LeaseLost
+
+
+def end_look(connection: Connection) -> None:
+    """Give the right to look back."""
+    _set_lease(connection, None)
 
 
 def touch(connection: Connection, now: datetime) -> None:
     """Store the time, for no other reason than to see that something can be stored."""
-    _write(connection, _TOUCHED, json.dumps(now.isoformat()))
+    body = json.dumps(now.isoformat())
+    connection.execute(insert_or_replace(connection, facts, column="body"), _row(_TOUCHED, body))
 
 
 _looks = TypeAdapter(Looks)
+_lease: TypeAdapter[Lease | None] = TypeAdapter(Lease | None)
 
 # Built once: building a statement takes longer than SQLite takes to run it.
 _READ = select(facts.c.body).where(facts.c.key == bindparam("wanted"))
+_READ_LOCKED = _READ.with_for_update()
+_SET = update(facts).where(facts.c.key == bindparam("wanted"))
+
+
+def _row(key: str, body: str) -> dict[str, str]:
+    return {"key": key, "body": body}
 
 
 def _read(connection: Connection, key: str) -> str | None:
     return connection.scalar(_READ, {"wanted": key})
 
 
-def _write(connection: Connection, key: str, body: str) -> None:
-    changed = connection.execute(update(facts).where(facts.c.key == key).values(body=body))
-    if changed.rowcount == 0:
-        connection.execute(insert(facts).values(key=key, body=body))
+def _kept(connection: Connection, key: str, proposed: str) -> str:
+    """Return a fact; it becomes what is proposed if there is none yet."""
+    known = _read(connection, key)
+    if known is None:
+        connection.execute(insert_new(connection, facts), _row(key, proposed))
+        known = _read(connection, key)
+    assert known is not None
+    return known
+
+
+def _set_lease(connection: Connection, lease: Lease | None) -> None:
+    body = _lease.dump_json(lease).decode()
+    connection.execute(_SET, {"wanted": _LOOKING, "body": body})

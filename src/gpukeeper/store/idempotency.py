@@ -2,9 +2,10 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import Connection, bindparam, select
 
 from gpukeeper.domain.errors import KeyReused
+from gpukeeper.store.inserting import insert_new
 from gpukeeper.store.tables import idempotency_keys
 
 
@@ -22,10 +23,18 @@ def instance_of(connection: Connection, key: str, body_hash: str) -> str | None:
     return instance_id
 
 
-def keep(connection: Connection, key: str, body_hash: str, instance_id: str, now: datetime) -> None:
-    """Store that this key ordered this instance."""
+def keep(
+    connection: Connection, key: str, body_hash: str, instance_id: str, now: datetime
+) -> str | None:
+    """Store that this key orders this instance, or return which one it has ordered before.
+
+    Of several that keep the same key at the same time, one does and the others wait for it.
+    Raises KeyReused when the key came with another body.
+    """
     values = {"key": key, "body_hash": body_hash, "instance_id": instance_id, "at": now}
-    connection.execute(insert(idempotency_keys), values)
+    keeping = insert_new(connection, idempotency_keys).returning(idempotency_keys.c.key)
+    is_new = connection.scalar(keeping, values) is not None
+    return None if is_new else instance_of(connection, key, body_hash)
 
 
 # Built once: building a statement takes longer than SQLite takes to run it.

@@ -28,7 +28,8 @@ from sqlalchemy import (
 from gpukeeper.domain.errors import LeaseLost
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instance import Instance, Status
-from gpukeeper.store import leases
+from gpukeeper.domain.waking import concerned
+from gpukeeper.store import leases, signals
 from gpukeeper.store.leases import HELD, NOW, Lease
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.store.sealing import Seal
@@ -66,7 +67,9 @@ def add(connection: Connection, instance: Instance, seal: Seal, outbox: Outbox) 
         "sealed_envs": seal.close(instance.order.envs, row=instance.id),
     }
     connection.execute(insert(instances), fixed | _changing(instance))
-    outbox.record(connection, Change(None, instance, instance.created_at))
+    ordered = Change(None, instance, instance.created_at)
+    outbox.record(connection, ordered)
+    signals.tell(connection, concerned(ordered), instance_id=instance.id)
 
 
 def find(connection: Connection, instance_id: str) -> Instance | None:
@@ -75,10 +78,18 @@ def find(connection: Connection, instance_id: str) -> Instance | None:
     return _instance(row) if row else None
 
 
-def envs_of(connection: Connection, instance_id: str, seal: Seal) -> dict[str, str]:
-    """Return the environment values that were ordered; the one way to them."""
-    sealed = connection.scalar(_SEALED_ENVS, {"row_id": instance_id})
-    return seal.open(sealed, row=instance_id)
+def envs_of(
+    connection: Connection, instance_id: str, seal: Seal, *, lease_token: str | None = None
+) -> dict[str, str]:
+    """Return the environment values that were ordered; the one way to them.
+
+    Raises LeaseLost when ``lease_token`` is given and no longer holds the row.
+    """
+    statement = _SEALED_ENVS if lease_token is None else _SEALED_ENVS_HELD
+    row = connection.execute(statement, {"row_id": instance_id, HELD.key: lease_token}).first()
+    if row is None:
+        raise LeaseLost
+    return seal.open(row.sealed_envs, row=instance_id)
 
 
 def change(
@@ -106,7 +117,19 @@ def change(
     if after != before:
         connection.execute(_UPDATE, {"row_id": instance_id} | _changing(after))
         outbox.record(connection, done)
+        wakes = concerned(done, is_held=lease_token is not None)
+        signals.tell(connection, wakes, instance_id=instance_id)
     return done
+
+
+def lock(connection: Connection, instance_ids: Sequence[str]) -> None:
+    """Make sure that nobody changes these rows before this transaction ends.
+
+    One that changes several rows calls this first: all lock rows in the same order, so that
+    none waits for another that waits for it.
+    """
+    for start in range(0, len(instance_ids), _IDS_PER_STATEMENT):
+        connection.execute(_LOCK, {"ids": instance_ids[start : start + _IDS_PER_STATEMENT]})
 
 
 def claim(
@@ -235,9 +258,16 @@ _FIND: Select[Any] = select(instances.c.body).where(
     )
 )
 _SEALED_ENVS = select(instances.c.sealed_envs).where(instances.c.id == bindparam("row_id"))
+_SEALED_ENVS_HELD = _SEALED_ENVS.where(leases.is_held(instances))
 _COUNT_BY_STATUS = select(instances.c.status, func.count()).group_by(instances.c.status)
 _FRESHEST = select(instances.c.body).where(instances.c.id == bindparam("row_id")).with_for_update()
 _FRESHEST_HELD = _FRESHEST.where(leases.is_held(instances))
+_LOCK = (
+    select(instances.c.id)
+    .where(instances.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(instances.c.id)
+    .with_for_update()
+)
 _OF_KIND: dict[Kind, ColumnElement[bool]] = {
     Kind.ORDERS: instances.c.status == Status.REQUESTED.value,
     Kind.MACHINES: instances.c.status != Status.REQUESTED.value,

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Update,
     bindparam,
     or_,
+    select,
     update,
 )
 
@@ -51,11 +52,14 @@ def take(connection: Connection, table: Table, ids: Sequence[str], lease: Lease)
 
 def renew(connection: Connection, table: Table, held: Mapping[str, str], until: datetime) -> None:
     """Extend the leases of rows (id -> token) that are still held; one that was lost stays lost."""
-    connection.execute(
-        update(table)
+    # Locked in the order of their ids, as everyone locks who changes several rows.
+    ours = (
+        select(table.c.id)
         .where(table.c.id.in_(held.keys()), table.c.lease_token.in_(set(held.values())))
-        .values(lease_until=until)
+        .order_by(table.c.id)
+        .with_for_update()
     )
+    connection.execute(update(table).where(table.c.id.in_(ours)).values(lease_until=until))
 
 
 def shorten(connection: Connection, table: Table, until: datetime) -> None:

@@ -40,7 +40,7 @@ def see(connection: Connection, machines: Sequence[Observation], now: datetime) 
                 )
             )
     for novita_id in known - seen:
-        forget(connection, novita_id)
+        connection.execute(delete(orphans).where(orphans.c.novita_id == novita_id))
 
 
 def every(connection: Connection) -> list[Orphan]:
@@ -57,9 +57,11 @@ def find(connection: Connection, novita_id: str) -> Orphan | None:
     return _orphan(row) if row else None
 
 
-def forget(connection: Connection, novita_id: str) -> None:
-    """Remove an orphan that was adopted, deleted or is gone."""
-    connection.execute(delete(orphans).where(orphans.c.novita_id == novita_id))
+def take(connection: Connection, novita_id: str) -> Orphan | None:
+    """Remove an orphan and return it; of several who take the same, one gets it."""
+    taken = delete(orphans).where(orphans.c.novita_id == novita_id).returning(orphans)
+    row = connection.execute(taken).first()
+    return _orphan(row) if row else None
 
 
 _adapter = TypeAdapter(Observation)

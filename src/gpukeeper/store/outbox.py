@@ -17,6 +17,8 @@ from gpukeeper.domain.events import (
     data_of,
 )
 from gpukeeper.domain.sharing import receiver_of
+from gpukeeper.domain.waking import Wake
+from gpukeeper.store import signals
 from gpukeeper.store.tables import IS_PENDING, deliveries, ended_urls, events
 
 
@@ -51,6 +53,7 @@ class Outbox:
         """
         data = {"message": "This is a test event of gpukeeper."}
         event = self._store(connection, EventType.TEST, None, now, data)
+        signals.tell(connection, (Wake.EVENTS, Wake.DELIVER))
         return [self._insert(connection, event, url, is_trusted) for url, is_trusted in urls]
 
     def _receivers(self, change: Change) -> list[tuple[str, bool]]:
@@ -68,6 +71,7 @@ class Outbox:
         at: datetime,
         data: dict[str, Any],
     ) -> Event:
+        signals.queue_up_events(connection)
         event_id = self.new_id("evt", at)
         values = {
             "id": event_id,
@@ -116,7 +120,11 @@ class Outbox:
 
 # Built once: building a statement takes longer than SQLite takes to run it.
 _PENDING_IN_LANE = (
-    select(deliveries.c.number).where(deliveries.c.lane == bindparam("lane"), IS_PENDING).limit(1)
+    select(deliveries.c.number)
+    .where(deliveries.c.lane == bindparam("lane"), IS_PENDING)
+    .limit(1)
+    # Whoever finishes that one lets the next go: either before this, or when it sees the next.
+    .with_for_update()
 )
 _ENDED = select(ended_urls.c.url).where(ended_urls.c.url.in_(bindparam("urls", expanding=True)))
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import CTE, Select, bindparam, case, func, select
+from sqlalchemy import CTE, Select, bindparam, case, func, select, true
 
 from gpukeeper.store import leases
 from gpukeeper.store.leases import NOW
@@ -39,6 +39,32 @@ def due_per_receiver() -> Select[Any]:
     return (
         select(taken.c.id, taken.c.receiver)
         .join_from(receivers, taken, taken.c.number.in_(share))
+        .order_by(case((is_prompt, 0), else_=1), place, *age)
+        .limit(bindparam("limit"))
+    )
+
+
+def due_per_receiver_lateral() -> Select[Any]:
+    """Return the same statement for PostgreSQL, which would run the other once for each pair."""
+    receivers = _receivers()
+    share = (
+        select(deliveries.c.id, deliveries.c.receiver, deliveries.c.due_at, deliveries.c.number)
+        .where(
+            deliveries.c.receiver == receivers.c.receiver,
+            *_IS_TIMED,
+            deliveries.c.due_at <= NOW,
+            leases.is_free(deliveries),
+        )
+        .order_by(deliveries.c.due_at, deliveries.c.number)
+        .limit(bindparam("per_receiver"))
+        .lateral("share")
+    )
+    age = (share.c.due_at, share.c.number)
+    place = func.row_number().over(partition_by=share.c.receiver, order_by=age)
+    is_prompt = share.c.receiver.in_(bindparam("prompt", expanding=True))
+    return (
+        select(share.c.id, share.c.receiver)
+        .join_from(receivers, share, true())
         .order_by(case((is_prompt, 0), else_=1), place, *age)
         .limit(bindparam("limit"))
     )

@@ -41,6 +41,11 @@ class UtcTime(TypeDecorator[datetime]):
         return None if value is None else _EPOCH + value * _MICROSECOND
 
 
+def _only_where(condition: str) -> dict[str, Any]:
+    """Return what makes an index partial, on both databases."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
+
 # SQLite counts rows by itself only for a plain INTEGER key.
 _Number = BigInteger().with_variant(Integer, "sqlite")
 
@@ -70,19 +75,19 @@ instances = Table(
     Column("body", Text, nullable=False),
     Column("sealed_envs", Text),
     Index("ix_instances_status", "status"),
-    Index("ix_instances_due_at", "due_at", "status", sqlite_where=text("due_at IS NOT NULL")),
+    Index("ix_instances_due_at", "due_at", "status", **_only_where("due_at IS NOT NULL")),
     Index(
         "ix_instances_status_due_at",
         "status",
         "due_at",
-        sqlite_where=text("due_at IS NOT NULL"),
+        **_only_where("due_at IS NOT NULL"),
     ),
     Index(
         "ix_instances_watched",
         "gone_at",
-        sqlite_where=text("novita_id IS NOT NULL AND gone_at IS NULL"),
+        **_only_where("novita_id IS NOT NULL AND gone_at IS NULL"),
     ),
-    Index("ix_instances_lease_token", "lease_token", sqlite_where=text("lease_token IS NOT NULL")),
+    Index("ix_instances_lease_token", "lease_token", **_only_where("lease_token IS NOT NULL")),
     sqlite_autoincrement=True,
 )
 
@@ -117,15 +122,15 @@ deliveries = Table(
     Column("finished_at", UtcTime),
     Column("lease_token", String(40)),
     Column("lease_until", UtcTime),
-    Index("ix_deliveries_lane", "lane", "number", sqlite_where=text("status = 'pending'")),
-    Index("ix_deliveries_url", "url", sqlite_where=text("status = 'pending'")),
+    Index("ix_deliveries_lane", "lane", "number", **_only_where("status = 'pending'")),
+    Index("ix_deliveries_url", "url", **_only_where("status = 'pending'")),
     Index(
         "ix_deliveries_receiver",
         "receiver",
         "due_at",
-        sqlite_where=text("status = 'pending' AND due_at IS NOT NULL"),
+        **_only_where("status = 'pending' AND due_at IS NOT NULL"),
     ),
-    Index("ix_deliveries_lease_token", "lease_token", sqlite_where=text("lease_token IS NOT NULL")),
+    Index("ix_deliveries_lease_token", "lease_token", **_only_where("lease_token IS NOT NULL")),
     sqlite_autoincrement=True,
 )
 

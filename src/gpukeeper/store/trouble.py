@@ -2,7 +2,9 @@
 
 import sqlite3
 
-from sqlalchemy.exc import DBAPIError
+import psycopg
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 # By SQLite's primary result code. They come from the disk or from other processes, and end without
 # a restart once those do.
@@ -14,11 +16,33 @@ _SENTENCES = {
     sqlite3.SQLITE_READONLY: "the disk cannot be written to",
 }
 _PRIMARY_CODE = 0xFF
+# Of PostgreSQL, by the beginning of its code; without any, nothing has answered.
+_OF_POSTGRES = {
+    "53100": "the database's disk is full",
+    "53": "the database has no room for another connection",
+    "55P03": "the database is busy",
+    "57014": "the database is too slow",
+    "40": "the database is busy",
+    "25006": "the database cannot be written to while it fails over",
+    "": "the database cannot be reached",
+}
 
 
 def sentence_of(error: BaseException) -> str | None:
     """Return what keeps the database from working; None for an error of another kind."""
+    if isinstance(error, NoConnection):
+        return "the database is too slow"
     if not isinstance(error, DBAPIError):
         return None
+    if isinstance(error.orig, psycopg.Error):
+        return _sentence_of_postgres(error, error.orig)
     code = getattr(error.orig, "sqlite_errorcode", None)
     return None if code is None else _SENTENCES.get(code & _PRIMARY_CODE)
+
+
+def _sentence_of_postgres(error: DBAPIError, cause: psycopg.Error) -> str | None:
+    is_read_only = isinstance(cause, psycopg.errors.ReadOnlySqlTransaction)
+    if not is_read_only and not isinstance(error, OperationalError | InterfaceError):
+        return None
+    code = cause.sqlstate or ""
+    return next(text for start, text in _OF_POSTGRES.items() if code.startswith(start))

@@ -6,9 +6,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, func, select, text
 
 from gpukeeper.domain.errors import Fault, InvalidConfiguration
+from gpukeeper.store.postgres import is_postgres
+from gpukeeper.store.signals import MIGRATIONS_LOCK
 
 _HERE = Path(__file__).parent
 
@@ -21,6 +23,7 @@ def upgrade(engine: Engine) -> str:
     for a database that a newer version of the program has written.
     """
     with engine.begin() as connection:
+        _wait_for_others(connection)
         _refuse_newer(connection)
         command.upgrade(_config(connection), "head")
         return current(connection) or ""
@@ -34,6 +37,15 @@ def current(connection: Connection) -> str | None:
 def newest() -> str:
     """Return the revision that this version of the program needs."""
     return ScriptDirectory(str(_HERE)).get_current_head() or ""
+
+
+def _wait_for_others(connection: Connection) -> None:
+    """Let one process migrate at a time; on SQLite the transaction that is open does so."""
+    if is_postgres(connection):
+        # The others wait for as long as it takes, and so may the statements of a migration.
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        connection.execute(text("SET LOCAL lock_timeout = 0"))
+        connection.execute(select(func.pg_advisory_xact_lock(MIGRATIONS_LOCK)))
 
 
 def _refuse_newer(connection: Connection) -> None:

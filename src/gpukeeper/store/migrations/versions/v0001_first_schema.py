@@ -41,6 +41,7 @@ def upgrade() -> None:
         ["due_at"],
         unique=False,
         sqlite_where=sa.text("status = 'pending'"),
+        postgresql_where=sa.text("status = 'pending'"),
     )
     op.create_index(
         op.f("ix_deliveries_event_number"), "deliveries", ["event_number"], unique=False
@@ -52,6 +53,7 @@ def upgrade() -> None:
         ["lane", "number"],
         unique=False,
         sqlite_where=sa.text("status = 'pending'"),
+        postgresql_where=sa.text("status = 'pending'"),
     )
     op.create_index(
         "ix_deliveries_lease_token",
@@ -59,6 +61,7 @@ def upgrade() -> None:
         ["lease_token"],
         unique=False,
         sqlite_where=sa.text("lease_token IS NOT NULL"),
+        postgresql_where=sa.text("lease_token IS NOT NULL"),
     )
     op.create_index(
         "ix_deliveries_url",
@@ -66,6 +69,7 @@ def upgrade() -> None:
         ["url", "due_at"],
         unique=False,
         sqlite_where=sa.text("status = 'pending' AND due_at IS NOT NULL"),
+        postgresql_where=sa.text("status = 'pending' AND due_at IS NOT NULL"),
     )
     op.create_table(
         "delivery_attempts",
@@ -149,6 +153,7 @@ def upgrade() -> None:
         ["due_at", "status"],
         unique=False,
         sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
     )
     op.create_index(
         "ix_instances_lease_token",
@@ -156,6 +161,7 @@ def upgrade() -> None:
         ["lease_token"],
         unique=False,
         sqlite_where=sa.text("lease_token IS NOT NULL"),
+        postgresql_where=sa.text("lease_token IS NOT NULL"),
     )
     op.create_index("ix_instances_status", "instances", ["status"], unique=False)
     op.create_index(
@@ -164,6 +170,7 @@ def upgrade() -> None:
         ["status", "due_at"],
         unique=False,
         sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
     )
     op.create_index(
         "ix_instances_watched",
@@ -171,6 +178,7 @@ def upgrade() -> None:
         ["gone_at"],
         unique=False,
         sqlite_where=sa.text("novita_id IS NOT NULL AND gone_at IS NULL"),
+        postgresql_where=sa.text("novita_id IS NOT NULL AND gone_at IS NULL"),
     )
     op.create_table(
         "orphans",

@@ -25,6 +25,7 @@ def upgrade() -> None:
         ["url"],
         unique=False,
         sqlite_where=sa.text("status = 'pending'"),
+        postgresql_where=sa.text("status = 'pending'"),
     )
     op.create_index(
         "ix_deliveries_receiver",
@@ -32,6 +33,7 @@ def upgrade() -> None:
         ["receiver", "due_at"],
         unique=False,
         sqlite_where=sa.text("status = 'pending' AND due_at IS NOT NULL"),
+        postgresql_where=sa.text("status = 'pending' AND due_at IS NOT NULL"),
     )
 
 

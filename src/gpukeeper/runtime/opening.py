@@ -1,0 +1,105 @@
+"""Opens the database that the settings name, and brings it to this version."""
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from time import monotonic, sleep
+
+from gpukeeper.config import Secrets, Settings
+from gpukeeper.domain import ids
+from gpukeeper.domain.errors import Fault, InvalidConfiguration
+from gpukeeper.store import facts, leases, migrations, tables
+from gpukeeper.store.database import Connection, Database, StoreError, may_come_back, sqlite_url
+from gpukeeper.telemetry import get_logger
+
+_VARIABLE = "GPUKEEPER_DATABASE_URL"
+# A database that starts together with us, or fails over, is there by then.
+PATIENCE = timedelta(seconds=30)
+_TRY_EVERY_SECONDS = 0.5
+
+
+def open_database(
+    settings: Settings,
+    *,
+    patience: timedelta = PATIENCE,
+    pause: Callable[[float], None] = sleep,
+    timer: Callable[[], float] = monotonic,
+) -> Database:
+    """Return the database, which answers.
+
+    A server that is not there yet is waited for.  Raises InvalidConfiguration when it cannot be
+    opened or does not come in time.
+    """
+    if settings.postgres_url is None:
+        _keep_private(settings.database_path)
+        return Database(sqlite_url(settings.database_path))
+    database = Database(settings.postgres_url.get_secret_value())
+    ends_at = timer() + patience.total_seconds()
+    try:
+        while (error := _failure(database)) is not None:
+            if not may_come_back(error) or timer() >= ends_at:
+                raise InvalidConfiguration([Fault(_VARIABLE, f"cannot be used: {_said(error)}")])
+            get_logger("gpukeeper.store").warning("waiting_for_database", error=_said(error))
+            pause(_TRY_EVERY_SECONDS)
+    except InvalidConfiguration:
+        database.close()
+        raise
+    return database
+
+
+def prepare(database: Database, settings: Settings, kept: Secrets, *, has_engine: bool) -> str:
+    """Bring the store to this version, free what a dead engine held, and return our mark."""
+    migrations.upgrade(database.engine)
+    with database.engine.begin() as connection:
+        # Only one engine works on a SQLite store, so whatever is leased was a dead one's.
+        if has_engine and not database.is_shared:
+            leases.release_all(connection, tables.instances)
+            leases.release_all(connection, tables.deliveries)
+            facts.end_look(connection)
+        if database.is_shared:
+            _agree(connection, settings, kept)
+        return facts.deployment(connection, ids.new_deployment(secrets.token_bytes(3)))
+
+
+def _agree(connection: Connection, settings: Settings, kept: Secrets) -> None:
+    """Make sure that all processes encrypt with one key, and sign with one that was generated."""
+    shared = {"GPUKEEPER_SECRET_KEY": kept.secret_key}
+    if not settings.webhook_secrets:
+        shared["GPUKEEPER_WEBHOOK_SECRET"] = kept.webhook[0]
+    faults = [
+        Fault(name, "is another one than that of the first process that used this database")
+        for name, secret in shared.items()
+        if not facts.is_agreed(connection, name, _digest(secret.get_secret_value()))
+    ]
+    if faults:
+        raise InvalidConfiguration(faults)
+
+
+def _digest(secret: str) -> str:
+    """Return what tells one secret from another and says nothing of it; they are 24+ bytes."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _failure(database: Database) -> StoreError | None:
+    try:
+        database.engine.connect().close()
+    except StoreError as error:
+        return error
+    return None
+
+
+def _said(error: StoreError) -> str:
+    """Return what the server, or the way to it, has said; it never names the password."""
+    return " ".join(str(getattr(error, "orig", error)).split())
+
+
+def _keep_private(path: Path) -> None:
+    """Create the database file for our own user alone; SQLite gives its journals the same mode."""
+    try:
+        path.touch(mode=0o600)
+    except OSError as error:
+        raise InvalidConfiguration(
+            [Fault(_VARIABLE, f"{path} cannot be opened: {error.strerror}")]
+        ) from error

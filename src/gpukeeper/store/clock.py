@@ -1,0 +1,35 @@
+"""The database's time: one clock for all processes that share it, whatever their own ones say.
+
+Leases and due times are compared with each other although several machines have written them.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+
+class SharedClock:
+    """Tells the database's time by this machine's steady clock since it was last asked.
+
+    ``steady`` returns seconds that never jump.  Until it is set, it tells ``begin``.
+    """
+
+    def __init__(self, begin: datetime, *, steady: Callable[[], float]) -> None:
+        self._steady = steady
+        self._anchor = (begin, steady())
+
+    def __call__(self) -> datetime:
+        """Return the time."""
+        at, since = self._anchor
+        return at + timedelta(seconds=self._steady() - since)
+
+    def ask(self) -> float:
+        """Return when the database is asked, to be told to :meth:`set` with its answer."""
+        return self._steady()
+
+    def set(self, at: datetime, *, asked: float) -> None:
+        """Take over the database's time, which it told at some moment since it was asked.
+
+        The middle is the best guess, and wrong by half of the time that the answer took.
+        """
+        answered = self._steady()
+        self._anchor = (at, (asked + answered) / 2)

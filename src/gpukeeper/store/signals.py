@@ -1,0 +1,68 @@
+"""What a transaction on PostgreSQL tells the other processes, and the order that events get.
+
+SQLite has one writer at a time, and processes beside it that poll: nothing here does anything.
+"""
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, bindparam, func, select
+
+from gpukeeper.domain.waking import Wake
+from gpukeeper.store.postgres import ORIGIN, is_postgres
+
+CHANNEL = "gpukeeper"
+
+# What events are numbered under; any number that no other lock of ours has.
+_EVENTS_LOCK = 0x67_70_75_01
+# What migrations run under.
+MIGRATIONS_LOCK = 0x67_70_75_02
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One message to the other processes: whom to wake, and which instance has changed."""
+
+    origin: str
+    wakes: frozenset[Wake]
+    instance_id: str | None
+
+
+def tell(
+    connection: Connection, wakes: Collection[Wake], *, instance_id: str | None = None
+) -> None:
+    """Tell every process, once this transaction is committed."""
+    if not is_postgres(connection):
+        return
+    origin = connection.get_execution_options().get(ORIGIN, "")
+    message = json.dumps([origin, sorted(wakes), instance_id])
+    connection.execute(_NOTIFY, {"message": message})
+
+
+def read(payload: str) -> Signal:
+    """Return what was told; words of a newer version are left out.
+
+    Raises ValueError for what is not ours.
+    """
+    try:
+        origin, words, instance_id = json.loads(payload)
+    except TypeError as error:
+        raise ValueError("no signal") from error
+    known = {wake.value for wake in Wake}
+    return Signal(origin, frozenset(Wake(word) for word in words if word in known), instance_id)
+
+
+def queue_up_events(connection: Connection) -> None:
+    """Let events get their numbers in the order of their commits, whichever process stores them.
+
+    A reader that goes by number then never passes one that is still to be committed.  Held to
+    the end of the transaction, so rows of instances are to be locked before.
+    """
+    if is_postgres(connection):
+        connection.execute(_LOCK, {"lock": _EVENTS_LOCK})
+
+
+# Built once: building a statement takes longer than the database takes to run it.
+_NOTIFY = select(func.pg_notify(CHANNEL, bindparam("message")))
+_LOCK = select(func.pg_advisory_xact_lock(bindparam("lock")))
