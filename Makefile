@@ -44,6 +44,11 @@ check: $(ready) ## format, lint, types, layers, file lengths, drift of the gener
 
 crash: $(ready) ## kill the real service 200 times at bad moments, and count what was lost or doubled
 	$(python) -m tests.crash.run --kills 200
+browser: $(ready) ## the dashboard's tests in Chromium, which has to be installed
+	$(python) -m pytest tests/browser
+
+shots: $(ready) ## take the pictures of docs/images with Chromium
+	$(python) -m pytest tests/browser/shots.py
 
 format: $(ready) ## write the code the way `check` wants it
 	$(python) -m ruff check --fix --exit-zero
@@ -61,10 +66,13 @@ lock: $(ready) ## write requirements/*.txt after a change of the dependencies in
 upgrade: ## write requirements/*.txt with the newest releases that pyproject.toml allows
 	$(MAKE) lock ARGS=--upgrade
 
-bench: bench-order ## every benchmark
+bench: bench-order bench-dashboard ## every benchmark
 
 bench-order: $(ready) ## how fast an order goes through
 	$(python) bench/order.py $(ARGS)
+
+bench-dashboard: $(ready) ## 500 instances and 50 open dashboards
+	$(python) -m bench.dashboard $(ARGS)
 
 chaos: $(ready) ## 500 orders through ten simulated hours while Novita spoils 30 % of its answers
 	$(python) -m tests.chaos.run $(ARGS)

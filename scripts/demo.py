@@ -113,7 +113,7 @@ def run(stack: ExitStack, *, once: bool) -> None:
     if once:
         say("Done.")
         return
-    say(f"The service is up: http://127.0.0.1:{port}/docs. Ctrl-C ends everything.")
+    say(f"The dashboard is up: http://127.0.0.1:{port}/. Ctrl-C ends everything.")
     print(f"   export GPUKEEPER_URL=http://127.0.0.1:{port}")
     print("   .venv/bin/gpukeeper ls")
     print("   .venv/bin/gpukeeper rm demo --wait")

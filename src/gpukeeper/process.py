@@ -3,10 +3,12 @@
 import asyncio
 import fcntl
 import os
+import secrets
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -17,12 +19,16 @@ from pydantic import SecretStr
 from gpukeeper import __version__
 from gpukeeper.api.app import create_app
 from gpukeeper.api.listening import limited
+from gpukeeper.api.orders import order_of
+from gpukeeper.api.problems import kind_of
 from gpukeeper.config import Settings, prepare_data_dir
+from gpukeeper.dashboard import STATIC_PREFIX, Site, install
 from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidConfiguration
 from gpukeeper.domain.events import format_money
 from gpukeeper.nudges import Nudges
 from gpukeeper.runtime import Role, Runtime, build
 from gpukeeper.runtime.opening import open_database
+from gpukeeper.service.overview import Overview
 from gpukeeper.store import migrations
 from gpukeeper.store.backup import copy
 from gpukeeper.store.database import StoreError
@@ -161,16 +167,37 @@ def _only_stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
 
 
 def _app(settings: Settings, runtime: Runtime, secret_key: SecretStr) -> FastAPI:
-    return create_app(
+    def check_webhook_url(url: str) -> str:
+        return check_url(url, allow=settings.webhook_allow)
+
+    app = create_app(
         service=runtime.service,
         metrics=runtime.metrics,
-        check_webhook_url=lambda url: check_url(url, allow=settings.webhook_allow),
+        check_webhook_url=check_webhook_url,
         api_keys=settings.api_keys,
         secret_key=secret_key,
         default_region=settings.region,
         default_startup_timeout=settings.startup_timeout,
         version=__version__,
+        is_public=lambda path: path.startswith(STATIC_PREFIX),
     )
+    site = Site(
+        service=runtime.service,
+        overview=Overview(runtime.service),
+        read_order=partial(
+            order_of,
+            default_region=settings.region,
+            default_startup_timeout=settings.startup_timeout,
+            check_webhook_url=check_webhook_url,
+        ),
+        explain=lambda error: kind_of(error)[1],
+        new_token=lambda: secrets.token_urlsafe(16),
+        default_region=settings.region,
+        can_log_out=bool(settings.api_keys),
+        version=__version__,
+    )
+    install(app, site)
+    return app
 
 
 @contextmanager

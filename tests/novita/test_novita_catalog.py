@@ -227,3 +227,27 @@ async def test_what_has_expired_does_not_pile_up() -> None:
         await catalog.template(f"tpl-{number}")
         time.now += timedelta(seconds=10)
     assert len(catalog._templates._kept) <= 4
+
+
+async def test_templates_are_the_accounts_own_by_name_and_then_novitas() -> None:
+    def listed(*names: str) -> httpx2.Response:
+        rows = [{"Id": f"tpl-{name}", "name": name, "image": "acme/x"} for name in names]
+        return reply(200, {"template": rows, "total": len(rows)})
+
+    catalog, novita, _ = catalog_of(listed("zeta", "Alpha"), listed("official", "zeta"))
+
+    found = await catalog.templates()
+
+    assert [each.name for each in found] == ["Alpha", "zeta", "official"]
+    assert [request.url.params["channel"] for request in novita.requests] == ["private", "official"]
+    assert await catalog.templates() == found
+    assert len(novita.requests) == 2
+
+
+async def test_templates_are_read_page_by_page_and_no_further_than_can_be_chosen_from() -> None:
+    page = [{"Id": f"tpl-{number}", "name": "x", "image": "acme/x"} for number in range(100)]
+    catalog, novita, _ = catalog_of(reply(200, {"template": page, "total": 100_000}))
+
+    assert len(await catalog.templates()) == 100
+    pages = [request.url.params["pageNum"] for request in novita.requests]
+    assert pages == ["1", "2", "3", "4", "5"] * 2

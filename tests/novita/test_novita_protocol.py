@@ -23,6 +23,7 @@ GET = protocol.machine_request("m1")
 LIST = protocol.page_request(0, name=None)
 PRODUCTS = protocol.products_request(cluster_id="us-ca-6", billing_mode=BillingMode.SPOT, gpu_num=2)
 TEMPLATE = protocol.template_request("tpl-basic")
+TEMPLATES = protocol.templates_request("private", 2)
 READS: list[tuple[Request, Reader]] = [
     (GET, protocol.observation),
     (GET, protocol.connection),
@@ -30,6 +31,7 @@ READS: list[tuple[Request, Reader]] = [
     (PRODUCTS, protocol.products),
     (protocol.clusters_request(), protocol.clusters),
     (TEMPLATE, protocol.template),
+    (TEMPLATES, protocol.templates),
     (protocol.registry_auths_request(), protocol.registry_auths),
     (protocol.balance_request(), protocol.balance),
 ]
@@ -115,6 +117,12 @@ def test_no_repr_of_a_question_shows_a_secret() -> None:
         ),
         (protocol.clusters_request(), "GET", f"{GPU}/clusters", {}),
         (TEMPLATE, "GET", f"{GPU}/template", {"templateId": "tpl-basic"}),
+        (
+            TEMPLATES,
+            "GET",
+            f"{GPU}/templates",
+            {"channel": "private", "pageSize": "100", "pageNum": "2"},
+        ),
         (protocol.registry_auths_request(), "GET", f"{GPU}/repository/auths", {}),
         (protocol.balance_request(), "GET", "/openapi/v1/billing/balance/detail", {}),
     ],
@@ -275,3 +283,21 @@ def test_registry_passwords_are_wrapped_on_arrival() -> None:
 def test_the_balance_is_in_ten_thousandths_of_a_dollar(written: object, usd: str) -> None:
     request = protocol.balance_request()
     assert protocol.balance(request, answer(200, {"availableBalance": written})) == Decimal(usd)
+
+
+def test_templates_are_listed_and_one_without_an_id_is_left_out() -> None:
+    one = template()["template"]
+    listed = answer(200, {"template": [one, {**one, "Id": ""}], "total": 2})
+
+    page = protocol.templates(TEMPLATES, listed)
+
+    assert [(found.id, found.name) for found in page.templates] == [("tpl-basic", "Basic")]
+    assert page.is_last
+
+
+def test_a_full_page_of_templates_is_not_the_last_one_and_null_is_empty() -> None:
+    one = template()["template"]
+
+    assert not protocol.templates(TEMPLATES, answer(200, {"template": [one] * 100})).is_last
+    empty = protocol.templates(TEMPLATES, answer(200, {"template": None, "total": 0}))
+    assert (empty.templates, empty.is_last) == ((), True)

@@ -19,7 +19,9 @@ async def _page(
     limit: int = 10,
 ) -> Shown:
     rows, total, following = await database.read(
-        lambda c: instances.page(c, status=status, name=name, before=before, limit=limit)
+        lambda c: instances.page(
+            c, statuses=[status] if status else [], name=name, before=before, limit=limit
+        )
     )
     return [int(row.id.removeprefix("ins_")) for row in rows], total, following
 

@@ -15,7 +15,7 @@ from gpukeeper.domain.delivering import RetryPolicy, after_attempt
 from gpukeeper.domain.events import DeliveryAttempt, DeliveryStatus
 from gpukeeper.domain.instance import Status
 from gpukeeper.domain.sharing import Room
-from gpukeeper.store import deliveries, history, idempotency, instances, leases, tables
+from gpukeeper.store import deliveries, history, idempotency, instances, leases, lives, tables
 from gpukeeper.store.database import Connection, Database
 from gpukeeper.store.instances import Kind
 from tests.store.rows import (
@@ -61,9 +61,9 @@ _UNITS: dict[str, Unit] = {
     "known_machines": lambda c: instances.known_machines(c, ["a", "b"]),
     "ended_among": lambda c: instances.ended_among(c, ["a", "b"]),
     "page by status": lambda c: instances.page(
-        c, status=Status.RUNNING, name=None, before=None, limit=10
+        c, statuses=[Status.RUNNING], name=None, before=None, limit=10
     ),
-    "page after another": lambda c: instances.page(c, status=None, name=None, before=9, limit=10),
+    "page after another": lambda c: instances.page(c, name=None, before=9, limit=10),
     "renew instances": lambda c: leases.renew(c, tables.instances, {"a": "b"}, NOW),
     "release": lambda c: leases.release(c, tables.instances, "a", "b"),
     "release_all instances": lambda c: leases.release_all(c, tables.instances),
@@ -86,6 +86,8 @@ _UNITS: dict[str, Unit] = {
     "redeliver": lambda c: deliveries.redeliver(c, "dlv", NOW, 3),
     "pending": deliveries.pending,
     "history": lambda c: history.of_instance(c, "ins_000001"),
+    "lives of a page": lambda c: lives.entered_by(c, ["ins_000001", "ins_000002"]),
+    "lives lately": lambda c: lives.since(c, NOW),
     "idempotency": lambda c: idempotency.instance_of(c, "key", "hash"),
 }
 

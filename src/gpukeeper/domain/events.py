@@ -66,6 +66,8 @@ _TYPE_OF_STATUS = {
     Status.LOST: EventType.LOST,
 }
 
+STATUS_OF_TYPE = {event_type: status for status, event_type in _TYPE_OF_STATUS.items()}
+
 # Statuses whose reason is an error that the receiver wants to see as one.
 _ERRORS = frozenset({Status.FAILED, Status.RECLAIMED, Status.LOST})
 

@@ -18,6 +18,11 @@ def new_id(prefix: str, now: datetime, random_bytes: bytes) -> str:
     return f"{prefix}_{_encode(milliseconds, _TIME_CHARS)}{_encode(number, _RANDOM_CHARS)}"
 
 
+def earliest_id(prefix: str, at: datetime) -> str:
+    """Return what no id of this time or later sorts before."""
+    return new_id(prefix, at, bytes(10))
+
+
 def new_deployment(random_bytes: bytes) -> str:
     """Return the short word that marks the machines of one store; takes 3 random bytes."""
     return _encode(int.from_bytes(random_bytes[:3]) >> 4, DEPLOYMENT_CHARS)

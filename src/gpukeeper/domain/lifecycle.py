@@ -192,6 +192,13 @@ def want(instance: Instance, verb: Verb, now: datetime) -> Instance:
     return replace(coming_up, spot_signal=SpotSignal.NONE, reclaim_at=None)
 
 
+def may(instance: Instance, verb: Verb) -> bool:
+    """Whether :func:`want` would take this wish and change something."""
+    if verb is Verb.DELETE:
+        return instance.desired is not Desired.DELETED
+    return instance.is_watched and instance.status in _MAY[verb]
+
+
 def become(
     instance: Instance,
     status: Status,

@@ -17,6 +17,9 @@ from gpukeeper.domain.market import (
 from gpukeeper.domain.offers import nearest
 from gpukeeper.novita.client import NovitaClient
 
+# Whose templates are offered; those of strangers can be ordered by id all the same.
+_CHANNELS = ("private", "official")
+
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
@@ -43,6 +46,9 @@ class Catalog:
         )
         self._clusters: _Shelf[None, tuple[Cluster, ...]] = _Shelf(
             keep_for=clusters_for, clock=clock, serves_stale=True
+        )
+        self._listed_templates: _Shelf[None, tuple[Template, ...]] = _Shelf(
+            keep_for=templates_for, clock=clock
         )
         self._templates: _Shelf[str, Template] = _Shelf(keep_for=templates_for, clock=clock)
 
@@ -94,6 +100,20 @@ class Catalog:
                 code="template_not_found",
                 faults=[Fault(field="templateId", message=message)],
             ) from error
+
+    async def templates(self) -> tuple[Template, ...]:
+        """Return the account's own templates, then Novita's, each by name."""
+
+        async def fetch() -> tuple[Template, ...]:
+            listed = [await self._client.templates(channel) for channel in _CHANNELS]
+            found = {
+                template.id: template
+                for templates in listed
+                for template in sorted(templates, key=lambda each: each.name.casefold())
+            }
+            return tuple(found.values())
+
+        return await self._listed_templates.get(None, fetch)
 
     def forget_products(self) -> None:
         """Forget all products, because Novita refused to sell one that was listed."""

@@ -41,6 +41,9 @@ from gpukeeper.novita.transport import Transport
 T = TypeVar("T")
 Check = Callable[[], None]
 
+# More templates than these pages hold are no list to choose from.
+_TEMPLATE_PAGES = 5
+
 # Short enough to ride out a hiccup within one call of the API, long enough to help when throttled.
 _FIRST_RETRY_AFTER = timedelta(seconds=1)
 _LAST_RETRY_AFTER = timedelta(seconds=10)
@@ -178,6 +181,17 @@ class NovitaClient:
     async def template(self, template_id: str) -> Template:
         """Return a template.  Raises NovitaNotFound when there is none of this id (§3.11)."""
         return await self._ask(protocol.template_request(template_id), protocol.template)
+
+    async def templates(self, channel: str) -> tuple[Template, ...]:
+        """Return the templates of a channel, ``private`` or ``official``, 500 at most (§3.11)."""
+        found: list[Template] = []
+        for number in range(1, _TEMPLATE_PAGES + 1):
+            request = protocol.templates_request(channel, number)
+            page = await self._ask(request, protocol.templates)
+            found += page.templates
+            if page.is_last:
+                break
+        return tuple(found)
 
     async def registry_auths(self) -> tuple[RegistryAuth, ...]:
         """Return the account's registry credentials (§3.9)."""

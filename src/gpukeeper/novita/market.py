@@ -56,6 +56,27 @@ class Market:
             products = tuple(product for product in products if offers.is_named(product, name))
         return offers.price_list(cluster, products, billing_mode=billing_mode, gpu_num=gpu_num)
 
+    async def elsewhere(
+        self, *, region: str | None, billing_mode: BillingMode, gpu_num: int
+    ) -> tuple[Offer, ...]:
+        """Return what all other regions sell, cheapest first, from one question to Novita.
+
+        Its answer names the regions of a product, but the best stock of them only.
+        """
+        home = await self.catalog.cluster(region or self.default_region)
+        products = await self.catalog.products(
+            cluster_id=None, billing_mode=billing_mode, gpu_num=gpu_num
+        )
+        listed = [
+            offer
+            for cluster in await self.catalog.clusters()
+            if cluster.id != home.id
+            for offer in offers.price_list(
+                cluster, products, billing_mode=billing_mode, gpu_num=gpu_num
+            )
+        ]
+        return tuple(sorted(listed, key=lambda offer: (offer.price_per_hour, offer.region)))
+
     def forget(self) -> None:
         """Ask Novita anew next time: what it said of its stock was wrong."""
         self.catalog.forget_products()

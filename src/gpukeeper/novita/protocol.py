@@ -39,6 +39,14 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class TemplatePage:
+    """One page of the templates; ``is_last`` says that no other is needed."""
+
+    templates: tuple[Template, ...]
+    is_last: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RegistryAuth:
     """Credentials of an image registry, as Novita keeps them for the account."""
 
@@ -173,6 +181,23 @@ def template(request: Request, answer: Answer) -> Template:
     if not given or not isinstance(given, dict):
         raise bad_answer(request, answer)
     return meaning.template(wire.Template.model_validate(given), request.query["templateId"])
+
+
+def templates_request(channel: str, number: int) -> Request:
+    """Ask for one page of the templates of a channel; pages count from 1 (§3.11)."""
+    query = {"channel": channel, "pageSize": str(PAGE_SIZE), "pageNum": str(number)}
+    return Request("GET", f"{_GPU}/templates", "templates", query=query)
+
+
+def templates(request: Request, answer: Answer) -> TemplatePage:
+    """Return the templates of one page that have an id."""
+    listed = wire.TemplatePage.model_validate(_with_list(request, answer, "template", "total"))
+    return TemplatePage(
+        templates=tuple(
+            meaning.template(template, template.id) for template in listed.template if template.id
+        ),
+        is_last=len(listed.template) < PAGE_SIZE,
+    )
 
 
 def registry_auths_request() -> Request:

@@ -208,6 +208,12 @@ class Template(Wire):
     min_cuda_version: Text = ""
 
 
+class TemplatePage(Wire):
+    """One page of the list of templates, whose list is called ``template`` (§3.11)."""
+
+    template: ListOf[Template] = []
+
+
 class RegistryAuth(Wire):
     """Credentials of an image registry; Novita returns the password in clear (§3.9)."""
 

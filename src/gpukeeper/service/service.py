@@ -151,7 +151,13 @@ class Service:
         before = decode_cursor(cursor)
         (rows, total, following), looks = await self.database.read(
             lambda connection: (
-                instances.page(connection, status=status, name=name, before=before, limit=limit),
+                instances.page(
+                    connection,
+                    statuses=() if status is None else (status,),
+                    name=name,
+                    before=before,
+                    limit=limit,
+                ),
                 facts.looks(connection),
             )
         )

@@ -3,7 +3,7 @@
 The row's JSON body is the instance; the columns beside it are what SQL asks about.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -219,18 +219,19 @@ def ended_among(connection: Connection, novita_ids: Sequence[str]) -> dict[str, 
 def page(
     connection: Connection,
     *,
-    status: Status | None,
+    statuses: Collection[Status] = (),
     name: str | None,
     before: int | None,
     limit: int,
 ) -> tuple[list[Instance], int, int | None]:
     """Return instances newest first, how many there are, and where the next page begins.
 
-    ``name`` is a part of the name, case folded; ``before`` is where a page before ended.
+    ``statuses`` empty means all; ``name`` is a part of the name, case folded; ``before`` is where
+    a page before ended.
     """
-    conditions = []
-    if status is not None:
-        conditions.append(instances.c.status == status.value)
+    conditions: list[ColumnElement[bool]] = []
+    if statuses:
+        conditions.append(instances.c.status.in_([status.value for status in statuses]))
     if name is not None:
         conditions.append(func.lower(instances.c.name).contains(name.lower(), autoescape=True))
     total = connection.scalar(select(func.count()).select_from(instances).where(*conditions)) or 0

@@ -1,0 +1,95 @@
+"""The first page: every instance, what it costs, and what it has cost."""
+
+from datetime import timedelta
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from gpukeeper.dashboard.pictures import area
+from gpukeeper.dashboard.rendering import render
+from gpukeeper.dashboard.site import Site, site_of
+from gpukeeper.domain.errors import GpuKeeperError
+from gpukeeper.domain.instance import Status
+from gpukeeper.service.overview import Trends
+
+# The tabs over the list, and which statuses they show; nothing means all.
+VIEWS: dict[str, frozenset[Status]] = {
+    "current": frozenset(Status) - {Status.DELETED, Status.LOST},
+    "running": frozenset({Status.RUNNING}),
+    "on the way": frozenset(
+        {
+            Status.REQUESTED,
+            Status.CREATING,
+            Status.STARTING,
+            Status.STOPPING,
+            Status.DELETING,
+        }
+    ),
+    "attention": frozenset({Status.FAILED, Status.RECLAIMED, Status.LOST}),
+    "all": frozenset(),
+}
+
+_ROWS = 100
+
+# Everyone who looks at the same page within this time is shown the same; an event ends it.
+_KEEP_PAGE = timedelta(seconds=2)
+# Trends are of hours: nobody sees them change within seconds.
+_KEEP_TRENDS = timedelta(seconds=20)
+
+
+async def show_fleet(request: Request) -> Response:
+    """Show a page of the fleet."""
+    site = site_of(request)
+    query = request.query_params
+    view = query.get("view", "current")
+    status = query.get("status", "")
+    name = query.get("name", "").strip()[:255]
+    cursor = query.get("cursor") or None
+    try:
+        statuses = frozenset({Status(status)}) if status else VIEWS[view]
+    except (KeyError, ValueError) as error:
+        raise GpuKeeperError("There is no such filter.", code="not_found") from error
+
+    async def make() -> str:
+        fleet = await site.overview.fleet(
+            statuses=statuses, name=name or None, limit=_ROWS, cursor=cursor
+        )
+        kept = {"view": view, "status": status, "name": name}
+        following = {**kept, "cursor": fleet.next_cursor or ""}
+        return render(
+            site,
+            "fleet.html",
+            "/",
+            {
+                "fleet": fleet,
+                "views": VIEWS,
+                "view": "" if status else view,
+                "status": status,
+                "name": name,
+                "cursor": cursor,
+                "statuses": list(Status),
+                "older": f"/?{urlencode({key: text for key, text in following.items() if text})}",
+                "spend": area((await recent(site, hours=24)).spend),
+            },
+        )
+
+    text = await site.kept.get(
+        ("fleet", view, status, name, cursor),
+        make,
+        version=await site.overview.last_change(),
+        now=site.overview.now(),
+        keep_for=_KEEP_PAGE,
+    )
+    return HTMLResponse(text)
+
+
+async def recent(site: Site, *, hours: int) -> Trends:
+    """Return the trends of the last hours, as they were some seconds ago at most."""
+    return await site.kept.get(
+        ("trends", hours),
+        lambda: site.overview.trends(hours=hours, steps=96),
+        version=0,
+        now=site.overview.now(),
+        keep_for=_KEEP_TRENDS,
+    )

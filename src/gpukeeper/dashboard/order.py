@@ -1,0 +1,210 @@
+"""The order form: what is for sale side by side, and faults at the fields that have them."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from gpukeeper.dashboard.choices import Choices, choices_of
+from gpukeeper.dashboard.forms import Form, read_form
+from gpukeeper.dashboard.rendering import page
+from gpukeeper.dashboard.site import Site, site_of
+from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidOrder
+from gpukeeper.domain.instance import Instance
+from gpukeeper.domain.market import BillingMode
+from gpukeeper.service import OrderFailed
+
+# What stands in the form at first: the contract's defaults.
+_DEFAULTS: Form = {
+    "gpuNum": "1",
+    "rootfsSize": "60",
+    "billingMode": BillingMode.SPOT.value,
+    "onFailure": "keep",
+}
+_FIELDS = (
+    *("name", "productName", "templateId", "otherTemplateId", "gpuNum", "rootfsSize"),
+    *("billingMode", "region", "regions", "maxPricePerHour", "envs", "ports", "command"),
+    *("webhookUrl", "labels", "startupTimeout", "onFailure"),
+)
+_NUMBERS = frozenset({"gpuNum", "rootfsSize", "startupTimeout"})
+_LISTS = frozenset({"regions", "ports"})
+_PAIRS = frozenset({"envs", "labels"})
+
+# The field that has to change where Novita refused, or the price does.
+_FIELD_OF_CODE = {
+    "product_not_found": "productName",
+    "out_of_stock": "productName",
+    "template_not_found": "templateId",
+    "region_not_found": "region",
+    "price_above_limit": "maxPricePerHour",
+}
+
+_KEY = re.compile(r"[\x21-\x7e]{16,255}")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an order was not placed: faults by field, a sentence, and the row that it left."""
+
+    status: int
+    message: str
+    faults: dict[str, list[str]] = field(default_factory=dict)
+    failed: Instance | None = None
+
+
+async def show_form(request: Request) -> Response:
+    """Show the form; the query may fill it in."""
+    given = {name: text for name, text in request.query_params.items() if name in _FIELDS}
+    return await _form(request, _DEFAULTS | given)
+
+
+async def place(request: Request) -> Response:
+    """Order and show the instance, or show the form again with what is wrong."""
+    site = site_of(request)
+    form = await read_form(request)
+    if form.get("intent") == "prices":
+        return await _form(request, form)
+    try:
+        body = body_of(form)
+        view = await site.service.order(
+            _read_order(site, body),
+            idempotency_key=_key(form, site),
+            body_hash=hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest(),
+        )
+    except GpuKeeperError as error:
+        kind = site.explain(error)
+        if kind.status == 500:
+            raise
+        request.scope["state"]["problem"] = {"code": error.error_code, "detail": error.message}
+        return await _form(request, form, _refusal(error, kind.status))
+    return RedirectResponse(f"/instances/{view.instance.id}", 303)
+
+
+def body_of(form: Form) -> dict[str, Any]:
+    """Return what the API calls the body of an order; whatever is empty is left out.
+
+    Numbers that are none stay text, so that the API's own words say what is wrong.
+    """
+    body: dict[str, Any] = {}
+    for name in _FIELDS:
+        text = form.get(name, "")
+        if not text or name == "otherTemplateId":
+            continue
+        if name in _NUMBERS:
+            body[name] = int(text) if re.fullmatch("[0-9]{1,9}", text) else text
+        elif name in _LISTS:
+            body[name] = [part for part in re.split(r"[\s,]+", text) if part]
+        elif name in _PAIRS:
+            body[name] = _lines(text)
+        else:
+            body[name] = text
+    # An id that was typed says more than what happened to be selected.
+    if form.get("otherTemplateId"):
+        body["templateId"] = form["otherTemplateId"]
+    return body
+
+
+def _lines(text: str) -> list[list[str]]:
+    return [line.split("=", 1) for line in text.splitlines() if line.strip()]
+
+
+def _read_order(site: Site, body: dict[str, Any]) -> Any:
+    """Return the order.  Raises InvalidOrder with the faults of the form and of the API."""
+    faults: list[Fault] = []
+    for name in _PAIRS & body.keys():
+        pairs, faults_here = _pairs(name, body[name])
+        body = body | {name: pairs}
+        faults += faults_here
+    try:
+        order = site.read_order(body)
+    except InvalidOrder as error:
+        raise InvalidOrder(
+            error.message, code=error.error_code, faults=[*faults, *error.faults]
+        ) from error
+    if faults:
+        raise InvalidOrder(faults=faults)
+    return order
+
+
+def _pairs(name: str, lines: list[list[str]]) -> tuple[dict[str, str], list[Fault]]:
+    pairs: dict[str, str] = {}
+    faults: list[Fault] = []
+    for number, parts in enumerate(lines, start=1):
+        key = parts[0].strip()
+        if len(parts) < 2:
+            faults.append(Fault(name, f"must have a '=' in line {number}"))
+        elif key in pairs:
+            faults.append(Fault(name, f"must not name {key} twice"))
+        else:
+            pairs[key] = parts[1].strip()
+    return pairs, faults
+
+
+def _key(form: Form, site: Site) -> str:
+    """Return the key that came with the form, so that sending it twice orders once."""
+    key = form.get("key", "")
+    return key if _KEY.fullmatch(key) else site.new_token()
+
+
+def _refusal(error: GpuKeeperError, status: int) -> Refusal:
+    faults: dict[str, list[str]] = {}
+    found = error.faults if isinstance(error, InvalidOrder) else ()
+    for fault in found:
+        # `envs.PATH` and `ports[1]` are both parts of one field of the form.
+        faults.setdefault(re.split(r"[.\[]", fault.field)[0], []).append(_sentence(fault))
+    if not found and error.error_code in _FIELD_OF_CODE:
+        faults[_FIELD_OF_CODE[error.error_code]] = [error.message]
+    return Refusal(
+        status=status,
+        message="Nothing was ordered. Correct what is marked."
+        if faults
+        else f"Nothing was ordered. {error.message}",
+        faults=faults,
+        failed=error.instance if isinstance(error, OrderFailed) else None,
+    )
+
+
+def _sentence(fault: Fault) -> str:
+    """Return a fault as the words under its field; what is inside of the field keeps its name."""
+    is_inner = "." in fault.field or "[" in fault.field
+    return f"{fault.field} {fault.message}" if is_inner else fault.message
+
+
+async def _form(request: Request, form: Form, refusal: Refusal | None = None) -> Response:
+    site = site_of(request)
+    values = dict.fromkeys(_FIELDS, "") | form
+    values["region"] = values["region"] or site.default_region
+    choices, problem = await _choices(site, values)
+    return page(
+        request,
+        "order.html",
+        http_status=refusal.status if refusal else 200,
+        values=values,
+        choices=choices,
+        problem=problem,
+        refusal=refusal,
+        faults=refusal.faults if refusal else {},
+        # A new one each time: what was refused with the one before may be sent again.
+        key=site.new_token(),
+    )
+
+
+async def _choices(site: Site, values: Form) -> tuple[Choices | None, str]:
+    """Return what is for sale, or why that is not known."""
+    is_mode = values["billingMode"] in set(BillingMode)
+    is_number = re.fullmatch("[1-8]", values["gpuNum"])
+    try:
+        shop = await site.overview.shop(
+            region=values["region"],
+            billing_mode=BillingMode(values["billingMode"]) if is_mode else BillingMode.SPOT,
+            gpu_num=int(values["gpuNum"]) if is_number else 1,
+        )
+    except GpuKeeperError as error:
+        if site.explain(error).status == 500:
+            raise
+        return None, error.message
+    return choices_of(shop, chosen=values["productName"]), ""

@@ -1,0 +1,169 @@
+"""How values are written for people, and the sentences that the pages say about statuses."""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from gpukeeper.domain.events import DeliveryStatus
+from gpukeeper.domain.instance import Instance, Status, Verb
+from gpukeeper.domain.lifecycle import may
+
+# What a status means to its owner; the words are the glossary's.
+STATUS_MEANS: dict[Status, str] = {
+    Status.REQUESTED: "Stored; nothing is bought yet.",
+    Status.CREATING: "Novita has accepted the order and is placing the machine.",
+    Status.STARTING: "The machine is coming up.",
+    Status.RUNNING: "Novita says that it runs.",
+    Status.STOPPING: "On its way down.",
+    Status.STOPPED: "Down. Its disk is kept for a while, and Novita may bill for it.",
+    Status.DELETING: "To be deleted; Novita has not confirmed that it is gone.",
+    Status.DELETED: "Novita confirmed that it is gone. It costs nothing any more.",
+    Status.FAILED: "Refused, or not running in time.",
+    Status.RECLAIMED: "Novita took the spot machine back.",
+    Status.LOST: "Gone at Novita, and nobody here asked for that.",
+}
+
+# The colour that a status has, by what it asks of whoever looks: nothing, patience, or a look.
+_TONES: dict[str, str] = {
+    **dict.fromkeys((Status.REQUESTED, Status.CREATING, Status.STARTING), "coming"),
+    Status.RUNNING: "good",
+    **dict.fromkeys((Status.STOPPING, Status.DELETING), "going"),
+    **dict.fromkeys((Status.STOPPED, Status.DELETED), "rest"),
+    **dict.fromkeys((Status.FAILED, Status.LOST), "bad"),
+    Status.RECLAIMED: "warn",
+    DeliveryStatus.PENDING: "coming",
+    DeliveryStatus.DELIVERED: "good",
+    DeliveryStatus.EXHAUSTED: "bad",
+    DeliveryStatus.ENDED: "rest",
+}
+
+# What a verb does to the machine's data and to its bill.
+CONSEQUENCES: dict[Verb, str] = {
+    Verb.START: "Its disk is as it was left. From then on it is billed again, at the price it was "
+    "bought for. Its addresses and its password change.",
+    Verb.STOP: "Its processes end. Its disk stays, for up to seven days; Novita may bill for the "
+    "disk and does not keep the GPU for you.",
+    Verb.RESTART: "Its processes end and start again. Its disk stays. Its addresses and its "
+    "password may change.",
+    Verb.DELETE: "Everything on its disk is lost for good and cannot be brought back. It stops "
+    "costing money as soon as Novita confirms that it is gone.",
+}
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+def duration(span: timedelta) -> str:
+    """Return a duration in its two largest units: ``2 h 5 min``, ``41 s``, ``0.4 s``."""
+    seconds = span.total_seconds()
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f} s"
+    left = round(seconds)
+    parts: list[str] = []
+    for length, name in _UNITS:
+        count, left = divmod(left, length)
+        if count or parts:
+            parts.append(f"{count} {name}")
+        if len(parts) == 2:
+            break
+    return " ".join(part for part in parts if not part.startswith("0 ")) or "0 s"
+
+
+def age(span: timedelta) -> str:
+    """Return a duration in its largest unit: ``3 min``."""
+    seconds = max(round(span.total_seconds()), 0)
+    length, name = next((unit for unit in _UNITS if seconds >= unit[0]), _UNITS[-1])
+    return f"{seconds // length} {name}"
+
+
+def money(amount: Decimal | float | None, places: int = 2) -> str:
+    """Return US dollars: ``$0.17``; a dash where there is none."""
+    return "—" if amount is None else f"${amount:,.{places}f}"
+
+
+def cost(amount: Decimal | None) -> str:
+    """Return what something has cost; what is less than a cent is said to be."""
+    return "< $0.01" if amount is not None and 0 < amount < Decimal("0.01") else money(amount)
+
+
+def price(amount: Decimal | None) -> str:
+    """Return a price per hour with as many places as it has, two at least: ``$0.175``."""
+    if amount is None:
+        return "—"
+    places = max(2, -int(amount.normalize().as_tuple().exponent))
+    return money(amount, places)
+
+
+def moment(at: datetime | None) -> str:
+    """Return a time as people read it: ``23 Nov 2026, 05:12:25 UTC``."""
+    return "—" if at is None else at.astimezone(UTC).strftime("%-d %b %Y, %H:%M:%S UTC")
+
+
+def clock(at: datetime) -> str:
+    """Return the time of day: ``05:12``."""
+    return at.astimezone(UTC).strftime("%H:%M")
+
+
+def machine_time(at: datetime) -> str:
+    """Return a time for ``<time datetime>``."""
+    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def parse_time(text: str) -> datetime:
+    """Return a time that the API has written."""
+    return datetime.fromisoformat(text)
+
+
+def is_web_address(url: str) -> bool:
+    """Whether an address may become a link."""
+    return url.startswith(("https://", "http://"))
+
+
+def inline(text: str) -> Markup:
+    """Return a sentence whose words between backticks are code."""
+    parts = text.split("`")
+    pairs = zip(parts[::2], [*parts[1::2], ""], strict=False)
+    return Markup("").join(
+        escape(plain) + (Markup("<code>{}</code>").format(code) if code else "")
+        for plain, code in pairs
+    )
+
+
+def pretty(value: Mapping[str, Any]) -> str:
+    """Return JSON for people."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def tone(status: str) -> str:
+    """Return the class that colours a status."""
+    return _TONES[status]
+
+
+def verbs_for(instance: Instance) -> list[Verb]:
+    """Return what may be asked of an instance now."""
+    return [verb for verb in Verb if may(instance, verb)]
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "age": age,
+    "clock": clock,
+    "cost": cost,
+    "duration": duration,
+    "inline": inline,
+    "machine_time": machine_time,
+    "moment": moment,
+    "parse_time": parse_time,
+    "money": money,
+    "pretty": pretty,
+    "price": price,
+    "tone": tone,
+}
+GLOBALS: dict[str, Any] = {
+    "STATUS_MEANS": STATUS_MEANS,
+    "CONSEQUENCES": CONSEQUENCES,
+    "is_web_address": is_web_address,
+    "verbs_for": verbs_for,
+}

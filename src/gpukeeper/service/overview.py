@@ -1,0 +1,229 @@
+"""The use cases of those who look rather than read: the fleet with its costs, trends, the market.
+
+Nothing here changes anything.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from gpukeeper.domain.costs import billed_of, cost_so_far
+from gpukeeper.domain.errors import NovitaError
+from gpukeeper.domain.instance import Instance, Status
+from gpukeeper.domain.market import BillingMode, Cluster, Offer, Template
+from gpukeeper.domain.spans import Life, Span, Window, levels, spans_of, time_to_running
+from gpukeeper.service.health import Census, take_census
+from gpukeeper.service.service import Service
+from gpukeeper.service.views import View, decode_cursor, encode_cursor, view
+from gpukeeper.store import facts, history, instances, lives
+from gpukeeper.store.database import Connection
+
+# What is counted together over time; statuses that are missing here have no machine.
+_LEVELS: dict[str, frozenset[Status]] = {
+    "running": frozenset({Status.RUNNING}),
+    "coming up": frozenset({Status.REQUESTED, Status.CREATING, Status.STARTING}),
+    "going down": frozenset({Status.STOPPING, Status.DELETING}),
+    "stopped": frozenset({Status.STOPPED, Status.RECLAIMED}),
+    "failed": frozenset({Status.FAILED}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRow:
+    """An instance with what it has cost so far in USD, which is an estimate."""
+
+    view: View
+    cost: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """A page of the fleet, how many match, where the next page begins, and the whole counted."""
+
+    rows: tuple[FleetRow, ...]
+    total: int
+    next_cursor: str | None
+    census: Census
+    novita_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What an instance went through, and what it has cost so far in USD."""
+
+    spans: tuple[Span, ...]
+    cost: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trends:
+    """The last hours in figures.
+
+    ``spend`` is USD per hour and ``levels`` the number of machines in a group of statuses, both
+    as the mean of each step of ``window``; ``levels_now`` is the number now.
+    ``times_to_running`` are those of each product in order; ``entered`` counts how often each
+    status was entered.
+    """
+
+    window: Window
+    spend: Sequence[float]
+    spent: Decimal
+    levels: dict[str, Sequence[float]]
+    levels_now: dict[str, int]
+    times_to_running: dict[str, tuple[timedelta, ...]]
+    entered: dict[Status, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """What can be ordered: the offers of one region, those of all others, regions, templates."""
+
+    offers: tuple[Offer, ...]
+    elsewhere: tuple[Offer, ...]
+    clusters: tuple[Cluster, ...]
+    templates: tuple[Template, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Looks at what the service keeps and at what Novita sells."""
+
+    service: Service
+
+    def now(self) -> datetime:
+        """Return the time by the service's clock."""
+        return self.service.clock()
+
+    async def last_change(self) -> int:
+        """Return a number that grows with every event."""
+        _, newest = await self.service.database.read(history.bounds)
+        return newest
+
+    async def fleet(
+        self, *, statuses: Collection[Status], name: str | None, limit: int, cursor: str | None
+    ) -> Fleet:
+        """Return a page of instances, newest first; no ``statuses`` means all.
+
+        Raises InvalidOrder for a bad cursor.
+        """
+        before = decode_cursor(cursor)
+        now = self.now()
+
+        def read(connection: Connection) -> Fleet:
+            rows, total, following = instances.page(
+                connection, statuses=statuses, name=name, before=before, limit=limit
+            )
+            looks = facts.looks(connection)
+            entered = lives.entered_by(connection, [row.id for row in rows])
+            patience = self.service.patience
+            return Fleet(
+                rows=tuple(
+                    FleetRow(
+                        view(row, looks, now, patience=patience),
+                        cost_so_far(_life(row, entered.get(row.id, ())), now),
+                    )
+                    for row in rows
+                ),
+                total=total,
+                next_cursor=encode_cursor(following),
+                census=take_census(connection),
+                novita_error=looks.error,
+            )
+
+        return await self.service.database.read(read)
+
+    async def story(self, instance: Instance) -> Story:
+        """Return what an instance went through."""
+        entered = await self.service.database.read(
+            lambda connection: lives.entered_by(connection, [instance.id])
+        )
+        life = _life(instance, entered.get(instance.id, ()))
+        return Story(spans_of(life), cost_so_far(life, self.now()))
+
+    async def trends(self, *, hours: int, steps: int) -> Trends:
+        """Return the figures of the last hours, with so many steps."""
+        now = self.now()
+        window = Window(now - timedelta(hours=hours), now, steps)
+        # In the reader's thread as well: of a large fleet it is more than the event loop can spare.
+        return await self.service.database.read(
+            lambda connection: _trends(lives.since(connection, window.start), window)
+        )
+
+    async def shop(self, *, region: str, billing_mode: BillingMode, gpu_num: int) -> Shop:
+        """Return what can be ordered now; templates are left out when Novita does not list them.
+
+        Raises InvalidOrder and NovitaError.
+        """
+        market = self.service.market
+        return Shop(
+            offers=await market.price_list(
+                product_name=None, region=region, billing_mode=billing_mode, gpu_num=gpu_num
+            ),
+            elsewhere=await market.elsewhere(
+                region=region, billing_mode=billing_mode, gpu_num=gpu_num
+            ),
+            clusters=await market.catalog.clusters(),
+            templates=await self._templates(),
+        )
+
+    async def _templates(self) -> tuple[Template, ...]:
+        """Return what can be chosen from; an order names its template by id and needs no list."""
+        try:
+            return await self.service.market.catalog.templates()
+        except NovitaError as error:
+            self.service.log.warning("templates_not_listed", code=error.error_code)
+            return ()
+
+
+def _life(instance: Instance, entered: tuple[tuple[Status, datetime], ...]) -> Life:
+    return Life(
+        product_name=instance.product_name or instance.order.product_name,
+        price_per_hour=instance.price_per_hour,
+        entered=entered,
+        gone_at=instance.gone_at,
+    )
+
+
+def _trends(found: Sequence[Life], window: Window) -> Trends:
+    billed = [
+        (since, until, float(life.price_per_hour))
+        for life in found
+        if life.price_per_hour is not None
+        for since, until in billed_of(life)
+    ]
+    spend = levels(billed, window)
+    hours_per_step = window.step / timedelta(hours=1)
+    times: dict[str, list[timedelta]] = defaultdict(list)
+    entered: Counter[Status] = Counter()
+    weighed = {name: _with(found, group) for name, group in _LEVELS.items()}
+    for life in found:
+        entered.update(status for status, at in life.entered if at >= window.start)
+        took = time_to_running(life)
+        if took is not None:
+            times[life.product_name].append(took)
+    return Trends(
+        window=window,
+        spend=spend,
+        spent=Decimal(sum(spend) * hours_per_step),
+        levels={name: levels(spans, window) for name, spans in weighed.items()},
+        levels_now={
+            name: sum(until is None for _, until, _ in spans) for name, spans in weighed.items()
+        },
+        times_to_running={name: tuple(sorted(times[name])) for name in sorted(times)},
+        entered=dict(entered),
+    )
+
+
+def _with(
+    found: Sequence[Life], statuses: frozenset[Status]
+) -> list[tuple[datetime, datetime | None, float]]:
+    """Return when there was a machine in these statuses; what was never bought has none."""
+    return [
+        (span.since, span.until or life.gone_at, 1.0)
+        for life in found
+        if life.price_per_hour is not None
+        for span in spans_of(life)
+        if span.status in statuses
+    ]

@@ -1,0 +1,139 @@
+"""The page of one instance: its way, its connection, and what may be asked of it."""
+
+from dataclasses import replace
+
+import pytest
+
+from gpukeeper.domain.instance import Status
+from tests.dashboard.conftest import Dashboard
+
+
+async def test_the_way_shows_how_long_each_status_took(dashboard: Dashboard) -> None:
+    running = await dashboard.rig.running()
+    await dashboard.rig.advance(minutes=5)
+
+    page = await dashboard.get(f"/instances/{running.id}")
+
+    way = page.text.partition("The way so far")[2].partition("Connection")[0]
+    assert "requested 0.0 s from 1 Jan 2026, 00:00:00 UTC" in way
+    assert "starting 30 s" in way
+    assert "running 6 min so far, since" in way
+    pieces = page.all("rect")
+    assert [piece["class"] for piece in pieces] == ["coming", "coming", "coming", "good"]
+    assert sum(float(piece["width"]) for piece in pieces) == pytest.approx(100, abs=2)
+
+
+async def test_the_page_shows_how_to_reach_the_machine_and_why_it_was_bought(
+    dashboard: Dashboard,
+) -> None:
+    running = await dashboard.rig.running(labels={"team": "research"})
+
+    page = await dashboard.get(f"/instances/{running.id}")
+
+    assert running.endpoints[0].url in page.links
+    assert running.ssh_command in [button.get("data-copy") for button in page.all("button")]
+    assert f"{running.attempts[0].product_id} CN-HK-01" in page.text
+    assert "accepted" in page.text
+    assert "team=research" in page.text
+    assert "instance.running" in page.text
+    assert "delivered instance.running 1 attempt" in page.text
+
+
+async def test_an_instance_is_found_by_novitas_id_as_well(dashboard: Dashboard) -> None:
+    running = await dashboard.rig.running()
+
+    assert "trainer running" in (await dashboard.get(f"/instances/{running.novita_id}")).text
+
+
+@pytest.mark.parametrize(
+    ("verb", "data", "status"),
+    [
+        ("stop", "Its disk stays", Status.STOPPING),
+        ("restart", "Its disk stays", Status.STARTING),
+        ("delete", "Everything on its disk is lost for good", Status.DELETING),
+    ],
+)
+async def test_a_verb_is_confirmed_by_name_with_what_happens_to_the_data(
+    dashboard: Dashboard, verb: str, data: str, status: Status
+) -> None:
+    running = await dashboard.rig.running()
+    shown = await dashboard.get(f"/instances/{running.id}")
+    path = f"/instances/{running.id}/{verb}"
+    assert path in shown.links
+
+    asked = await dashboard.get(path)
+    assert f"{verb.capitalize()} trainer" in asked.text
+    assert data in asked.text
+    assert (await dashboard.rig.find(running.id)).status is Status.RUNNING
+
+    assert path in asked.actions
+    done = await dashboard.post(path)
+    assert done.place == f"/instances/{running.id}"
+    assert (await dashboard.rig.find(running.id)).status is status
+
+
+async def test_a_stopped_instance_can_be_started_and_deleted_only(dashboard: Dashboard) -> None:
+    running = await dashboard.rig.running()
+    await dashboard.post(f"/instances/{running.id}/stop")
+    await dashboard.rig.advance(minutes=2)
+
+    page = await dashboard.get(f"/instances/{running.id}")
+    verbs = [link.rpartition("/")[2] for link in page.links if link.startswith("/instances/")]
+    assert verbs == ["start", "delete"]
+    assert "Only a running machine can be reached." in page.text
+    assert (
+        "Its disk is as it was left."
+        in (await dashboard.get(f"/instances/{running.id}/start")).text
+    )
+
+
+async def test_a_verb_that_the_status_does_not_allow_is_refused_on_a_page(
+    dashboard: Dashboard,
+) -> None:
+    running = await dashboard.rig.running()
+
+    asked = await dashboard.get(f"/instances/{running.id}/start")
+    assert "In this status that is not possible." in asked.text
+    assert asked.actions == [f"/instances/{running.id}/start"]
+    assert asked.all("button") == []
+
+    refused = await dashboard.post(f"/instances/{running.id}/start", status=409)
+    assert "'trainer' is running" in refused.text
+
+
+async def test_a_verb_that_does_not_exist_is_not_found(dashboard: Dashboard) -> None:
+    running = await dashboard.rig.running()
+
+    await dashboard.get(f"/instances/{running.id}/explode", status=404)
+    await dashboard.post(f"/instances/{running.id}/explode", status=404)
+
+
+async def test_an_order_without_a_machine_can_be_deleted_and_says_that_nothing_is_lost(
+    dashboard: Dashboard,
+) -> None:
+    running = await dashboard.rig.running()
+    await dashboard.change(
+        running.id, lambda row: replace(row, status=Status.FAILED, novita_id=None)
+    )
+
+    assert "It has no machine." in (await dashboard.get(f"/instances/{running.id}/delete")).text
+
+
+async def test_a_failed_machine_that_exists_is_said_to_be_billed(dashboard: Dashboard) -> None:
+    dashboard.rig.fate("pull-forever")
+    ordered = await dashboard.rig.order()
+    await dashboard.rig.advance(minutes=11)
+
+    page = await dashboard.get(f"/instances/{ordered.id}")
+    assert "Its machine exists, is still watched and still billed" in page.text
+    assert "startup_timeout" in page.text
+    assert "failed still billed" in (await dashboard.get("/")).text
+
+
+async def test_the_connection_of_a_machine_that_does_not_run_is_refused_on_a_page(
+    dashboard: Dashboard,
+) -> None:
+    ordered = await dashboard.rig.order()
+
+    page = await dashboard.get(f"/instances/{ordered.id}/connection", status=409)
+    assert "only a running machine is reached" in page.text
