@@ -66,6 +66,10 @@ lock: $(ready) ## write requirements/*.txt after a change of the dependencies in
 upgrade: ## write requirements/*.txt with the newest releases that pyproject.toml allows
 	$(MAKE) lock ARGS=--upgrade
 
+fuzz: $(ready) ## the API against its OpenAPI document, and everything that reads what strangers send
+	GPUKEEPER_TEST_FUZZ_EXAMPLES=200 $(python) -m pytest tests/e2e/test_fuzzing.py -s
+	HYPOTHESIS_PROFILE=fuzz $(python) -m pytest tests/novita tests/webhooks
+
 bench: bench-order bench-dashboard ## every benchmark
 
 bench-order: $(ready) ## how fast an order goes through

@@ -132,7 +132,7 @@ class Service:
     def log(self, event: str | None = None, **facts: object) -> list[Json]:
         """Return the messages of every run that say this, oldest first."""
         texts = [path.read_text() for path in sorted(self.directory.glob("stderr-*.log"))]
-        lines = [json.loads(line) for text in texts for line in text.splitlines()]
+        lines = [json.loads(line) for text in texts for line in text.split("\n") if line]
         return [
             line
             for line in lines

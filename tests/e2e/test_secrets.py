@@ -35,6 +35,8 @@ def test_no_secret_leaves_but_by_connection(
 
     places = {
         **{path: _everything(service, path) for path in _paths(service, instance)},
+        "the login": service.post("/login", data={"key": API_KEY}).headers["set-cookie"],
+        "a failed login": service.post("/login", data={"key": f"{API_KEY}+"}).text,
         "a refusal": refused.text,
         "a bad order": bad.text,
         "a stranger's request": stranger.text,
@@ -71,7 +73,15 @@ def _paths(service: Service, instance: Json) -> list[str]:
         *(about, f"{about}?refresh=true", f"{about}/events", "/api/instances?limit=1000"),
         *(f"/api/deliveries/{delivery['id']}" for delivery in deliveries["deliveries"]),
         *("/api/deliveries?limit=1000", "/api/offers", "/api/orphans", "/metrics"),
-        *("/health", "/health/live", "/health/ready", "/openapi.json", "/docs", "/problems"),
+        *(
+            "/health",
+            "/health/live",
+            "/health/ready",
+            "/openapi.json",
+            "/docs",
+            "/problems",
+            "/login?next=/docs",
+        ),
     ]
 
 
