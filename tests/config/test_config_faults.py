@@ -46,14 +46,21 @@ API_KEYS = "each key must have at least 16 characters; 'openssl rand -hex 24' ma
             "~no-such-user/data",
             "must be a path; there is no such user's home",
         ),
-        (
-            "GPUKEEPER_DATABASE_URL",
-            "postgresql://user:password@host/db",
-            "PostgreSQL is not supported by this version yet; leave GPUKEEPER_DATABASE_URL empty",
+        *(
+            ("GPUKEEPER_DATABASE_URL", text, "must be postgresql://user:password@host/database")
+            for text in (
+                "mysql://host/db",
+                "gpu.db",
+                "postgresql+psycopg://host/db",
+                "postgresql://user:password@host",
+                "postgresql://user:password@host/",
+                "postgresql:///db",
+                "postgresql://user:pass#word@host/db",
+                "postgresql://[host/db",
+                "postgresql://user:pass word@host/db",
+                "postgresql://user:50%@host/db",
+            )
         ),
-        ("GPUKEEPER_DATABASE_URL", "postgresql+psycopg://host/db", "PostgreSQL is not supported"),
-        ("GPUKEEPER_DATABASE_URL", "mysql://host/db", "must be sqlite:///path/to/file, or empty"),
-        ("GPUKEEPER_DATABASE_URL", "gpu.db", "must be sqlite:///path/to/file, or empty"),
         *(
             ("GPUKEEPER_DATABASE_URL", text, "must name a file: sqlite:///path/to/file")
             for text in (

@@ -52,6 +52,20 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert (settings.log_level, settings.log_format) == ("info", None)
 
 
+def test_a_database_on_postgresql_is_named_without_its_password() -> None:
+    url = "postgresql://me:hunter22@a.example,b.example:5433/gpu?sslmode=require"
+    settings = read({"GPUKEEPER_DATABASE_URL": url})
+    assert settings.postgres_url is not None
+    assert settings.postgres_url.get_secret_value() == url
+    assert settings.database_name == "postgresql://a.example,b.example:5433/gpu"
+    assert "hunter22" not in repr(settings)
+
+
+def test_without_postgresql_the_database_is_called_by_its_file() -> None:
+    assert read({}).postgres_url is None
+    assert read({}).database_name == "data/gpukeeper.db"
+
+
 def test_every_variable_is_read() -> None:
     settings = read(
         {
