@@ -251,3 +251,15 @@ async def test_a_form_that_is_larger_than_any_order_is_refused(dashboard: Dashbo
     page = await dashboard.post("/order", status=413, command="x" * 3_000_000)
 
     assert "larger than any order" in page.text
+
+
+async def test_the_prices_shown_are_those_of_offers_whose_disk_is_large_enough(
+    dashboard: Dashboard,
+) -> None:
+    # The cheapest of this name has a disk of less than 60 GB.
+    ordinary = await dashboard.get("/order")
+    small = await dashboard.get("/order?rootfsSize=10")
+
+    assert "$0.175 per hour" in ordinary.text.partition("RTX 4090 24GB")[2]
+    assert "$0.16 per hour" in small.text.partition("RTX 4090 24GB")[2]
+    assert "$0.16 per hour" not in ordinary.text

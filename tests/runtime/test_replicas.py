@@ -62,7 +62,7 @@ async def test_an_order_at_an_api_wakes_the_engine_of_another_process(
     settings = configure(GPUKEEPER_DATABASE_URL=url, GPUKEEPER_SWEEP_INTERVAL="0")
     api, engine = build(settings, Role.API), build(settings, Role.ENGINE)
     async with api.running(), engine.running():
-        while not (
+        while not (  # noqa: ASYNC110 - readiness is asked for, there is no event
             (await api.service.health()).is_ready and (await engine.service.health()).is_ready
         ):
             await asyncio.sleep(0)

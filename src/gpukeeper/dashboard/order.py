@@ -197,11 +197,13 @@ async def _choices(site: Site, values: Form) -> tuple[Choices | None, str]:
     """Return what is for sale, or why that is not known."""
     is_mode = values["billingMode"] in set(BillingMode)
     is_number = re.fullmatch("[1-8]", values["gpuNum"])
+    is_size = re.fullmatch("[0-9]{1,4}", values["rootfsSize"])
     try:
         shop = await site.overview.shop(
             region=values["region"],
             billing_mode=BillingMode(values["billingMode"]) if is_mode else BillingMode.SPOT,
             gpu_num=int(values["gpuNum"]) if is_number else 1,
+            rootfs_size_gb=int(values["rootfsSize"] if is_size else _DEFAULTS["rootfsSize"]),
         )
     except GpuKeeperError as error:
         if site.explain(error).status == 500:

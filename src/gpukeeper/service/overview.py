@@ -151,19 +151,23 @@ class Overview:
             lambda connection: _trends(lives.since(connection, window.start), window)
         )
 
-    async def shop(self, *, region: str, billing_mode: BillingMode, gpu_num: int) -> Shop:
-        """Return what can be ordered now; templates are left out when Novita does not list them.
+    async def shop(
+        self, *, region: str, billing_mode: BillingMode, gpu_num: int, rootfs_size_gb: int
+    ) -> Shop:
+        """Return what can be ordered now with such a disk, as the price choice sees it.
 
-        Raises InvalidOrder and NovitaError.
+        Templates are left out when Novita does not list them.  Raises InvalidOrder and NovitaError.
         """
         market = self.service.market
+        here = await market.price_list(
+            product_name=None, region=region, billing_mode=billing_mode, gpu_num=gpu_num
+        )
+        elsewhere = await market.elsewhere(
+            region=region, billing_mode=billing_mode, gpu_num=gpu_num
+        )
         return Shop(
-            offers=await market.price_list(
-                product_name=None, region=region, billing_mode=billing_mode, gpu_num=gpu_num
-            ),
-            elsewhere=await market.elsewhere(
-                region=region, billing_mode=billing_mode, gpu_num=gpu_num
-            ),
+            offers=tuple(offer for offer in here if offer.max_disk_gb >= rootfs_size_gb),
+            elsewhere=tuple(offer for offer in elsewhere if offer.max_disk_gb >= rootfs_size_gb),
             clusters=await market.catalog.clusters(),
             templates=await self._templates(),
         )
