@@ -62,10 +62,9 @@ async def test_an_order_at_an_api_wakes_the_engine_of_another_process(
     settings = configure(GPUKEEPER_DATABASE_URL=url, GPUKEEPER_SWEEP_INTERVAL="0")
     api, engine = build(settings, Role.API), build(settings, Role.ENGINE)
     async with api.running(), engine.running():
-        while not (  # noqa: ASYNC110 - readiness is asked for, there is no event
-            (await api.service.health()).is_ready and (await engine.service.health()).is_ready
-        ):
-            await asyncio.sleep(0)
+        for service in (api.service, engine.service):
+            while not (await service.health()).is_ready:
+                continue
         # A loop that is not woken rests for 5 s.
         async with asyncio.timeout(4):
             with pytest.raises(OrderFailed):
