@@ -197,7 +197,8 @@ async def test_an_alarm_outlasts_listings_with_holes_and_failures_and_ends_with_
         assert (await rig.service.census()).vanished == 4
     await rig.advance(minutes=2)
     assert (await rig.service.census()).vanished == 0
-    assert rig.calls("get") <= 4
+    # Each was asked about once for its SSH command; two workers at a time may ask twice.
+    assert rig.calls("get") < 2 * 4
 
 
 async def test_a_machine_is_gone_only_after_two_looks_and_two_confirmations(rig: Rig) -> None:
