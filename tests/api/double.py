@@ -100,6 +100,7 @@ class ServiceDouble:
         region: str | None,
         billing_mode: BillingMode,
         gpu_num: int,
+        rootfs_size_gb: int,
     ) -> tuple[Offer, ...]:
         """Return the one offer there is."""
         self.asked.append(
@@ -108,6 +109,7 @@ class ServiceDouble:
                 "region": region,
                 "billing_mode": billing_mode,
                 "gpu_num": gpu_num,
+                "rootfs_size_gb": rootfs_size_gb,
             }
         )
         self._fail()

@@ -107,9 +107,14 @@ async def test_offers_are_asked_for_with_the_defaults_of_an_order(
 ) -> None:
     await client.get("/api/offers")
 
-    assert service.asked == [
-        {"product_name": None, "region": None, "billing_mode": BillingMode.SPOT, "gpu_num": 1}
-    ]
+    expected = {
+        "product_name": None,
+        "region": None,
+        "billing_mode": BillingMode.SPOT,
+        "gpu_num": 1,
+        "rootfs_size_gb": 60,
+    }
+    assert service.asked == [expected]
 
 
 async def test_offers_are_asked_for_as_the_query_says(
@@ -120,6 +125,7 @@ async def test_offers_are_asked_for_as_the_query_says(
         "region": "US-CA-06",
         "billingMode": "onDemand",
         "gpuNum": "8",
+        "rootfsSize": "100",
     }
 
     response = await client.get("/api/offers", params=query)
@@ -145,6 +151,7 @@ async def test_offers_are_asked_for_as_the_query_says(
         "region": "US-CA-06",
         "billing_mode": BillingMode.ON_DEMAND,
         "gpu_num": 8,
+        "rootfs_size_gb": 100,
     }
     assert service.asked == [expected]
 

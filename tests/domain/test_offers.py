@@ -142,10 +142,13 @@ def test_a_region_without_a_name_goes_by_its_id() -> None:
 def test_the_price_list_shows_every_product_of_a_region_cheapest_first() -> None:
     products = [
         product("a", name="A100", price=Decimal(2)),
-        product("b", name="L40", price=Decimal(1), max_disk_gb=1),
+        product("b", name="L40", price=Decimal(1), max_disk_gb=50),
+        product("small", name="L40", price=Decimal("0.5"), max_disk_gb=49),
         product("sold out", stock="none"),
     ]
-    listed = price_list(HONG_KONG, products, billing_mode=BillingMode.ON_DEMAND, gpu_num=2)
+    listed = price_list(
+        HONG_KONG, products, billing_mode=BillingMode.ON_DEMAND, gpu_num=2, rootfs_size_gb=50
+    )
     assert [(offer.product_id, offer.price_per_hour) for offer in listed] == [
         ("b", Decimal(2)),
         ("a", Decimal(4)),

@@ -25,12 +25,13 @@ router = APIRouter(tags=["offers"], dependencies=[NO_REPEATS])
     | refusals("product_not_found", "region_not_found", *NOVITA_REFUSALS),
 )
 async def list_offers(request: Request, query: Annotated[OffersQuery, Query()]) -> Response:
-    """Show what Novita sells at the moment, cheapest first."""
+    """Show what Novita sells at the moment, cheapest first: the first is what an order buys."""
     offers = await service_of(request).offers(
         product_name=query.product_name,
         region=query.region,
         billing_mode=query.billing_mode,
         gpu_num=query.gpu_num,
+        rootfs_size_gb=query.rootfs_size,
     )
     return JSONResponse({"offers": list(map(_body, offers))})
 

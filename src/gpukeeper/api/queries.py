@@ -108,6 +108,13 @@ class OffersQuery(_Query):
         says("must be a whole number between 1 and 8"),
         MAY_BE_EMPTY,
     ] = 1
+    rootfs_size: Annotated[
+        int,
+        Field(ge=10, le=6144, description="Only what has room for a disk of so many GB."),
+        BeforeValidator(_number),
+        says("must be a whole number between 10 and 6144"),
+        MAY_BE_EMPTY,
+    ] = 60
 
 
 class DeliveriesQuery(_Query):

@@ -43,12 +43,15 @@ def ask(
     region: str | None,
     billing: str | None,
     gpus: int | None,
+    disk: int | None,
 ) -> Answers:
     """Return the answers, asking on stderr for those that are None; aborts on a no in the end."""
     region_name = region
     offer = None
     if product is None:
-        offers = client.offers(region=region, billing_mode=billing, gpu_num=gpus).items
+        offers = client.offers(
+            region=region, billing_mode=billing, gpu_num=gpus, rootfs_size_gb=disk
+        ).items
         offer = _ask_offer(offers)
         product, region_name = offer.product_name, region or offer.region
     while name is None or not _NAME.fullmatch(name):

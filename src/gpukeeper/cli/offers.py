@@ -26,6 +26,9 @@ def offers(
         typer.Option(case_sensitive=False, metavar="spot|onDemand", help="spot unless given."),
     ] = None,
     gpus: Annotated[int | None, typer.Option(min=1, max=8, help="GPUs; 1 unless given.")] = None,
+    disk: Annotated[
+        int | None, typer.Option(min=10, max=6144, help="Disk in GB; 60 unless given.")
+    ] = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Show what is for sale, cheapest first.
@@ -34,7 +37,11 @@ def offers(
     """
     with open_client(ctx) as client:
         page = client.offers(
-            product_name=product, region=region, billing_mode=billing, gpu_num=gpus
+            product_name=product,
+            region=region,
+            billing_mode=billing,
+            gpu_num=gpus,
+            rootfs_size_gb=disk,
         )
     rows = (
         (

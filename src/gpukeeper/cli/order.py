@@ -111,6 +111,7 @@ def up(
                 region=region[0] if region else None,
                 billing=billing,
                 gpus=gpus,
+                disk=disk,
             )
             name, product, template = answers.name, answers.product, answers.template
             region = region or ([answers.region] if answers.region else None)

@@ -252,13 +252,15 @@ class Client:
         region: str | None = None,
         billing_mode: str | None = None,
         gpu_num: int | None = None,
+        rootfs_size_gb: int | None = None,
     ) -> Page[OfferInfo]:
-        """Return what is for sale, cheapest first."""
+        """Return what is for sale with such a disk (60 GB if None), cheapest first."""
         params = {
             "productName": product_name,
             "region": region,
             "billingMode": billing_mode,
             "gpuNum": gpu_num,
+            "rootfsSize": rootfs_size_gb,
         }
         read = reading.page_of("offers", reading.offer_of)
         return self._ask(read, "GET", "/api/offers", params=params)

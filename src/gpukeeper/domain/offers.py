@@ -50,13 +50,21 @@ def rank(market: Market, order: Order, product_name: str) -> tuple[Offer, ...]:
 
 
 def price_list(
-    cluster: Cluster, products: Iterable[Product], *, billing_mode: BillingMode, gpu_num: int
+    cluster: Cluster,
+    products: Iterable[Product],
+    *,
+    billing_mode: BillingMode,
+    gpu_num: int,
+    rootfs_size_gb: int,
 ) -> tuple[Offer, ...]:
-    """Return everything that one region sells in this billing mode, cheapest first."""
+    """Return what one region sells in this billing mode with such a disk, cheapest first.
+
+    So the first of a name is what an order of it would buy.
+    """
     return _by_price(
         _offer(product, cluster, billing_mode, gpu_num)
         for product in products
-        if _is_sold(product, cluster, billing_mode)
+        if _is_sold(product, cluster, billing_mode) and product.max_disk_gb >= rootfs_size_gb
     )
 
 
@@ -120,7 +128,7 @@ def _fitting(
         for product in products
         if is_named(product, product_name)
         and _is_sold(product, cluster, order.billing_mode)
-        and _has_room(product, order)
+        and product.max_disk_gb >= order.rootfs_size_gb
     ]
 
 
@@ -132,10 +140,6 @@ def _is_sold(product: Product, cluster: Cluster, billing_mode: BillingMode) -> b
         and (not product.billing_modes or billing_mode.value in product.billing_modes)
         and _price(product, billing_mode) > 0
     )
-
-
-def _has_room(product: Product, order: Order) -> bool:
-    return product.max_disk_gb >= order.rootfs_size_gb
 
 
 def _price(product: Product, billing_mode: BillingMode) -> Decimal:

@@ -45,6 +45,7 @@ class Market:
         region: str | None,
         billing_mode: BillingMode,
         gpu_num: int,
+        rootfs_size_gb: int,
     ) -> tuple[Offer, ...]:
         """Return what one region sells, cheapest first.  Raises as :meth:`offers` does."""
         cluster = await self.catalog.cluster(region or self.default_region)
@@ -54,10 +55,16 @@ class Market:
         if product_name is not None:
             name = await self._name(product_name, products, billing_mode, gpu_num)
             products = tuple(product for product in products if offers.is_named(product, name))
-        return offers.price_list(cluster, products, billing_mode=billing_mode, gpu_num=gpu_num)
+        return offers.price_list(
+            cluster,
+            products,
+            billing_mode=billing_mode,
+            gpu_num=gpu_num,
+            rootfs_size_gb=rootfs_size_gb,
+        )
 
     async def elsewhere(
-        self, *, region: str | None, billing_mode: BillingMode, gpu_num: int
+        self, *, region: str | None, billing_mode: BillingMode, gpu_num: int, rootfs_size_gb: int
     ) -> tuple[Offer, ...]:
         """Return what all other regions sell, cheapest first, from one question to Novita.
 
@@ -72,7 +79,11 @@ class Market:
             for cluster in await self.catalog.clusters()
             if cluster.id != home.id
             for offer in offers.price_list(
-                cluster, products, billing_mode=billing_mode, gpu_num=gpu_num
+                cluster,
+                products,
+                billing_mode=billing_mode,
+                gpu_num=gpu_num,
+                rootfs_size_gb=rootfs_size_gb,
             )
         ]
         return tuple(sorted(listed, key=lambda offer: (offer.price_per_hour, offer.region)))

@@ -159,15 +159,20 @@ class Overview:
         Templates are left out when Novita does not list them.  Raises InvalidOrder and NovitaError.
         """
         market = self.service.market
-        here = await market.price_list(
-            product_name=None, region=region, billing_mode=billing_mode, gpu_num=gpu_num
-        )
-        elsewhere = await market.elsewhere(
-            region=region, billing_mode=billing_mode, gpu_num=gpu_num
-        )
         return Shop(
-            offers=tuple(offer for offer in here if offer.max_disk_gb >= rootfs_size_gb),
-            elsewhere=tuple(offer for offer in elsewhere if offer.max_disk_gb >= rootfs_size_gb),
+            offers=await market.price_list(
+                product_name=None,
+                region=region,
+                billing_mode=billing_mode,
+                gpu_num=gpu_num,
+                rootfs_size_gb=rootfs_size_gb,
+            ),
+            elsewhere=await market.elsewhere(
+                region=region,
+                billing_mode=billing_mode,
+                gpu_num=gpu_num,
+                rootfs_size_gb=rootfs_size_gb,
+            ),
             clusters=await market.catalog.clusters(),
             templates=await self._templates(),
         )

@@ -200,10 +200,18 @@ class Service:
         region: str | None,
         billing_mode: BillingMode,
         gpu_num: int,
+        rootfs_size_gb: int,
     ) -> tuple[Offer, ...]:
-        """Return what is for sale, cheapest first.  Raises InvalidOrder and NovitaError."""
+        """Return what is for sale with such a disk, cheapest first.
+
+        Raises InvalidOrder and NovitaError.
+        """
         return await self.market.price_list(
-            product_name=product_name, region=region, billing_mode=billing_mode, gpu_num=gpu_num
+            product_name=product_name,
+            region=region,
+            billing_mode=billing_mode,
+            gpu_num=gpu_num,
+            rootfs_size_gb=rootfs_size_gb,
         )
 
     async def deliveries(
