@@ -16,6 +16,12 @@ JSON = {"Content-Type": "application/json"}
 
 OWN_ORIGIN = "http://localhost:8080"
 
+EMPTY_CHANGES = [
+    ("POST", "/api/instances/ins_1/stop"),
+    ("DELETE", "/api/instances/ins_1"),
+    ("POST", "/api/webhooks/test"),
+]
+
 
 async def ask(
     make_app: MakeApp, method: str, path: str, headers: dict[str, str]
@@ -73,7 +79,7 @@ async def test_foreign_pages_may_not_send(make_app: MakeApp, origin: str, status
 
 @pytest.mark.parametrize(
     "content_type",
-    [None, "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain"],
+    ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain"],
 )
 @pytest.mark.parametrize(
     ("method", "path"),
@@ -85,20 +91,63 @@ async def test_foreign_pages_may_not_send(make_app: MakeApp, origin: str, status
         ("POST", "/api/deliveries/dlv_1/redeliver"),
     ],
 )
+@pytest.mark.parametrize(
+    ("browser", "status", "code"),
+    [
+        ({"Origin": "http://localhost:3000"}, 401, "unauthorized"),
+        ({"Sec-Fetch-Site": "none"}, 401, "unauthorized"),
+        ({"Sec-Fetch-Site": "same-site", "Origin": OWN_ORIGIN}, 401, "unauthorized"),
+        ({}, 415, "unsupported_media_type"),
+    ],
+)
 async def test_what_a_form_can_send_changes_nothing(
-    make_app: MakeApp, service: ServiceDouble, method: str, path: str, content_type: str | None
+    make_app: MakeApp,
+    service: ServiceDouble,
+    method: str,
+    path: str,
+    content_type: str,
+    browser: dict[str, str],
+    status: int,
+    code: str,
 ) -> None:
-    headers = {} if content_type is None else {"Content-Type": content_type}
+    response = await ask(make_app, method, path, {"Content-Type": content_type} | browser)
 
-    response = await ask(make_app, method, path, headers)
-
-    assert response.status_code == 401
+    assert (response.status_code, response.json()["code"]) == (status, code)
     assert "application/json" in response.json()["detail"]
     assert service.rows == {RUNNING.id: RUNNING}
 
 
+@pytest.mark.parametrize("browser", [{"Origin": "http://[::1]:9"}, {"Sec-Fetch-Site": "same-site"}])
+@pytest.mark.parametrize(("method", "path"), EMPTY_CHANGES)
+async def test_a_page_cannot_leave_the_content_type_out(
+    make_app: MakeApp, service: ServiceDouble, method: str, path: str, browser: dict[str, str]
+) -> None:
+    response = await ask(make_app, method, path, browser)
+
+    assert response.status_code == 401
+    assert service.rows == {RUNNING.id: RUNNING}
+
+
+@pytest.mark.parametrize(("method", "path"), EMPTY_CHANGES)
+async def test_a_program_needs_no_content_type_for_an_empty_body(
+    make_app: MakeApp, method: str, path: str
+) -> None:
+    assert (await ask(make_app, method, path, {})).status_code == 202
+
+
+async def test_a_body_without_a_content_type_changes_nothing(
+    make_app: MakeApp, service: ServiceDouble
+) -> None:
+    path = "/api/instances/ins_1/stop"
+    async with connected(make_app(api_keys=[]), host=OWN_ORIGIN, key=None) as client:
+        response = await client.request("POST", path, content=b"{}")
+
+    assert response.status_code == 415
+    assert service.rows == {RUNNING.id: RUNNING}
+
+
 @pytest.mark.parametrize("content_type", ["application/json", "Application/JSON; charset=utf-8"])
-async def test_a_change_with_an_empty_body_says_that_it_is_json(
+async def test_a_change_with_an_empty_body_may_say_that_it_is_json(
     make_app: MakeApp, content_type: str
 ) -> None:
     path = "/api/instances/ins_1/stop"

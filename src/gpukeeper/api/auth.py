@@ -12,7 +12,7 @@ from gpukeeper.api.login import LOGIN_PATH
 from gpukeeper.api.origins import SAFE_METHODS, check_loopback, check_same_origin
 from gpukeeper.api.problems import problem
 from gpukeeper.api.session import Sessions
-from gpukeeper.domain.errors import TooManyWrongKeys, Unauthorized
+from gpukeeper.domain.errors import GpuKeeperError, Unauthorized
 
 
 class Auth:
@@ -42,7 +42,7 @@ class Auth:
             return
         try:
             self._check(scope)
-        except (Unauthorized, TooManyWrongKeys) as error:
+        except GpuKeeperError as error:
             if self._keys and _is_for_a_page(scope):
                 await RedirectResponse(_login_url(scope), 303)(scope, receive, send)
             else:

@@ -23,7 +23,7 @@ async def json_body(request: Request) -> Any:
     An empty body is ``{}``.  The content type is looked at before anything is read, and reading
     ends at the limit.  Raises ``unsupported_media_type``, ``body_too_large`` and InvalidOrder.
     """
-    _check_type(request)
+    check_json(request.headers)
     raw = await read_body(request)
     return _parse(raw) if raw else {}
 
@@ -39,6 +39,19 @@ def is_json(headers: Headers) -> bool:
     return headers.get("content-type", "").partition(";")[0].strip().lower() == _JSON_TYPE
 
 
+def check_json(headers: Headers) -> None:
+    """Refuse a request whose body is not JSON; without a body, no content type is needed.
+
+    Raises ``unsupported_media_type``.
+    """
+    has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    if ("content-type" in headers or has_body) and not is_json(headers):
+        raise GpuKeeperError(
+            "The body must be JSON: send it with 'Content-Type: application/json'.",
+            code="unsupported_media_type",
+        )
+
+
 async def read_body(request: Request) -> bytes:
     """Return the request's body.  Reading ends at the limit: raises ``body_too_large``."""
     announced = request.headers.get("content-length", "0")
@@ -50,19 +63,6 @@ async def read_body(request: Request) -> bytes:
         if len(raw) > MAX_BODY_BYTES:
             raise _too_large()
     return bytes(raw)
-
-
-def _check_type(request: Request) -> None:
-    has_body = request.headers.get("content-length", "0") != "0" or (
-        "transfer-encoding" in request.headers
-    )
-    if "content-type" not in request.headers and not has_body:
-        return
-    if not is_json(request.headers):
-        raise GpuKeeperError(
-            "The body must be JSON: send it with 'Content-Type: application/json'.",
-            code="unsupported_media_type",
-        )
 
 
 def _parse(raw: bytes) -> Any:

@@ -58,7 +58,8 @@ async def get_delivery(request: Request, delivery_id: DeliveryId) -> Response:
     summary="Deliver again",
     status_code=202,
     dependencies=[NO_QUERY],
-    responses=answer(202, schemas.Delivery, "The delivery is due again.") | refusals(_NOT_FOUND),
+    responses=answer(202, schemas.Delivery, "The delivery is due again.")
+    | refusals(_NOT_FOUND, "unsupported_media_type"),
 )
 async def redeliver(request: Request, delivery_id: DeliveryId) -> Response:
     """Send a delivery again, with its retries renewed."""

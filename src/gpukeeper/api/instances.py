@@ -198,7 +198,7 @@ def _verb(verb: Verb, method: str, path: str, summary: str, description: str) ->
         responses=answer(
             202, schemas.Instance, "The wish is stored and carried out.", headers=STALE
         )
-        | refusals("instance_not_found", "wrong_status"),
+        | refusals("instance_not_found", "wrong_status", "unsupported_media_type"),
     )
 
 

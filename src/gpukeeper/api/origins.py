@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
-from gpukeeper.api.body import is_json
+from gpukeeper.api.body import check_json, is_json
 from gpukeeper.domain.errors import Unauthorized
 
 # Methods that change nothing, and so are no use to a foreign page that has them sent.
@@ -21,7 +21,7 @@ def check_loopback(headers: Headers, method: str) -> None:
 
     Such a page may let its own name lead to this machine, which shows in the Host header, or send
     to a local name, which shows in the Origin header.  What it can send without asking us first
-    is never JSON.  Raises Unauthorized.
+    is never JSON.  Raises Unauthorized, and ``unsupported_media_type`` for what a program sends.
     """
     if not _is_loopback(f"//{headers.get('host', '')}"):
         raise Unauthorized(
@@ -32,11 +32,15 @@ def check_loopback(headers: Headers, method: str) -> None:
     is_link = method in SAFE_METHODS and headers.get("sec-fetch-mode") == "navigate"
     if is_foreign or (headers.get("sec-fetch-site") == "cross-site" and not is_link):
         raise Unauthorized("Without GPUKEEPER_API_KEYS, other web pages may not send requests.")
-    if method not in SAFE_METHODS and not is_json(headers) and not is_same_origin(headers):
+    if method in SAFE_METHODS or is_same_origin(headers):
+        return
+    if _is_from_a_page(headers) and not is_json(headers):
         raise Unauthorized(
-            "Without GPUKEEPER_API_KEYS, whatever changes something must be sent with "
+            "Without GPUKEEPER_API_KEYS, a web page that changes something must send it with "
             "'Content-Type: application/json', even if its body is empty."
         )
+    # Browsers too old to name the page still name the type of what its forms send.
+    check_json(headers)
 
 
 def check_same_origin(headers: Headers) -> None:
@@ -53,8 +57,7 @@ def check_not_foreign(headers: Headers) -> None:
 
     Raises Unauthorized.
     """
-    is_browser = "origin" in headers or "sec-fetch-site" in headers
-    if is_browser and not is_same_origin(headers):
+    if _is_from_a_page(headers) and not is_same_origin(headers):
         raise Unauthorized("Only the service's own pages may send this.")
 
 
@@ -70,6 +73,11 @@ def is_same_origin(headers: Headers) -> bool:
 def is_from_https(headers: Headers) -> bool:
     """Whether a browser says that it sent a form from a page that came over https."""
     return headers.get("origin", "").startswith("https://")
+
+
+def _is_from_a_page(headers: Headers) -> bool:
+    """Whether a browser says that it sent this; it leaves neither header out of a change."""
+    return "origin" in headers or "sec-fetch-site" in headers
 
 
 def _netloc(url: str) -> str:

@@ -37,7 +37,7 @@ async def list_orphans(request: Request) -> Response:
     status_code=201,
     dependencies=[NO_QUERY],
     responses=answer(201, schemas.Instance, "The machine is an instance now.", headers=LOCATED)
-    | refusals("instance_not_found"),
+    | refusals("instance_not_found", "unsupported_media_type"),
 )
 async def adopt_orphan(request: Request, novita_id: NovitaId) -> Response:
     """Take an orphan in as an instance."""
@@ -53,7 +53,7 @@ async def adopt_orphan(request: Request, novita_id: NovitaId) -> Response:
     responses=answer(
         202, schemas.Instance, "The machine is adopted and being deleted.", headers=LOCATED
     )
-    | refusals("instance_not_found", "wrong_status"),
+    | refusals("instance_not_found", "wrong_status", "unsupported_media_type"),
 )
 async def delete_orphan(request: Request, novita_id: NovitaId) -> Response:
     """Adopt an orphan and delete it, so that it is followed until it is gone."""

@@ -144,13 +144,9 @@ def send(
     headers: Mapping[str, str] | None = None,
 ) -> httpx2.Response:
     """Send one request and return the answer, whatever its status; raises ServiceUnreachable."""
-    # A service without keys takes changes as JSON only, even those with an empty body.
-    types = {} if method == "GET" else {"content-type": "application/json"}
     given = {name: value for name, value in (params or {}).items() if value is not None}
     with reaching(http):
-        return http.request(
-            method, path, params=given, json=json, headers={**types, **(headers or {})}
-        )
+        return http.request(method, path, params=given, json=json, headers=headers)
 
 
 @contextmanager
