@@ -116,3 +116,12 @@ async def test_the_api_page_shows_every_route(client: httpx2.AsyncClient, app: F
 
     for method, path in operations_of(app):
         assert f"<code>{method.upper()} {path}</code>" in page
+
+
+def test_every_answer_is_said_to_carry_the_id_of_its_request(app: FastAPI) -> None:
+    components = app.openapi()["components"]["headers"]
+
+    for (method, path), operation in operations_of(app).items():
+        for status, response in operation["responses"].items():
+            shown = response["headers"]["X-Request-Id"]
+            assert components[shown["$ref"].rpartition("/")[2]]["required"], (method, path, status)

@@ -20,6 +20,8 @@ finds the request in the log; a caller may choose it."""
 
 _KEY = "key"
 
+_REQUEST_ID = "RequestId"
+
 # FastAPI's own errors, and what is text on the wire.
 _NEVER_SENT = frozenset({"HTTPValidationError", "ValidationError", "Port"})
 
@@ -47,6 +49,13 @@ def build_openapi(app: FastAPI) -> dict[str, Any]:
         for name, schema in sorted(schemas.items())
         if name not in _NEVER_SENT
     }
+    components["headers"] = {
+        _REQUEST_ID: {
+            "description": "The id of this request in the log and in problems.",
+            "required": True,
+            "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
+        }
+    }
     components["securitySchemes"] = {
         _KEY: {
             "type": "http",
@@ -60,6 +69,10 @@ def build_openapi(app: FastAPI) -> dict[str, Any]:
 
 def _correct(operation: dict[str, Any], *, needs_key: bool) -> None:
     operation["responses"].pop("422", None)
+    for response in operation["responses"].values():
+        shown = {"$ref": f"#/components/headers/{_REQUEST_ID}"}
+        # Routes share the objects that describe their headers.
+        response["headers"] = {**response.get("headers", {}), "X-Request-Id": shown}
     operation["security"] = [{_KEY: []}] if needs_key else []
     for parameter in operation.get("parameters", ()):
         schema = _without_titles(parameter["schema"])
