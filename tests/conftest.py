@@ -1,12 +1,20 @@
-"""What every test may use."""
+"""What every test may use, and how hard Hypothesis tries."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from gpukeeper.store import migrations
 from gpukeeper.store.database import Database
 from tests.postgres import Databases, server_url
+
+# The same examples in every run, so that nobody's change fails for what it did not touch.
+settings.register_profile("default", derandomize=True, deadline=None)
+# New examples in every run, and many: `HYPOTHESIS_PROFILE=fuzz`.
+settings.register_profile("fuzz", max_examples=20_000, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 @pytest.fixture
