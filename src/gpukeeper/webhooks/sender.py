@@ -144,7 +144,8 @@ class Sender:
     ) -> httpx2.Response:
         headers = {"content-type": "application/json", "user-agent": self._user_agent} | headers
         if is_trusted:
-            request = httpx2.Request("POST", url, headers=headers, content=body)
+            watched = {"trace": _watch(None)}
+            request = httpx2.Request("POST", url, headers=headers, content=body, extensions=watched)
             return await self._trusted.handle_async_request(request)
         target = await resolve(url, allow=self._allow, resolver=self._resolver)
         named = httpx2.URL(target.url)
@@ -153,24 +154,41 @@ class Sender:
             named.copy_with(host=str(target.address)),
             headers={"host": named.netloc.decode("ascii")} | headers,
             content=body,
-            extensions={"sni_hostname": target.host, "trace": _peer_check(target.address)},
+            extensions={"sni_hostname": target.host, "trace": _watch(target.address)},
         )
         return await self._pinned.handle_async_request(request)
 
 
-def _peer_check(address: Address) -> Callable[[str, dict[str, Any]], Awaitable[None]]:
-    """Return a hook that ends a new connection, before a byte is sent, if it led elsewhere."""
+def _watch(vetted: Address | None) -> Callable[[str, dict[str, Any]], Awaitable[None]]:
+    """Return a hook for one request, which ends a connection that may not or cannot be used.
 
-    async def check(moment: str, details: dict[str, Any]) -> None:
-        if moment != "connection.connect_tcp.complete":
-            return
-        stream = details["return_value"]
-        peer, *_ = stream.get_extra_info("server_addr")
-        if unmapped(ip_address(peer)) != address:
+    That is one that led elsewhere than to the vetted address, if there is one, before a byte is
+    sent; and one whose handshake did not come about.
+    """
+    stream: Any = None
+
+    async def watch(moment: str, details: dict[str, Any]) -> None:
+        nonlocal stream
+        if moment == "connection.connect_tcp.complete":
+            stream = details["return_value"]
+            if vetted is not None:
+                await _check_peer(stream, vetted)
+        elif moment == "connection.start_tls.failed":
+            # The library leaves it open when the deadline ends the handshake.
             await stream.aclose()
-            raise ForbiddenAddress("the connection led to another address than the one vetted.")
 
-    return check
+    return watch
+
+
+async def _check_peer(stream: Any, vetted: Address) -> None:
+    peer = stream.get_extra_info("server_addr")
+    if peer is None:
+        # It was reset in the moment in which it came about.
+        await stream.aclose()
+        raise httpx2.NetworkError("The connection has no other end.")
+    if unmapped(ip_address(peer[0])) != vetted:
+        await stream.aclose()
+        raise ForbiddenAddress("the connection led to another address than the one vetted.")
 
 
 async def _read(response: httpx2.Response, answer: bytearray) -> None:
