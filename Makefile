@@ -71,6 +71,9 @@ fuzz: $(ready) ## the API against its OpenAPI document, and everything that read
 	GPUKEEPER_TEST_FUZZ_EXAMPLES=200 $(python) -m pytest tests/e2e/test_fuzzing.py -s
 	HYPOTHESIS_PROFILE=fuzz $(python) -m pytest tests/novita tests/webhooks
 
+ssrf: $(ready) ## try every hostile webhook URL, and print how many were refused
+	$(python) -m tests.webhooks.ssrf
+
 bench: bench-order bench-dashboard ## every benchmark
 
 bench-order: $(ready) ## how fast an order goes through

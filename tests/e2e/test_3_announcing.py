@@ -1,8 +1,10 @@
 """Rows 3.1 to 3.4 of the requirements: whom a change is announced to, and how."""
 
+import base64
 from itertools import pairwise
 
-from standardwebhooks import Webhook
+import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from gpukeeper import __version__
 from gpukeeper.config import variables
@@ -109,6 +111,24 @@ def test_every_webhook_is_signed_as_standard_webhooks_says(
         assert hook.headers["content-type"] == "application/json"
         assert hook.headers["user-agent"] == f"gpukeeper/{__version__}"
     assert len({hook.id for hook in hooks}) == len(hooks)
+
+
+def test_while_a_secret_is_replaced_receivers_may_know_either(
+    serve: Serve, receiver: Receiver
+) -> None:
+    new_secret = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+    service = serve(
+        GPUKEEPER_WEBHOOK_URL=receiver.url,
+        GPUKEEPER_WEBHOOK_SECRET=f"{new_secret},{WEBHOOK_SECRET}",
+    )
+    instance = service.running()
+    receiver.wait_for(instance["id"], "instance.running")
+
+    for hook in receiver.hooks(instance["id"]):
+        for secret in (new_secret, WEBHOOK_SECRET):
+            assert Webhook(secret).verify(hook.body, hook.headers) == hook.json
+        with pytest.raises(WebhookVerificationError):
+            Webhook("whsec_" + "B" * 32).verify(hook.body, hook.headers)
 
 
 def test_a_test_event_is_sent_on_request(service: Service, receiver: Receiver) -> None:

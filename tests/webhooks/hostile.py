@@ -2,6 +2,8 @@
 
 # ruff: noqa: RUF001 - letters that look like others are what this is about
 
+from collections.abc import Iterable
+
 # What is not public, in its plain spelling: one of each kind that is reached by IPv4.
 _INNER_IPV4 = (
     "127.0.0.1",
@@ -83,12 +85,6 @@ _NAMES = (
     *("localhost。", "faß.example", "hooks..example", "hooks.example..", "-hooks.example"),
 )
 
-_HOSTS = (
-    *(host for address in _INNER_IPV4 for host in _ipv4_hosts(address)),
-    *(host for address in _INNER_IPV6 for host in _ipv6_hosts(address)),
-    *_NAMES,
-)
-
 # Other schemes, and texts whose host depends on who reads them.
 _TEXTS = (
     *("file:///etc/passwd", "gopher://127.0.0.1:6379/_", "ftp://127.0.0.1/", "dict://127.0.0.1/"),
@@ -98,9 +94,19 @@ _TEXTS = (
     *("http://[::1", "http://::1/", "http://[::1].example/", "http://[127.0.0.1]/", "http://[]/"),
 )
 
-HOSTILE_URLS = (
-    *dict.fromkeys(
-        url for host in _HOSTS for url in (f"http://{host}/hook", f"HTTPS://{host}?a=b")
-    ),
-    *_TEXTS,
-)
+
+def _urls(hosts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(
+        dict.fromkeys(
+            url for host in hosts for url in (f"http://{host}/hook", f"HTTPS://{host}?a=b")
+        )
+    )
+
+
+HOSTILE_URLS_BY_KIND = {
+    "IPv4": _urls(host for address in _INNER_IPV4 for host in _ipv4_hosts(address)),
+    "IPv6": _urls(host for address in _INNER_IPV6 for host in _ipv6_hosts(address)),
+    "names": _urls(_NAMES),
+    "schemes and unclear texts": _TEXTS,
+}
+HOSTILE_URLS = tuple(url for urls in HOSTILE_URLS_BY_KIND.values() for url in urls)
