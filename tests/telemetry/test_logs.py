@@ -67,10 +67,10 @@ def test_libraries_log_in_the_same_form(stream: io.StringIO) -> None:
     configure_logging("info", format="json", stream=stream)
 
     with log_context(request_id="req_1"):
-        logging.getLogger("uvicorn.error").info("Started %s", "it")
+        logging.getLogger("a.library").info("Started %s", "it")
 
     (line,) = lines(stream)
-    assert (line["event"], line["logger"], line["level"]) == ("Started it", "uvicorn.error", "info")
+    assert (line["event"], line["logger"], line["level"]) == ("Started it", "a.library", "info")
     assert line["request_id"] == "req_1"
 
 
@@ -153,6 +153,26 @@ def test_a_console_line_is_one_line(stream: io.StringIO) -> None:
     assert stream.getvalue().count("\n") == 1
     assert "\x1b" not in stream.getvalue()
     assert "asked" in stream.getvalue()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\x0b", "\x0c", "\x85", "\u2028", "\u2029"])
+def test_no_text_ends_a_line_for_any_reader(stream: io.StringIO, tmp_path: Path, end: str) -> None:
+    configure_logging("info", format="json", log_dir=tmp_path, stream=stream)
+
+    log.info("asked", path=f"/a{end}{{}}", **{f"odd{end}name": "é"})
+
+    for text in (stream.getvalue(), (tmp_path / "gpukeeper.log").read_bytes().decode()):
+        (line,) = text.splitlines()
+        shown = json.loads(line)
+        assert (shown["path"], shown[f"odd{end}name"]) == (f"/a{end}{{}}", "é")
+
+
+def test_half_of_a_surrogate_pair_is_logged(stream: io.StringIO, tmp_path: Path) -> None:
+    configure_logging("info", format="json", log_dir=tmp_path, stream=stream)
+
+    log.info("asked", path="/\ud800")
+
+    assert json.loads((tmp_path / "gpukeeper.log").read_text())["path"] == "/\ud800"
 
 
 def test_a_terminal_gets_lines_for_people_and_a_file_json() -> None:

@@ -181,7 +181,9 @@ def _console_renderer(*, has_colors: bool) -> list[Processor]:
 
 _JSON_RENDERER: list[Processor] = [
     structlog.processors.format_exc_info,
-    structlog.processors.JSONRenderer(ensure_ascii=False),
+    # In ASCII: some readers of logs end a line at U+2028, U+2029 and U+0085 as well, and half of
+    # a surrogate pair could not be written at all.
+    structlog.processors.JSONRenderer(ensure_ascii=True),
 ]
 
 
