@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpukeeper.domain.errors import Fault
+from gpukeeper.domain.errors import Fault, InvalidConfiguration
 from tests.config.test_config_load import KEY, WEBHOOK_SECRET, faults_of, read
 
 SECONDS = "must be a number of seconds above 0, such as 30 or 0.5"
@@ -59,6 +59,8 @@ API_KEYS = "each key must have at least 16 characters; 'openssl rand -hex 24' ma
                 "postgresql://[host/db",
                 "postgresql://user:pass word@host/db",
                 "postgresql://user:50%@host/db",
+                "postgresql://user:pass/word@host/db",
+                "postgresql://user:1/2?word@host/db",
             )
         ),
         *(
@@ -183,3 +185,15 @@ def test_no_secret_is_in_a_fault() -> None:
     }
 
     assert "hunter22" not in str(faults_of(secrets))
+
+
+def test_no_password_of_a_database_is_shown_that_has_a_sign_too_many() -> None:
+    for sign in "/?#@:[]%= \\":
+        name, url = "GPUKEEPER_DATABASE_URL", f"postgresql://me:canary{sign}91bc@host/db"
+        try:
+            shown = read(KEY | {name: url}).database_name
+        except InvalidConfiguration as error:
+            shown = str(error.faults)
+
+        assert "canary" not in shown, sign
+        assert "91bc" not in shown, sign

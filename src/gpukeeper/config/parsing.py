@@ -200,7 +200,9 @@ def _postgres_url(text: str) -> SecretStr:
     except ValueError as error:
         raise ValueError(problem) from error
     has_host = bool(parts.netloc.rpartition("@")[2]) or "host=" in parts.query
-    if not has_host or not parts.path.strip("/") or parts.fragment:
+    # An unescaped slash in the password would end the host, and what is shown would be the rest.
+    is_torn = "@" in parts.path + parts.query
+    if not has_host or not parts.path.strip("/") or parts.fragment or is_torn:
         raise ValueError(problem)
     if not _VISIBLE_ASCII.fullmatch(text) or _BROKEN_ESCAPE.search(text):
         raise ValueError(f"{problem}, with special characters as %20 and the like")
