@@ -60,9 +60,12 @@ def test_what_novita_echoes_of_a_purchase_s_secrets_is_hidden() -> None:
         template=replace(PURCHASE.template, image_auth_id="robot:registry-password"),
         envs={"TOKEN": "hf_secret", "LONG": "hf_secret_and_more", "DEBUG": "1"},
     )
-    body = error(400, "VALIDATOR_PARAM", "1 bad: hf_secret_and_more, hf_secret, registry-password")
+    body = error(
+        400, "VALIDATOR_PARAM", "1 bad: hf_secret_and_more, hf_secret, robot:registry-password"
+    )
     found = refusal(protocol.create_request(purchase), answer(400, body))
     assert "1 bad: ***, ***, ***" in found.message
+    assert "registry-password" not in repr(purchase)
 
 
 @pytest.mark.parametrize(

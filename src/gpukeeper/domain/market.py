@@ -38,12 +38,15 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """What a Novita template gives to a new machine."""
+    """What a Novita template gives to a new machine.
+
+    ``image_auth_id`` may also be the credentials themselves, so it is not shown either.
+    """
 
     id: str
     name: str
     image_url: str
-    image_auth_id: str = ""
+    image_auth_id: str = field(default="", repr=False)
     command: str = ""
     ports: tuple[Port, ...] = ()
     envs: Mapping[str, str] = field(default_factory=dict, repr=False)

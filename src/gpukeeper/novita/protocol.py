@@ -60,6 +60,7 @@ def create_request(purchase: Purchase) -> Request:
     """Ask to buy a machine; it starts by itself (Novita API notes §3.1)."""
     credentials = purchase.template.image_auth_id
     auth_field = "imageAuth" if ":" in credentials else "imageAuthId"
+    logins = (credentials, *credentials.split(":", 1)) if ":" in credentials else ()
     body: dict[str, object] = {
         "name": purchase.name,
         "productId": purchase.offer.product_id,
@@ -84,7 +85,7 @@ def create_request(purchase: Purchase) -> Request:
         f"{_GPU}/gpu/instance/create",
         "create",
         body={field: value for field, value in body.items() if value},
-        secrets=(*credentials.split(":", 1)[1:], *purchase.envs.values()),
+        secrets=(*logins, *purchase.envs.values()),
     )
 
 

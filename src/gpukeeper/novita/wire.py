@@ -82,7 +82,10 @@ NO_SECRET = SecretStr("")
 class Wire(BaseModel):
     """What all of Novita's objects have in common."""
 
-    model_config = ConfigDict(alias_generator=to_camel, extra="ignore", frozen=True)
+    # The text of an error, as in a traceback, would quote what Novita said.
+    model_config = ConfigDict(
+        alias_generator=to_camel, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
 
 class StatusError(Wire):
