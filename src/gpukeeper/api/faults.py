@@ -55,7 +55,9 @@ def _field(location: Sequence[int | str]) -> str:
         if isinstance(step, int):
             field += f"[{step}]"
         elif step != "[key]":
-            field += ("." if field else "") + step[:_MAX_NAME_CHARACTERS]
+            # Whoever sends "KEY=value" for a name has sent a value, which is shown nowhere.
+            name = step.partition("=")[0][:_MAX_NAME_CHARACTERS]
+            field += ("." if field else "") + name
     return field or "body"
 
 

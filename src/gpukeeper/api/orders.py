@@ -54,6 +54,8 @@ class OrderBody(BaseModel):
         extra="forbid",
         strict=True,
         frozen=True,
+        # The text of an error, as in a traceback, would quote what was sent.
+        hide_input_in_errors=True,
         json_schema_extra=_allow_null,
     )
 
