@@ -127,13 +127,15 @@ def process(
     arguments: list[str], env: dict[str, str], log: Path
 ) -> Iterator[subprocess.Popen[str]]:
     """Run one of our own commands beside us, and end it with us."""
-    with log.open("w") as errors:
+    # What the listener prints is read; the service's log would fill a pipe that nobody reads.
+    is_read = arguments[:2] == ["webhooks", "listen"]
+    with log.open("w") as output:
         child = subprocess.Popen(
             [*GPUKEEPER, *arguments],
             env=env,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
+            stdout=subprocess.PIPE if is_read else output,
+            stderr=output,
             text=True,
             # Ctrl-C is for us; the children are told in order.
             start_new_session=True,

@@ -5,6 +5,7 @@ import fcntl
 import os
 import secrets
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,7 +58,12 @@ def serve(settings: Settings, role: Role = Role.ALL) -> int:
     Raises InvalidConfiguration when the service cannot start as configured.
     """
     kept = prepare_data_dir(settings)
-    configure_logging(settings.log_level, format=settings.log_format, log_dir=settings.log_dir)
+    configure_logging(
+        settings.log_level,
+        format=settings.log_format,
+        log_dir=settings.log_dir,
+        stream=sys.stdout,
+    )
     with _only_engine(settings, role):
         runtime = build(settings, role)
         app = _app(settings, runtime, kept.secret_key)

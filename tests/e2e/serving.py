@@ -80,14 +80,14 @@ class Service:
         self.directory.mkdir(exist_ok=True)
         self._starts += 1
         settings = {"GPUKEEPER_DATA_DIR": str(self.data_dir), **self.settings}
-        with self._stderr().open("wb") as stderr:
+        with self._output().open("wb") as output, self._errors().open("wb") as errors:
             self._process = subprocess.Popen(
                 [*COMMAND, "serve", "--role", self.role],
                 env=environment(settings),
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=stderr,
+                stdout=output,
+                stderr=errors,
             )
         port = eventually(self._port, "the port")
         self.http.close()
@@ -128,10 +128,13 @@ class Service:
                 self.kill()
             self.http.close()
         assert [line for line in self.log() if line.get("event") in _OWN_FAULTS] == []
+        assert [path.read_text() for path in self.directory.glob("errors-*.log")] == [
+            ""
+        ] * self._starts
 
     def log(self, event: str | None = None, **facts: object) -> list[Json]:
         """Return the messages of every run that say this, oldest first."""
-        texts = [path.read_text() for path in sorted(self.directory.glob("stderr-*.log"))]
+        texts = [path.read_text() for path in sorted(self.directory.glob("output-*.log"))]
         lines = [json.loads(line) for text in texts for line in text.split("\n") if line]
         return [
             line
@@ -191,13 +194,16 @@ class Service:
         events = self.get(f"/api/instances/{instance_id}/events").json()["events"]
         return [event["type"].removeprefix("instance.") for event in events]
 
-    def _stderr(self) -> Path:
-        return self.directory / f"stderr-{self._starts}.log"
+    def _output(self) -> Path:
+        return self.directory / f"output-{self._starts}.log"
+
+    def _errors(self) -> Path:
+        return self.directory / f"errors-{self._starts}.log"
 
     def _port(self) -> str | None:
         assert self._process is not None
-        text = self._stderr().read_text()
-        assert self._process.poll() is None, text
+        text = self._output().read_text()
+        assert self._process.poll() is None, text + self._errors().read_text()
         found = re.search(r"Uvicorn running on http://127\.0\.0\.1:(\d+)", text)
         return found[1] if found else None
 

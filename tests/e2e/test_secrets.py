@@ -40,7 +40,7 @@ def test_no_secret_leaves_but_by_connection(
         "a refusal": refused.text,
         "a bad order": bad.text,
         "a stranger's request": stranger.text,
-        "stderr": (service.directory / "stderr-1.log").read_text(),
+        "the output": (service.directory / "output-1.log").read_text(),
         "the log file": (service.data_dir / "logs" / "gpukeeper.log").read_text(),
         "webhooks": "".join(f"{hook.headers} {hook.body!r}" for hook in receiver.hooks()),
         "the database": "".join(
@@ -61,7 +61,9 @@ def test_no_secret_leaves_but_by_connection(
     assert shown == []
     assert not any(value in connection.text for value in SECRETS.values())
     # What was looked through is what it was meant to be.
-    assert all(instance["id"] in places[place] for place in ("stderr", "webhooks", "the database"))
+    assert all(
+        instance["id"] in places[place] for place in ("the output", "webhooks", "the database")
+    )
     assert "***" in refused.json()["detail"]
 
 

@@ -187,7 +187,7 @@ class Settings(BaseSettings):
     log_format: Annotated[str | None, PlainValidator(parsing.one_of("console", "json"))] = (
         _variable(
             "GPUKEEPER_LOG_FORMAT",
-            "How messages look on stderr: console or json. The file in `logs/` is always JSON.",
+            "How messages look on stdout: console or json. The file in `logs/` is always JSON.",
             default=None,
             shown="console on a terminal, else json",
         )

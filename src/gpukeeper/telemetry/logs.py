@@ -71,11 +71,11 @@ def configure_logging(
     log_dir: Path | None = None,
     stream: TextIO | None = None,
 ) -> None:
-    """Log messages from ``level`` up to stderr, and as JSON to a rotated file in ``log_dir``.
+    """Log messages from ``level`` up to ``stream``, and as JSON to a rotated file in ``log_dir``.
 
-    ``format`` is ``console`` or ``json``; by default it is ``console`` when stderr is a terminal.
-    ``stream`` stands in for stderr.  Idempotent: a later call replaces the set-up of an earlier.
-    Raises :class:`OSError` when the file cannot be opened.
+    ``format`` is ``console`` or ``json``; by default it is ``console`` when the stream is a
+    terminal.  Without a stream it is stderr.  Idempotent: a later call replaces the set-up of
+    an earlier.  Raises :class:`OSError` when the file cannot be opened.
     """
     shut_down_logging()
     output = sys.stderr if stream is None else stream
@@ -84,7 +84,7 @@ def configure_logging(
     root = logging.getLogger()
     root.setLevel(level.upper())
     renderer = _console_renderer(has_colors=is_terminal) if is_console else _JSON_RENDERER
-    root.addHandler(_named("stderr", logging.StreamHandler(output), renderer))
+    root.addHandler(_named("stream", logging.StreamHandler(output), renderer))
     if log_dir is not None:
         file_handler = _LogFile(
             log_dir / LOG_FILE,
@@ -99,7 +99,7 @@ def configure_logging(
 
 
 class _LogFile(RotatingFileHandler):
-    """A log file that may fail, as on a full disk: stderr has every message too, and says so once.
+    """A log file that may fail, as on a full disk: the stream has it all too, and says so once.
 
     Half a line may be left where the disk was full.
     """
@@ -114,7 +114,7 @@ class _LogFile(RotatingFileHandler):
         self._is_failing = self._has_failed
 
     def close(self) -> None:
-        """Close the file; what it could not take by now is on stderr."""
+        """Close the file; what it could not take by now is on the stream."""
         with suppress(OSError):
             super().close()
 
