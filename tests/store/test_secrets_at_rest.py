@@ -1,13 +1,15 @@
 """No environment value can be read from the database's files, whatever became of its order."""
 
 import base64
+import traceback
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from gpukeeper.domain.instance import Instance, Status
-from gpukeeper.store import instances, migrations, orphans
+from gpukeeper.store import instances, migrations, orphans, postgres
 from gpukeeper.store.database import Database, sqlite_url
 from tests.store.rows import HOOK, NOW, SEAL, an_instance, an_outbox, became, changed, stored
 
@@ -59,3 +61,13 @@ async def test_the_key_is_needed_to_read_them(database: Database) -> None:
     assert row is not None
     assert CANARY not in repr(row)
     assert row.order.envs == {}
+
+
+def test_no_word_about_a_lost_connection_shows_the_password() -> None:
+    # Nothing listens on the discard port.
+    engine = postgres.open_engine(f"postgresql://me:{CANARY}@127.0.0.1:9/db", connections=1)
+    with pytest.raises(OperationalError) as caught:
+        engine.connect()
+    said = "".join(traceback.format_exception(caught.value))
+    assert "127.0.0.1" in said
+    assert CANARY not in said + repr(engine)
