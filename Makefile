@@ -74,13 +74,16 @@ fuzz: $(ready) ## the API against its OpenAPI document, and everything that read
 ssrf: $(ready) ## try every hostile webhook URL, and print how many were refused
 	$(python) -m tests.webhooks.ssrf
 
-bench: bench-order bench-dashboard ## every benchmark
+bench: bench-order bench-dashboard bench-webhooks ## every benchmark
 
 bench-order: $(ready) ## how fast an order goes through
 	$(python) bench/order.py $(ARGS)
 
 bench-dashboard: $(ready) ## 500 instances and 50 open dashboards
 	$(python) -m bench.dashboard $(ARGS)
+
+bench-webhooks: $(ready) ## 10,000 webhooks to ten receivers, with and without one that hangs
+	$(python) -m bench.webhooks $(ARGS)
 
 chaos: $(ready) ## 500 orders through ten simulated hours while Novita spoils 30 % of its answers
 	$(python) -m tests.chaos.run $(ARGS)
