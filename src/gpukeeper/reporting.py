@@ -26,6 +26,7 @@ class Reporter:
         """Count a call to Novita."""
         self.metrics.novita_calls.labels(report.route, report.outcome).inc()
         self.metrics.novita_call_duration.labels(report.route).observe(report.seconds)
+        self.metrics.novita_paced.inc(report.paced_seconds)
         self.log.debug(
             "novita_called",
             route=report.route,

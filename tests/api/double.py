@@ -10,7 +10,7 @@ from gpukeeper.domain.events import DeliveryStatus, Event, EventType
 from gpukeeper.domain.instance import Connection, Instance, Order, Status, Verb
 from gpukeeper.domain.lifecycle import want
 from gpukeeper.domain.market import BillingMode, Offer
-from gpukeeper.service import Census, DeliveryView, Health, OrphanView, Page, View
+from gpukeeper.service import Census, DeliveryView, Health, OrphanView, Page, Queues, View
 from gpukeeper.service.feed import Feed
 from tests.api.samples import ATTEMPTS, DELIVERY, EVENT, NOW, OFFER, ORPHAN, RUNNING
 
@@ -172,7 +172,8 @@ class ServiceDouble:
         return await self.want(adopted.instance.id, Verb.DELETE)
 
     async def census(self) -> Census:
-        return Census({Status.RUNNING: 2}, Decimal("0.35"), orphans=1)
+        queues = Queues(3, {"instances": 0.0, "deliveries": 12.5})
+        return Census({Status.RUNNING: 2}, Decimal("0.35"), orphans=1, queues=queues)
 
     async def health(self) -> Health:
         """Return how the double is."""

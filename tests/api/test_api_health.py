@@ -55,3 +55,5 @@ async def test_metrics_are_prometheus_text(client: httpx2.AsyncClient) -> None:
     assert 'gpukeeper_instances{status="running"} 2.0' in response.text
     assert "gpukeeper_hourly_spend_usd 0.35" in response.text
     assert "gpukeeper_orphans 1.0" in response.text
+    assert "gpukeeper_deliveries_pending 3.0" in response.text
+    assert 'gpukeeper_oldest_due_seconds{queue="deliveries"} 12.5' in response.text

@@ -5,7 +5,7 @@ import httpx2
 import pytest
 
 from gpukeeper.domain.errors import RateLimited
-from gpukeeper.novita.client import NovitaClient
+from gpukeeper.novita.client import CallReport, NovitaClient
 from tests.novita.bodies import error, machine
 from tests.novita.scripted import FakeTime, ScriptedNovita, client_of, reply
 
@@ -29,6 +29,27 @@ async def test_calls_go_out_in_order_of_arrival_at_the_rate() -> None:
 
     await get_many(client_of(novita, time, rate_per_second=2), 6)
     assert seen == [("m0", 0), ("m1", 0), ("m2", 0.5), ("m3", 1), ("m4", 1.5), ("m5", 2)]
+
+
+async def test_the_wait_for_its_turn_is_reported_with_each_call() -> None:
+    reports: list[CallReport] = []
+    novita = ScriptedNovita(*[reply(200, machine("m1"))] * 4)
+    client = client_of(novita, rate_per_second=2, reports=reports)
+
+    for _ in range(4):
+        await client.get("m1")
+
+    assert [report.paced_seconds for report in reports] == [0, 0, 0.5, 0.5]
+
+
+async def test_the_rate_that_is_let_through_falls_after_a_complaint() -> None:
+    client = client_of(ScriptedNovita(reply(429, THROTTLED)), rate_per_second=10, retries=0)
+    assert client.rate_per_second == 10
+
+    with pytest.raises(RateLimited):
+        await client.get("m1")
+
+    assert client.rate_per_second == 5
 
 
 async def test_a_complaint_about_one_call_slows_all_of_them() -> None:

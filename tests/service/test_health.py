@@ -113,6 +113,18 @@ async def test_what_there_is_and_what_is_owed_is_counted(database: Database) -> 
     assert body["deliveries"] == {"pending": 1, "oldestAt": "2026-01-01T12:30:15.123Z"}
 
 
+async def test_the_queues_tell_how_long_their_oldest_row_waits(database: Database) -> None:
+    await stored(database, an_instance(1))
+    await became(database, "ins_000001", Status.CREATING, outbox=an_outbox(HOOK))
+
+    early = (await database.read(lambda c: take_census(c, NOW - SECOND))).queues
+    late = (await database.read(lambda c: take_census(c, NOW + 30 * SECOND))).queues
+
+    assert early.oldest_due_seconds == {"instances": 0, "deliveries": 0}
+    assert late.deliveries_pending == 1
+    assert late.oldest_due_seconds == {"instances": 30, "deliveries": 30}
+
+
 async def test_what_is_due_later_is_not_overdue(database: Database) -> None:
     await stored(database, an_instance(1, due_at=NOW + SECOND))
     assert (await _body(database))["oldestDueAt"] is None
@@ -128,7 +140,7 @@ async def test_the_census_names_every_status_and_what_all_machines_cost(
         an_instance(2),
     )
     await database.write(lambda c: facts.keep_looks(c, Looks(vanished=7)))
-    census = await database.read(take_census)
+    census = await database.read(lambda c: take_census(c, NOW))
     assert census.vanished == 7
     assert set(census.by_status) == set(Status)
     assert {status: count for status, count in census.by_status.items() if count} == {

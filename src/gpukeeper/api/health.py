@@ -85,5 +85,7 @@ async def get_metrics(request: Request) -> Response:
         spend_usd_per_hour=float(census.spend_per_hour),
         orphans=census.orphans,
         vanished=census.vanished,
+        deliveries_pending=census.queues.deliveries_pending,
+        oldest_due_seconds=census.queues.oldest_due_seconds,
     )
     return Response(exposition(context_of(request).metrics), media_type=EXPOSITION_TYPE)

@@ -61,12 +61,16 @@ def _always() -> None:
 
 @dataclass(frozen=True, slots=True)
 class CallReport:
-    """One HTTP call that ended: ``outcome`` is ``ok`` or the name of the error class."""
+    """One HTTP call that ended: ``outcome`` is ``ok`` or the name of the error class.
+
+    ``paced_seconds`` is how long it was held back before it was made.
+    """
 
     route: str
     outcome: str
     seconds: float
     status: int | None
+    paced_seconds: float = 0.0
 
 
 class NovitaClient:
@@ -108,6 +112,11 @@ class NovitaClient:
         self._random = random
         self._on_call = on_call
         self._first_page = 0
+
+    @property
+    def rate_per_second(self) -> float:
+        """How many calls a second are let through now; infinity where nothing limits them."""
+        return self._bucket.rate_per_second
 
     async def create(self, purchase: Purchase, *, check: Check = _always) -> str:
         """Buy a machine and return Novita's id of it; it starts by itself (§3.1).
@@ -240,19 +249,21 @@ class NovitaClient:
     async def _ask_once(
         self, request: Request, read: Callable[[Request, Answer], T], check: Check
     ) -> T:
+        arrived_at = self._clock()
         await self._wait_for_turn(request)
         check()
         asked_at = self._clock()
+        paced = asked_at - arrived_at
         status: int | None = None
         try:
             answer = await self._transport.send(request, asked_at=asked_at)
             status = answer.status
             result = read(request, answer)
         except NovitaError as error:
-            self._report(request, type(error).__name__, asked_at, status)
+            self._report(request, type(error).__name__, asked_at, status, paced)
             self._heed(error)
             raise
-        self._report(request, "ok", asked_at, status)
+        self._report(request, "ok", asked_at, status, paced)
         self._bucket.recover()
         return result
 
@@ -277,8 +288,16 @@ class NovitaClient:
             self._bucket.pause(now, min(error.retry_after, _LONGEST_PAUSE))
 
     def _report(
-        self, request: Request, outcome: str, asked_at: datetime, status: int | None
+        self,
+        request: Request,
+        outcome: str,
+        asked_at: datetime,
+        status: int | None,
+        paced: timedelta,
     ) -> None:
         if self._on_call is not None:
             seconds = (self._clock() - asked_at).total_seconds()
-            self._on_call(CallReport(request.route, outcome, max(seconds, 0.0), status))
+            paced_seconds = max(paced.total_seconds(), 0.0)
+            self._on_call(
+                CallReport(request.route, outcome, max(seconds, 0.0), status, paced_seconds)
+            )

@@ -142,6 +142,7 @@ def _assemble(
         random=random.random,
         on_call=reporter.called,
     )
+    metrics.novita_rate.set_function(lambda: novita.rate_per_second)
     sender = Sender(
         timeout_seconds=settings.webhook_timeout.total_seconds(),
         secrets=kept.webhook,

@@ -1,6 +1,6 @@
 """The use cases that the HTTP API, the dashboard and the CLI share."""
 
-from gpukeeper.service.health import Census, Health
+from gpukeeper.service.health import Census, Health, Queues
 from gpukeeper.service.service import OrderFailed, Service
 from gpukeeper.service.views import DeliveryView, OrphanView, Page, View
 
@@ -11,6 +11,7 @@ __all__ = [
     "OrderFailed",
     "OrphanView",
     "Page",
+    "Queues",
     "Service",
     "View",
 ]

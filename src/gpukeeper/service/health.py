@@ -33,6 +33,17 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class Queues:
+    """How many deliveries are pending, and since when the oldest due row waits, by queue.
+
+    An age is in seconds, and 0 where nothing waits.
+    """
+
+    deliveries_pending: int
+    oldest_due_seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Census:
     """How many instances and orphans there are, and what all machines cost in USD per hour.
 
@@ -42,17 +53,33 @@ class Census:
     by_status: Mapping[Status, int]
     spend_per_hour: Decimal
     orphans: int
+    queues: Queues
     vanished: int = 0
 
 
-def take_census(connection: Connection) -> Census:
+def take_census(connection: Connection, now: datetime) -> Census:
     """Count, in the store alone."""
     counts = instances.count_by_status(connection)
     return Census(
         by_status={status: counts.get(status, 0) for status in Status},
         spend_per_hour=instances.spend_per_hour(connection),
         orphans=len(orphans.every(connection)),
+        queues=_measure_queues(connection, now),
         vanished=facts.looks(connection).vanished,
+    )
+
+
+def _measure_queues(connection: Connection, now: datetime) -> Queues:
+    due = {
+        "instances": instances.next_due_at(connection, now),
+        "deliveries": deliveries.oldest_due_at(connection, now),
+    }
+    return Queues(
+        deliveries_pending=deliveries.pending(connection)[0],
+        oldest_due_seconds={
+            queue: max((now - (due_at or now)).total_seconds(), 0.0)
+            for queue, due_at in due.items()
+        },
     )
 
 

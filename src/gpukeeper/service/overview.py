@@ -128,7 +128,7 @@ class Overview:
                 ),
                 total=total,
                 next_cursor=encode_cursor(following),
-                census=take_census(connection),
+                census=take_census(connection, now),
                 novita_error=looks.error,
             )
 

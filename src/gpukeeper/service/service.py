@@ -317,8 +317,9 @@ class Service:
         return await self.examine()
 
     async def census(self) -> Census:
-        """Return how many instances there are and what they cost."""
-        return await self.database.read(take_census)
+        """Return how many instances there are, what they cost, and what waits for the engine."""
+        now = self.clock()
+        return await self.database.read(lambda connection: take_census(connection, now))
 
     async def _answer_to_order(self, instance_id: str) -> View:
         """Wait until Novita has accepted or refused an order, or its answer was lost."""

@@ -211,6 +211,17 @@ def pending(connection: Connection) -> tuple[int, datetime | None]:
     return row[0], row[1]
 
 
+def oldest_due_at(connection: Connection, now: datetime) -> datetime | None:
+    """Return since when a delivery is due that nobody works on, whatever room there is for it."""
+    due_at: datetime | None = connection.scalar(
+        select(func.min(deliveries.c.due_at)).where(
+            IS_PENDING, deliveries.c.due_at <= NOW, leases.is_free(deliveries)
+        ),
+        {NOW.key: now},
+    )
+    return due_at
+
+
 # Built once: building a statement takes longer than SQLite takes to run it.
 _DUE_PER_RECEIVER = due_per_receiver()
 _DUE_PER_RECEIVER_LATERAL = due_per_receiver_lateral()

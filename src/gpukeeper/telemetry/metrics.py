@@ -99,6 +99,21 @@ class Metrics:
             buckets=_CALL_BUCKETS_SECONDS,
         ),
     ]
+    novita_rate: Annotated[
+        Gauge,
+        Named(
+            "gpukeeper_novita_rate",
+            "Calls a second to Novita that pacing lets through now; less than "
+            "`GPUKEEPER_NOVITA_RATE` after a complaint of Novita's.",
+        ),
+    ]
+    novita_paced: Annotated[
+        Counter,
+        Named(
+            "gpukeeper_novita_paced_seconds_total",
+            "Seconds that calls to Novita were held back by pacing before they were made.",
+        ),
+    ]
     looks: Annotated[
         Counter,
         Named(
@@ -121,6 +136,18 @@ class Metrics:
             "gpukeeper_webhook_attempts_total",
             "Attempts to deliver a webhook by outcome: delivered, failed, exhausted or ended.",
             labels=("outcome",),
+        ),
+    ]
+    deliveries_pending: Annotated[
+        Gauge,
+        Named("gpukeeper_deliveries_pending", "Webhook deliveries that are not over."),
+    ]
+    oldest_due: Annotated[
+        Gauge,
+        Named(
+            "gpukeeper_oldest_due_seconds",
+            "Age of the oldest due row that nobody works on, by queue: instances or deliveries.",
+            labels=("queue",),
         ),
     ]
     webhook_lag: Annotated[
@@ -194,6 +221,8 @@ def show_fleet(
     spend_usd_per_hour: float,
     orphans: int,
     vanished: int,
+    deliveries_pending: int,
+    oldest_due_seconds: Mapping[str, float],
 ) -> None:
     """Set what is counted rather than observed; a status without instances shows 0."""
     for status, count in by_status.items():
@@ -201,6 +230,9 @@ def show_fleet(
     metrics.hourly_spend.set(spend_usd_per_hour)
     metrics.orphans.set(orphans)
     metrics.vanished.set(vanished)
+    metrics.deliveries_pending.set(deliveries_pending)
+    for queue, seconds in oldest_due_seconds.items():
+        metrics.oldest_due.labels(queue).set(seconds)
 
 
 def exposition(metrics: Metrics) -> bytes:
