@@ -12,6 +12,7 @@ from gpukeeper.domain import ids
 from gpukeeper.domain.errors import Fault, InvalidConfiguration
 from gpukeeper.store import facts, leases, migrations, tables
 from gpukeeper.store.database import Connection, Database, StoreError, may_come_back, sqlite_url
+from gpukeeper.store.trouble import sentence_of
 from gpukeeper.telemetry import get_logger
 
 _VARIABLE = "GPUKEEPER_DATABASE_URL"
@@ -50,7 +51,21 @@ def open_database(
 
 
 def prepare(database: Database, settings: Settings, kept: Secrets, *, has_engine: bool) -> str:
-    """Bring the store to this version, free what a dead engine held, and return our mark."""
+    """Bring the store to this version, free what a dead engine held, and return our mark.
+
+    Raises InvalidConfiguration when the database cannot work at present.
+    """
+    try:
+        return _prepare(database, settings, kept, has_engine=has_engine)
+    except StoreError as error:
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        place = "" if settings.postgres_url else f"{settings.database_path}: "
+        raise InvalidConfiguration([Fault(_VARIABLE, f"{place}{sentence}")]) from error
+
+
+def _prepare(database: Database, settings: Settings, kept: Secrets, *, has_engine: bool) -> str:
     migrations.upgrade(database.engine)
     with database.engine.begin() as connection:
         # Only one engine works on a SQLite store, so whatever is leased was a dead one's.
