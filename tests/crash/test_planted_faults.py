@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from gpukeeper.domain import buying
 from gpukeeper.domain.instance import Instance
@@ -14,7 +15,8 @@ from gpukeeper.domain.lifecycle import Step, decide
 from gpukeeper.engine import reconcile
 from gpukeeper.engine.leasing import Leasing
 from gpukeeper.simulator.faults import Fault
-from gpukeeper.store import deliveries, tables
+from gpukeeper.store import deliveries, instances, tables
+from gpukeeper.store.sealing import Seal
 from tests.crash.house import HOOKS, House, build_empty
 from tests.crash.invariants import bought_twice, unrest
 from tests.engine.rig import ORDER
@@ -41,6 +43,13 @@ def test_a_worker_that_was_paused_before_it_bought_does_not_buy_any_more(house: 
 def test_without_a_look_at_its_lease_a_paused_worker_buys_a_second_machine(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    envs_of = instances.envs_of
+
+    def envs_of_anybodys(connection: Connection, instance_id: str, seal: Seal, **lease: str) -> Any:
+        return envs_of(connection, instance_id, seal, lease_token=None)
+
+    # Two things stand in its way: what the store says of the lease, and the clock.
+    monkeypatch.setattr(instances, "envs_of", envs_of_anybodys)
     monkeypatch.setattr(Leasing, "check", lambda leasing, token, now: None)
     pause_before_the_purchase(house)
     assert bought_twice(house.world) != []
