@@ -1,0 +1,63 @@
+"""A database that is not there yet is waited for, and not for ever."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from gpukeeper.domain.errors import InvalidConfiguration
+from gpukeeper.runtime.opening import PATIENCE, open_database
+from tests.postgres import Server, server
+from tests.runtime.conftest import Configure
+
+# Nothing listens on the discard port.
+_NOWHERE = "postgresql://postgres:hunter2-password@127.0.0.1:9/postgres"
+
+
+@dataclass(slots=True)
+class Waiting:
+    """Time that passes only when it is waited for; the server comes with the third pause."""
+
+    server: Server | None = None
+    at: float = 500.0
+    pauses: list[float] = field(default_factory=list)
+
+    def pause(self, seconds: float) -> None:
+        self.at += seconds
+        self.pauses.append(seconds)
+        if self.server is not None and len(self.pauses) == 3:
+            self.server.start()
+
+    def timer(self) -> float:
+        return self.at
+
+
+def test_a_server_that_does_not_come_is_waited_for_30_seconds(configure: Configure) -> None:
+    settings = configure(GPUKEEPER_DATABASE_URL=_NOWHERE)
+    waiting = Waiting()
+    with pytest.raises(InvalidConfiguration) as failure:
+        open_database(settings, pause=waiting.pause, timer=waiting.timer)
+    assert sum(waiting.pauses) == PATIENCE.total_seconds() == 30
+    (fault,) = failure.value.faults
+    assert fault.field == "GPUKEEPER_DATABASE_URL"
+    assert "cannot be used: " in fault.message
+    assert "hunter2" not in fault.message
+
+
+def test_a_server_that_comes_in_time_is_used(configure: Configure) -> None:
+    with server() as late:
+        late.stop()
+        waiting = Waiting(late)
+        settings = configure(GPUKEEPER_DATABASE_URL=late.url)
+        database = open_database(settings, pause=waiting.pause, timer=waiting.timer)
+        with database.engine.connect() as connection:
+            assert connection.scalar(text("SELECT 1")) == 1
+        database.close()
+    assert len(waiting.pauses) == 3
+
+
+def test_a_file_that_cannot_be_made_is_named(configure: Configure, tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("no directory")
+    with pytest.raises(InvalidConfiguration, match=r"gpukeeper\.db cannot be opened"):
+        open_database(configure())
