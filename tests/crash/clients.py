@@ -20,11 +20,15 @@ _WISHES = ("delete", "delete", "delete", "stop", "nothing")
 
 @dataclass(slots=True)
 class Client:
-    """One caller; ``ordered`` are the instances whose orders were acknowledged."""
+    """One caller; ``ordered`` are the instances whose orders were acknowledged.
+
+    ``url`` says whom to ask next, and ``passing`` are the statuses that only mean "ask again".
+    """
 
     number: int
     url: Callable[[], str]
     is_over: Event
+    passing: frozenset[int] = frozenset()
     ordered: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     http: httpx2.Client = field(
@@ -75,6 +79,9 @@ class Client:
                 continue
             if answer.status_code in expected:
                 return answer
+            if answer.status_code in self.passing:
+                pause(_PAUSE_SECONDS)
+                continue
             self.complaints.append(f"{method} {path}: {answer.status_code} {answer.text}")
             if self.is_over.is_set():
                 return answer

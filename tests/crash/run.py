@@ -4,7 +4,6 @@
 """
 
 import argparse
-import itertools
 import subprocess
 import sys
 import tempfile
@@ -17,13 +16,12 @@ from pathlib import Path
 from random import Random
 from threading import Event
 
-from sqlalchemy import Connection, create_engine, func, select
+from sqlalchemy import Connection, create_engine
 
-from gpukeeper.domain.events import ANNOUNCED
 from gpukeeper.simulator.journal import Visit
-from gpukeeper.store import tables
 from tests.crash.clients import Client
 from tests.crash.invariants import bought_twice, unrest
+from tests.crash.judging import Counts, count
 from tests.e2e.novita import Novita, simulating
 from tests.e2e.program import COMMAND, environment
 from tests.e2e.receiver import Hook, Receiver, receiving
@@ -49,20 +47,11 @@ SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a run counted; ``broken`` are the promises that were not kept."""
+    """How the service was killed, and what came of it."""
 
     kills: int
     moments: dict[str, int]
-    orders: int
-    machines_bought: int
-    lost: int
-    doubled: int
-    orphans: int
-    webhooks_announced: int
-    webhooks_received: int
-    webhooks_missing: int
-    repeats: int
-    broken: tuple[str, ...]
+    counts: Counts
 
 
 def run(kills: int, *, directory: Path, say: Callable[[str], None] = lambda line: None) -> Figures:
@@ -184,41 +173,16 @@ class House:
 
     def count(self, kills: int, clients: list[Client], broken: list[str]) -> Figures:
         """Return the figures of a run that has come to rest."""
-        world = self.novita.simulator.world
-        acknowledged = list(itertools.chain.from_iterable(client.ordered for client in clients))
         with self.store() as connection:
-            known = set(connection.scalars(select(tables.instances.c.id)))
-            announced = set(
-                connection.scalars(
-                    select(tables.events.c.id).where(
-                        tables.events.c.type.in_(kind.value for kind in ANNOUNCED)
-                    )
-                )
+            counts = count(
+                connection,
+                novita=self.novita,
+                receiver=self.receiver,
+                clients=clients,
+                retries=RETRIES,
+                broken=broken,
             )
-            orphans = connection.scalar(select(func.count()).select_from(tables.orphans)) or 0
-            broken += broken_always(connection, urls=[self.receiver.url], retries=RETRIES)
-            broken += broken_at_novita(connection, machines_in(world))
-        received = Counter(hook.id for hook in self.receiver.hooks())
-        lost = set(acknowledged) - known
-        missing = announced - received.keys()
-        unheard_of = received.keys() - announced
-        broken += [f"order {order} was acknowledged and is lost" for order in lost]
-        broken += [f"event {event} was never received" for event in missing]
-        broken += [f"event {event} was received and is not stored" for event in unheard_of]
-        return Figures(
-            kills=kills,
-            moments=dict(self.moments),
-            orders=len(known),
-            machines_bought=len(world.machines),
-            lost=len(lost),
-            doubled=len(bought_twice(world)) + len(acknowledged) - len(set(acknowledged)),
-            orphans=orphans,
-            webhooks_announced=len(announced),
-            webhooks_received=len(received),
-            webhooks_missing=len(missing),
-            repeats=received.total() - len(received),
-            broken=tuple(broken),
-        )
+        return Figures(kills, dict(self.moments), counts)
 
 
 def main() -> int:
@@ -227,9 +191,10 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     with tempfile.TemporaryDirectory(prefix="gpukeeper-crash-") as directory:
         figures = run(parser.parse_args().kills, directory=Path(directory), say=print)
-    for name, figure in asdict(figures).items():
+    figures_of_all = {"kills": figures.kills, "moments": figures.moments, **asdict(figures.counts)}
+    for name, figure in figures_of_all.items():
         print(f"{name.replace('_', ' '):20} {figure}")
-    return 1 if figures.broken else 0
+    return 1 if figures.counts.broken else 0
 
 
 if __name__ == "__main__":
