@@ -45,6 +45,9 @@ check: $(ready) ## format, lint, types, layers, file lengths, drift of the gener
 crash: $(ready) ## kill the real service 200 times at bad moments, and count what was lost or doubled
 	$(python) -m tests.crash.run --kills 200
 
+replicas: $(ready) ## kill one of three replicas 50 times, and measure when the others take over
+	$(python) -m tests.replicas.run --kills 50 $(ARGS)
+
 browser: $(ready) ## the dashboard's tests in Chromium, which has to be installed
 	$(python) -m pytest tests/browser
 

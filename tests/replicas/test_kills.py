@@ -1,0 +1,72 @@
+"""Any replica may be killed at any moment: the others take over, and nothing is done twice."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from tests.replicas.holding import Held, Inheritance, inherited
+from tests.replicas.run import TAKEOVER_SECONDS, run, summed_up
+
+# `make replicas` takes 50.
+KILLS = 3
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_killed_replicas_lose_and_double_nothing_and_are_taken_over_in_time(
+    tmp_path: Path,
+) -> None:
+    figures = run(KILLS, directory=tmp_path)
+
+    counts, takeovers = figures.counts, figures.takeovers
+    assert counts.broken == ()
+    assert counts.orders > 0
+    assert counts.webhooks_announced > 0
+    assert (counts.lost, counts.doubled, counts.orphans, counts.webhooks_missing) == (0, 0, 0, 0)
+    assert takeovers.hits > 0
+    assert (takeovers.late, takeovers.never) == (0, 0)
+    assert takeovers.longest <= TAKEOVER_SECONDS
+
+
+def test_only_what_the_dead_held_last_is_counted_as_taken_over() -> None:
+    changes = [
+        held("instances 1", "a", "doomed", 0),
+        held("instances 1", None, "doomed", 1),
+        held("instances 1", "b", "other", 2),
+        held("instances 2", "c", "doomed", 3),
+        held("instances 2", "d", "other", 27),
+        held("deliveries 3", "e", "doomed", 4),
+        held("instances 4", "f", "doomed", 4),
+        held("deliveries 5", "g", "other", 4),
+    ]
+
+    assert inherited(changes, {"doomed": at(5)}, {"deliveries 3", "deliveries 5"}) == [
+        Inheritance("instances 2", "doomed", 22.0),
+        Inheritance("deliveries 3", "doomed", None, is_due=True),
+        Inheritance("instances 4", "doomed", None, is_due=False),
+    ]
+
+
+def test_what_is_late_and_what_is_left_behind_is_counted() -> None:
+    takeovers = summed_up(
+        [
+            Inheritance("instances 1", "one", 20.0),
+            Inheritance("deliveries 2", "one", 31.5),
+            Inheritance("deliveries 3", "two", None, is_due=True),
+            Inheritance("instances 4", "two", None),
+        ]
+    )
+
+    assert (takeovers.hits, takeovers.rows) == (2, 4)
+    assert takeovers.by_table == {"instances": 2, "deliveries": 2}
+    assert (takeovers.late, takeovers.settled, takeovers.never) == (1, 1, 1)
+    assert takeovers.longest == 31.5
+
+
+def held(row_id: str, token: str | None, holder: str, second: int) -> Held:
+    """Return a change of a lease."""
+    return Held(row_id, token, holder, at(second))
+
+
+def at(second: int) -> datetime:
+    """Return a moment."""
+    return NOW + timedelta(seconds=second)
