@@ -1,6 +1,6 @@
-"""Who held which row when: the store itself writes down every change of a lease."""
+"""Who held which row when: the store itself writes down every lease and due time."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby, pairwise
@@ -15,60 +15,67 @@ CREATE TABLE watching.changes (
     number bigserial PRIMARY KEY,
     row_id text NOT NULL,
     token text,
+    due_at timestamptz,
     holder text NOT NULL,
     at timestamptz NOT NULL
 );
 CREATE FUNCTION watching.note() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO watching.changes (row_id, token, holder, at) VALUES (
+    INSERT INTO watching.changes (row_id, token, due_at, holder, at) VALUES (
         TG_TABLE_NAME || ' ' || NEW.id,
         NEW.lease_token,
+        to_timestamp(NEW.due_at / 1000000.0),
         current_setting('application_name'),
         clock_timestamp()
     );
     RETURN NULL;
 END $$;
-CREATE TRIGGER note AFTER UPDATE OF lease_token ON instances FOR EACH ROW
-    WHEN (OLD.lease_token IS DISTINCT FROM NEW.lease_token) EXECUTE FUNCTION watching.note();
-CREATE TRIGGER note AFTER UPDATE OF lease_token ON deliveries FOR EACH ROW
-    WHEN (OLD.lease_token IS DISTINCT FROM NEW.lease_token) EXECUTE FUNCTION watching.note();
+CREATE TRIGGER note AFTER UPDATE OF lease_token, due_at ON instances FOR EACH ROW
+    WHEN ((OLD.lease_token, OLD.due_at) IS DISTINCT FROM (NEW.lease_token, NEW.due_at))
+    EXECUTE FUNCTION watching.note();
+CREATE TRIGGER note AFTER UPDATE OF lease_token, due_at ON deliveries FOR EACH ROW
+    WHEN ((OLD.lease_token, OLD.due_at) IS DISTINCT FROM (NEW.lease_token, NEW.due_at))
+    EXECUTE FUNCTION watching.note();
 """
 _CHANGES: LiteralString = """
-SELECT row_id, token, holder, at FROM watching.changes ORDER BY row_id, number
+SELECT row_id, token, due_at, holder, at FROM watching.changes ORDER BY row_id, number
 """
-_DUE: LiteralString = """
-SELECT 'instances ' || id FROM instances WHERE due_at IS NOT NULL
-UNION ALL SELECT 'deliveries ' || id FROM deliveries WHERE due_at IS NOT NULL
-"""
-_HELD: LiteralString = """
+_IS_AT_WORK: LiteralString = """
 SELECT count(*) FROM (
-    SELECT DISTINCT ON (row_id) token, holder FROM watching.changes ORDER BY row_id, number DESC
-) AS latest WHERE token IS NOT NULL AND holder = %s
+    SELECT lease_token FROM instances UNION ALL SELECT lease_token FROM deliveries
+) AS held WHERE lease_token IN (
+    SELECT token FROM watching.changes WHERE holder = %s ORDER BY number DESC LIMIT 20
+)
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A row as a change of its lease left it; ``token`` is None when it was given back."""
+    """A row as one change left it: whose it was (None: nobody's), and when it was due."""
 
     row_id: str
     token: str | None
-    holder: str
+    due_at: datetime | None
+    by: str
     at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Inheritance:
-    """A row that somebody held who was killed, and after how many seconds another took it.
+    """A row that somebody held who was killed, and what became of it.
 
-    ``seconds`` is None if nobody ever did, which is right unless it ``is_due``: others have seen
-    by a look that what was asked for is done, and nothing is left to do.
+    ``waited`` are the seconds for which there was something to do on it and nobody did: from the
+    kill, or from when it was due if that was later, until another took it.  It is None if
+    nobody ever did, which is right unless it ``is_due``: others have seen by a look that what
+    was asked for is done.  ``history`` is all that was done to it since the dead one took it.
     """
 
     row_id: str
     holder: str
-    seconds: float | None
+    waited: float | None
     is_due: bool = False
+    since_kill: float | None = None
+    history: tuple[Held, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,36 +104,52 @@ class Ledger:
     def is_at_work(self, holder: str) -> bool:
         """Whether a process holds any row."""
         with psycopg.connect(self.url) as connection:
-            row = connection.execute(_HELD, [holder]).fetchone()
+            row = connection.execute(_IS_AT_WORK, [holder]).fetchone()
         return row is not None and row[0] > 0
 
     def inheritances(self, killed_at: Mapping[str, datetime]) -> list[Inheritance]:
         """Return what became of the rows of those who were killed at these times."""
         with psycopg.connect(self.url) as connection:
             changes = [Held(*row) for row in connection.execute(_CHANGES)]
-            due = {row_id for (row_id,) in connection.execute(_DUE)}
-        return inherited(changes, killed_at, due)
+        return inherited(changes, killed_at)
 
 
-def inherited(
-    changes: Sequence[Held], killed_at: Mapping[str, datetime], due: Collection[str]
-) -> list[Inheritance]:
+def inherited(changes: Sequence[Held], killed_at: Mapping[str, datetime]) -> list[Inheritance]:
     """Return what became of the rows of the dead; ``changes`` are by row, oldest first.
 
-    A dead process changes nothing more, so what it had last it held when it was killed.  ``due``
-    are the rows on which there is something left to do.
+    A dead process changes nothing more, so what it had last it held when it was killed.
     """
-    return [
-        Inheritance(
-            held.row_id,
-            held.holder,
-            None if heir is None else (heir.at - killed_at[held.holder]).total_seconds(),
-            is_due=heir is None and held.row_id in due,
-        )
-        for _, chain in groupby(changes, key=lambda change: change.row_id)
-        for held, heir in pairwise([*chain, None])
-        if held is not None
-        and held.token is not None
-        and held.holder in killed_at
-        and (heir is None or heir.holder != held.holder)
+    holdings: list[tuple[Held, ...]] = [
+        tuple(holding)
+        for _, holding in groupby(changes, key=lambda change: (change.row_id, change.token))
     ]
+    return [
+        _inheritance(holding, following, killed_at[holding[0].by])
+        for holding, following in pairwise([*holdings, ()])
+        if holding[0].token is not None
+        and holding[0].by in killed_at
+        and not (_is_same_row(holding, following) and following[0].by == holding[0].by)
+    ]
+
+
+def _inheritance(
+    holding: tuple[Held, ...], following: tuple[Held, ...], killed_at: datetime
+) -> Inheritance:
+    """Return what became of a row after the changes of one holding of it."""
+    first, last = holding[0], holding[-1]
+    if not _is_same_row(holding, following):
+        is_due = last.due_at is not None
+        return Inheritance(first.row_id, first.by, None, is_due, history=holding)
+    taken = following[0]
+    owed_at = max(killed_at, last.due_at or killed_at)
+    return Inheritance(
+        first.row_id,
+        first.by,
+        (taken.at - owed_at).total_seconds(),
+        since_kill=(taken.at - killed_at).total_seconds(),
+        history=(*holding, taken),
+    )
+
+
+def _is_same_row(holding: tuple[Held, ...], following: tuple[Held, ...]) -> bool:
+    return bool(following) and following[0].row_id == holding[0].row_id

@@ -33,8 +33,9 @@ TAKEOVER_SECONDS = 30
 class Takeovers:
     """After how many seconds the rows of the dead were taken over.
 
-    ``hits`` of the kills hit a replica that held any.  ``settled`` are rows that others had
-    nothing left to do on, and ``never`` those that they left behind.
+    ``hits`` of the kills hit a replica that held any.  ``put_off`` are rows that were due only
+    after the kill, and waited from then on; ``settled`` those that others had nothing left to
+    do on, and ``never`` those that were left behind.
     """
 
     hits: int
@@ -44,6 +45,7 @@ class Takeovers:
     p90: float
     longest: float
     late: int
+    put_off: int
     settled: int
     never: int
 
@@ -74,6 +76,11 @@ def run(
                 say(f"kill {seed + 1} of {[*fleet.dead][-1]}; broken: {broken}")
         fleet.come_to_rest()
         inheritances = fleet.ledger.inheritances(fleet.dead)
+        for each in inheritances:
+            if each.since_kill is not None and each.since_kill > TAKEOVER_SECONDS:
+                say(f"{each.row_id} of {each.holder}, killed at {fleet.dead[each.holder]}:")
+                for change in each.history:
+                    say(f"  {change.at} {change.by} {change.token} due {change.due_at}")
         return Figures(kills, tuple(roles), fleet.count(broken), summed_up(inheritances))
 
 
@@ -92,7 +99,7 @@ def assembled(directory: Path, roles: Sequence[str]) -> Iterator[Fleet]:
 
 def summed_up(inheritances: Sequence[Inheritance]) -> Takeovers:
     """Return the distribution of what was measured."""
-    seconds = sorted(each.seconds for each in inheritances if each.seconds is not None)
+    seconds = sorted(each.waited for each in inheritances if each.waited is not None)
     # Quantiles want two values at least.
     tenths = quantiles(seconds * 2, n=10, method="inclusive") if seconds else [0.0] * 9
     return Takeovers(
@@ -103,7 +110,8 @@ def summed_up(inheritances: Sequence[Inheritance]) -> Takeovers:
         p90=round(tenths[8], 1),
         longest=round(seconds[-1], 1) if seconds else 0.0,
         late=sum(each > TAKEOVER_SECONDS for each in seconds),
-        settled=sum(each.seconds is None and not each.is_due for each in inheritances),
+        put_off=sum(each.since_kill != each.waited for each in inheritances),
+        settled=sum(each.waited is None and not each.is_due for each in inheritances),
         never=sum(each.is_due for each in inheritances),
     )
 

@@ -35,36 +35,59 @@ def test_only_what_the_dead_held_last_is_counted_as_taken_over() -> None:
         held("instances 2", "c", "doomed", 3),
         held("instances 2", "d", "other", 27),
         held("deliveries 3", "e", "doomed", 4),
-        held("instances 4", "f", "doomed", 4),
         held("deliveries 5", "g", "other", 4),
     ]
 
-    assert inherited(changes, {"doomed": at(5)}, {"deliveries 3", "deliveries 5"}) == [
-        Inheritance("instances 2", "doomed", 22.0),
-        Inheritance("deliveries 3", "doomed", None, is_due=True),
-        Inheritance("instances 4", "doomed", None, is_due=False),
+    assert what_became(changes) == [
+        ("instances 2", 22.0, 22.0, False),
+        ("deliveries 3", None, None, True),
+    ]
+
+
+def test_what_others_put_off_is_owed_from_then_on() -> None:
+    changes = [
+        held("instances 1", "a", "doomed", 4, due=4),
+        held("instances 1", "a", "other", 6, due=90),
+        held("instances 1", "b", "third", 92, due=90),
+        held("instances 2", "c", "doomed", 4, due=4),
+        held("instances 2", "c", "other", 6, due=None),
+    ]
+
+    assert what_became(changes) == [
+        ("instances 1", 2.0, 87.0, False),
+        ("instances 2", None, None, False),
     ]
 
 
 def test_what_is_late_and_what_is_left_behind_is_counted() -> None:
     takeovers = summed_up(
         [
-            Inheritance("instances 1", "one", 20.0),
-            Inheritance("deliveries 2", "one", 31.5),
+            Inheritance("instances 1", "one", 20.0, since_kill=20.0),
+            Inheritance("deliveries 2", "one", 31.5, since_kill=31.5),
             Inheritance("deliveries 3", "two", None, is_due=True),
             Inheritance("instances 4", "two", None),
+            Inheritance("instances 5", "two", 1.0, since_kill=40.0),
         ]
     )
 
-    assert (takeovers.hits, takeovers.rows) == (2, 4)
-    assert takeovers.by_table == {"instances": 2, "deliveries": 2}
-    assert (takeovers.late, takeovers.settled, takeovers.never) == (1, 1, 1)
+    assert (takeovers.hits, takeovers.rows) == (2, 5)
+    assert takeovers.by_table == {"instances": 3, "deliveries": 2}
+    assert (takeovers.late, takeovers.put_off) == (1, 1)
+    assert (takeovers.settled, takeovers.never) == (1, 1)
     assert takeovers.longest == 31.5
 
 
-def held(row_id: str, token: str | None, holder: str, second: int) -> Held:
-    """Return a change of a lease."""
-    return Held(row_id, token, holder, at(second))
+def what_became(changes: list[Held]) -> list[tuple[str, float | None, float | None, bool]]:
+    """Return what became of the rows of one who was killed in the fifth second."""
+    return [
+        (each.row_id, each.waited, each.since_kill, each.is_due)
+        for each in inherited(changes, {"doomed": at(5)})
+    ]
+
+
+def held(row_id: str, token: str | None, by: str, second: int, *, due: int | None = 0) -> Held:
+    """Return a change of a row."""
+    return Held(row_id, token, None if due is None else at(due), by, at(second))
 
 
 def at(second: int) -> datetime:
