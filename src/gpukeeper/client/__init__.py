@@ -13,6 +13,7 @@ from gpukeeper.client.answers import (
 )
 from gpukeeper.client.client import Client
 from gpukeeper.client.problems import ApiProblem, NotRunning, ServiceUnreachable, WaitTimedOut
+from gpukeeper.domain.errors import GpuKeeperError
 
 __all__ = [
     "ApiProblem",
@@ -21,6 +22,7 @@ __all__ = [
     "DeliveryAttemptInfo",
     "DeliveryInfo",
     "EventInfo",
+    "GpuKeeperError",
     "HealthInfo",
     "InstanceInfo",
     "NotRunning",
