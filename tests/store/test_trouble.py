@@ -1,7 +1,9 @@
 """A database that cannot work says so, stores nothing by halves, and goes on when it can again."""
 
 import asyncio
+import gc
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -87,6 +89,34 @@ async def test_trouble_lasts_until_something_can_be_stored(database: Database, p
         other.execute("ROLLBACK")
     assert await database.trouble(touch) is None
     assert await database.trouble(fail_if_asked) is None
+
+
+async def test_a_failure_that_nobody_waits_for_any_more_is_not_reported_as_forgotten(
+    database: Database,
+) -> None:
+    forgotten: list[object] = []
+    loop = asyncio.get_running_loop()
+    usual = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, context: forgotten.append(context))
+    may_go_on = threading.Event()
+
+    def fail_later(connection: Connection) -> None:
+        may_go_on.wait()
+        raise LookupError
+
+    abandoned = asyncio.create_task(database.write(fail_later))
+    await asyncio.sleep(0)
+    abandoned.cancel()
+    await asyncio.wait([abandoned])
+    del abandoned
+    may_go_on.set()
+    database.close()
+    # One turn of the loop for the failure to arrive, and one for what waited for it.
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    gc.collect()
+    loop.set_exception_handler(usual)
+    assert forgotten == []
 
 
 def test_errors_of_another_kind_are_not_taken_for_trouble() -> None:

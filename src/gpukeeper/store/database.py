@@ -132,8 +132,12 @@ class Database:
             else:
                 future = Future()
                 self._queue.put(_Queued(unit, future))
+        outcome = asyncio.wrap_future(future)
+        # When the caller is cancelled, nobody is left to hear of a failure, and asyncio would
+        # report it as forgotten.
+        outcome.add_done_callback(_heard)
         try:
-            return await _translated(asyncio.shield(asyncio.wrap_future(future)))
+            return await _translated(asyncio.shield(outcome))
         except StoreUnavailable as error:
             self._trouble = error.message
             raise
@@ -214,6 +218,11 @@ class Database:
                 queued.future.set_result(result)
             else:
                 queued.future.set_exception(failure)
+
+
+def _heard(outcome: asyncio.Future[Any]) -> None:
+    if not outcome.cancelled():
+        outcome.exception()
 
 
 async def _translated(outcome: Awaitable[T]) -> T:
