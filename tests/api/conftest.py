@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import cache
 from itertools import count
 from typing import Any, cast
 
@@ -42,22 +43,38 @@ def metrics() -> Metrics:
 def make_app(service: ServiceDouble, metrics: Metrics) -> Callable[..., FastAPI]:
     """Return a function that makes an application, by default with one key."""
 
-    def make(*, api_keys: Collection[str] = (KEY,), **others: Any) -> FastAPI:
-        numbers = count(1)
-        return create_app(
-            service=cast(Service, service),
-            check_webhook_url=lambda url: check_url(url, allow=Allowance()),
-            api_keys=[SecretStr(key) for key in api_keys],
-            secret_key=SecretStr(SECRET_KEY),
-            default_region="CN-HK-01",
-            default_startup_timeout=timedelta(seconds=600),
-            metrics=metrics,
-            version="0.1.0",
-            new_request_id=lambda: f"req_{next(numbers)}",
-            **others,
-        )
+    def make(**others: Any) -> FastAPI:
+        return _make_app(service, metrics, **others)
 
     return make
+
+
+def _make_app(
+    service: ServiceDouble,
+    metrics: Metrics,
+    *,
+    api_keys: Collection[str] = (KEY,),
+    **others: Any,
+) -> FastAPI:
+    numbers = count(1)
+    return create_app(
+        service=cast(Service, service),
+        check_webhook_url=lambda url: check_url(url, allow=Allowance()),
+        api_keys=[SecretStr(key) for key in api_keys],
+        secret_key=SecretStr(SECRET_KEY),
+        default_region="CN-HK-01",
+        default_startup_timeout=timedelta(seconds=600),
+        metrics=metrics,
+        version="0.1.0",
+        new_request_id=lambda: f"req_{next(numbers)}",
+        **others,
+    )
+
+
+@cache
+def document() -> dict[str, Any]:
+    """Return the OpenAPI document, which is the same for every application and slow to build."""
+    return _make_app(ServiceDouble(), create_metrics()).openapi()
 
 
 @pytest.fixture
@@ -74,7 +91,7 @@ async def connected(
 
     async def check(response: httpx2.Response) -> None:
         await response.aread()
-        assert faults_in_answer(app.openapi(), response) == []
+        assert faults_in_answer(document(), response) == []
 
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
     async with httpx2.AsyncClient(

@@ -1,6 +1,7 @@
 """The OpenAPI document, and the pages for people."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
@@ -9,6 +10,9 @@ from fastapi import FastAPI
 from gpukeeper.api.health import HEALTH_PATHS
 from gpukeeper.api.problems import PROBLEM_TYPE
 from tests.api.checking import faults_in_value
+from tests.api.conftest import document
+
+MakeApp = Callable[..., FastAPI]
 
 # Contract §4.1, without the dashboard.
 ROUTES = {
@@ -54,6 +58,11 @@ async def test_the_document_is_served_and_has_every_route(
     assert response.json() == app.openapi()
     assert response.json()["openapi"] == "3.1.0"
     assert operations_of(app).keys() == ROUTES
+
+
+def test_the_document_is_the_same_whatever_the_settings(make_app: MakeApp) -> None:
+    other = make_app(api_keys=[])
+    assert other.openapi() == document()
 
 
 def test_every_operation_has_a_name_of_its_own_and_says_what_it_is_for(app: FastAPI) -> None:

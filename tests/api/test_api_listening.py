@@ -275,14 +275,14 @@ async def test_a_stream_may_last_as_long_as_it_is_read(app: FastAPI) -> None:
         return StreamingResponse(pieces(), media_type="text/event-stream")
 
     app.add_api_route("/stream", stream)
-    limits = ConnectionLimits(head=BLINK, body=BLINK, write=BLINK)
+    limits = ConnectionLimits(head=AGES, body=BLINK, write=BLINK)
     async with listening(app, limits, idle_seconds=0) as server:
         peer, slow = await server.connect(), await server.connect()
         await peer.say(ASK.replace(b"/api/orphans", b"/stream") + b"\r\n")
         head = await peer.reader.readuntil(b"\r\n\r\n")
         assert b"cache-control: no-store" in head
-        # Whoever connects after the stream began is given up, the stream is not.
-        await slow.say(ASK)
+        # Whoever is slow after the stream began is given up, the stream is not.
+        await slow.say(SEND)
         assert problem_in(await slow.rest())["code"] == "request_too_slow"
         say.put_nowait(b"data: still here\n\n")
         assert b"still here" in await peer.reader.readuntil(b"\n\n")
