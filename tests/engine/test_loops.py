@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from gpukeeper.domain.errors import LeaseLost, StoreUnavailable
+from gpukeeper.engine import sweep
 from gpukeeper.engine.leasing import LEASE
 from gpukeeper.engine.loop import Loop, Workers
 from gpukeeper.telemetry import get_logger
@@ -192,3 +193,26 @@ async def test_a_dead_workers_row_is_taken_over_when_its_lease_ends(rig: Rig) ->
     (view,) = (await rig.service.instances(status=None, name=None, limit=9, cursor=None)).views
     assert view.instance.status == "running"
     assert rig.machines() == [view.instance.novita_id]
+
+
+async def test_a_look_that_is_kept_waiting_by_novita_shows_life_before_each_try(rig: Rig) -> None:
+    look = rig.engine.loops[0]
+    beats: list[datetime] = []
+    look._on_beat = lambda _: beats.append(rig.clock())
+    rig.fault("rate-limit", "list", times=3, retry_after=60)
+    await rig.engine.sweep.look()
+    assert [(at - EPOCH).total_seconds() for at in beats] == [0, 60, 120, 180]
+    assert timedelta(seconds=60) + rig.settings.novita_timeout < look.max_silence
+
+
+async def test_a_look_shows_life_while_it_writes_down_what_changed(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for instance in [await rig.running(name=f"m-{number}") for number in range(3)]:
+        rig.console(instance, "stop")
+    monkeypatch.setattr(sweep, "_GROUP_SIZE", 1)
+    beats: list[str] = []
+    rig.engine.loops[0]._on_beat = beats.append
+    rig.clock.at += timedelta(seconds=20)
+    await rig.engine.sweep.look()
+    assert beats == ["look"] * 4

@@ -1,12 +1,14 @@
 """All calls share one pace: in order of arrival, slower after a complaint."""
 
+from functools import partial
+
 import anyio
 import httpx2
 import pytest
 
 from gpukeeper.domain.errors import RateLimited
 from gpukeeper.novita.client import CallReport, NovitaClient
-from tests.novita.bodies import error, machine
+from tests.novita.bodies import error, machine, rows
 from tests.novita.scripted import FakeTime, ScriptedNovita, client_of, reply
 
 THROTTLED = error(429, "RATE_LIMIT_EXCEEDED", "slow down")
@@ -90,3 +92,22 @@ async def test_a_cancelled_call_does_not_hold_up_the_others() -> None:
         await client.get("m1")
     await client.get("m2")
     assert [request.url.params["instanceId"] for request in novita.requests] == ["m0", "m2"]
+
+
+async def test_a_listing_tells_of_each_try_and_of_each_move_of_the_line_before_it() -> None:
+    time = FakeTime()
+    started_at = time.now
+    told: list[float] = []
+
+    def tell() -> None:
+        told.append((time.now - started_at).total_seconds())
+
+    def novita(request: httpx2.Request) -> httpx2.Response:
+        return reply(200, machine("m1") if "instanceId" in request.url.params else rows("m1"))
+
+    client = client_of(novita, time, rate_per_second=1)
+    async with anyio.create_task_group() as group:
+        for number in range(3):
+            group.start_soon(client.get, f"m{number}")
+        group.start_soon(partial(client.list_all, on_progress=tell))
+    assert told == [1, 2, 3]

@@ -14,7 +14,7 @@ from gpukeeper.telemetry import Logger
 Clock = Callable[[], datetime]
 
 # A loop at rest wakes this often to show that it lives, and to see what another process stored.
-_LONGEST_REST = timedelta(seconds=5)
+LONGEST_REST = timedelta(seconds=5)
 # After an error of our own: long enough not to fill the log, short enough to recover by itself.
 _REST_AFTER_ERROR = timedelta(seconds=2)
 
@@ -55,6 +55,15 @@ class Loop:
         self._is_draining = True
         self._nudged.set()
 
+    def beat(self) -> None:
+        """Show that the loop lives; one whose turns keep failing is not alive.
+
+        A turn that may take long shows it, too, whenever it gets on.
+        """
+        if not self._has_failed:
+            self.beat_at = self._clock()
+            self._on_beat(self.name)
+
     async def run(self) -> None:
         """Turn until drained; an error of our own is logged and the loop goes on."""
         self.is_running = True
@@ -65,7 +74,7 @@ class Loop:
 
     async def _run(self) -> None:
         while not self._is_draining:
-            self._beat()
+            self.beat()
             self._nudged.clear()
             try:
                 due_at = await self._turn()
@@ -83,15 +92,9 @@ class Loop:
         self._has_failed = True
         return self._clock() + _REST_AFTER_ERROR
 
-    def _beat(self) -> None:
-        """Show that the loop lives; one whose turns keep failing is not alive."""
-        if not self._has_failed:
-            self.beat_at = self._clock()
-            self._on_beat(self.name)
-
     async def _rest(self, due_at: datetime | None) -> None:
         now = self._clock()
-        until = min(due_at or now + _LONGEST_REST, now + _LONGEST_REST)
+        until = min(due_at or now + LONGEST_REST, now + LONGEST_REST)
         seconds = max((until - now).total_seconds(), 0.0)
         try:
             async with asyncio.timeout(seconds):

@@ -52,7 +52,10 @@ class Intervals:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Looks at Novita whenever it is time."""
+    """Looks at Novita whenever it is time.
+
+    A look may take long; ``on_progress`` is called whenever it gets on.
+    """
 
     database: Database
     novita: NovitaClient
@@ -65,6 +68,7 @@ class Sweep:
     on_change: Callable[[Change], None]
     on_look: Callable[[facts.Looks, int, timedelta], None]
     new_token: Callable[[], str]
+    on_progress: Callable[[], None]
     log: Logger
 
     async def turn(self) -> datetime | None:
@@ -126,7 +130,7 @@ class Sweep:
         if looks.tried_at is not None and looks.tried_at > started_at + _SKEW:
             await self._put_right(looks.tried_at - started_at, token)
         try:
-            listing = await self.novita.list_all()
+            listing = await self.novita.list_all(on_progress=self.on_progress)
         except NovitaError as error:
             self.log.warning(
                 "look_failed", code=error.error_code, reason=error.reason, error=error.message
@@ -269,6 +273,7 @@ class Sweep:
         work = list(folds.items())
         for start in range(0, len(work), _GROUP_SIZE):
             group = work[start : start + _GROUP_SIZE]
+            self.on_progress()
             self._tell(await self.database.write(self._unit(group, token)))
 
     def _tell(self, changes: Sequence[Change]) -> None:

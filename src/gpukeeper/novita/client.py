@@ -40,6 +40,7 @@ from gpukeeper.novita.transport import Transport
 
 T = TypeVar("T")
 Check = Callable[[], None]
+Progress = Callable[[], None]
 
 # More templates than these pages hold are no list to choose from.
 _TEMPLATE_PAGES = 5
@@ -49,7 +50,7 @@ _FIRST_RETRY_AFTER = timedelta(seconds=1)
 _LAST_RETRY_AFTER = timedelta(seconds=10)
 
 # Whoever would have to wait longer for Novita is told so instead of being kept waiting.
-_PATIENCE = timedelta(seconds=60)
+PATIENCE = timedelta(seconds=60)
 
 # A Retry-After beyond this is taken for a mistake, so that one answer cannot silence us for days.
 _LONGEST_PAUSE = timedelta(minutes=15)
@@ -57,6 +58,10 @@ _LONGEST_PAUSE = timedelta(minutes=15)
 
 def _always() -> None:
     """Call nothing off."""
+
+
+def _untold() -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,7 @@ class NovitaClient:
         self._retries = retries
         self._bucket = TokenBucket(rate_per_second=rate_per_second)
         self._turn = asyncio.Lock()
+        self._in_line: list[Progress] = []
         self._clock = clock
         self._sleep = sleep
         self._random = random
@@ -160,15 +166,19 @@ class NovitaClient:
         """
         return await self._ask(protocol.machine_request(novita_id), protocol.connection)
 
-    async def list_all(self, *, name: str | None = None) -> Listing:
+    async def list_all(
+        self, *, name: str | None = None, on_progress: Progress = _untold
+    ) -> Listing:
         """Look at all machines, 100 a call; only a complete listing can show an absence (§3.2).
 
-        ``name`` is Novita's fuzzy filter: compare exactly yourself.
+        ``name`` is Novita's fuzzy filter: compare exactly yourself.  ``on_progress`` is called
+        before each try, and whenever a call gets its turn that others wait behind.
         """
         at = self._clock()
 
         async def fetch(number: int) -> Page:
-            return await self._ask(protocol.page_request(number, name=name), protocol.page)
+            request = protocol.page_request(number, name=name)
+            return await self._ask(request, protocol.page, on_progress=on_progress)
 
         pages = await read_pages(fetch, first=self._first_page)
         self._first_page = pages.first
@@ -218,7 +228,11 @@ class NovitaClient:
         await self._ask(protocol.verb_request(verb, novita_id), protocol.acknowledged, check)
 
     async def _ask(
-        self, request: Request, read: Callable[[Request, Answer], T], check: Check = _always
+        self,
+        request: Request,
+        read: Callable[[Request, Answer], T],
+        check: Check = _always,
+        on_progress: Progress = _untold,
     ) -> T:
         """Ask until there is an answer, a refusal, or no retry left.
 
@@ -228,12 +242,12 @@ class NovitaClient:
         was_told_to_wait = False
         while True:
             try:
-                return await self._ask_once(request, read, check)
+                return await self._ask_once(request, read, check, on_progress)
             except NovitaUnavailable as error:
                 failures += 1
                 was_told_to_wait = was_told_to_wait or error.retry_after is not None
                 delay = self._delay(failures, error)
-                if failures > self._retries or delay > _PATIENCE:
+                if failures > self._retries or delay > PATIENCE:
                     last = after_last_retry(request, error, was_told_to_wait=was_told_to_wait)
                     raise last from error.__cause__
             await self._sleep(delay.total_seconds())
@@ -247,10 +261,18 @@ class NovitaClient:
         )
 
     async def _ask_once(
-        self, request: Request, read: Callable[[Request, Answer], T], check: Check
+        self,
+        request: Request,
+        read: Callable[[Request, Answer], T],
+        check: Check,
+        on_progress: Progress,
     ) -> T:
         arrived_at = self._clock()
-        await self._wait_for_turn(request)
+        self._in_line.append(on_progress)
+        try:
+            await self._wait_for_turn(request)
+        finally:
+            self._in_line.remove(on_progress)
         check()
         asked_at = self._clock()
         paced = asked_at - arrived_at
@@ -271,13 +293,15 @@ class NovitaClient:
         """Wait for the bucket, first come first served; do not wait for a long pause to end."""
         async with self._turn:
             wait = self._bucket.wait(self._clock())
-            if wait > _PATIENCE:
+            if wait > PATIENCE:
                 raise RateLimited(
                     f"Novita asked for a pause; {request.route} was not tried.", retry_after=wait
                 )
             if wait:
                 await self._sleep(wait.total_seconds())
             self._bucket.take(self._clock())
+            for tell in self._in_line:
+                tell()
 
     def _heed(self, error: NovitaError) -> None:
         """Call more slowly, or not at all for a while, when Novita says so."""

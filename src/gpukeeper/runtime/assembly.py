@@ -80,7 +80,9 @@ class Runtime:
         """Run the loops; on leaving, take no more work, finish what is held, close everything."""
         loops = [self.follow, *(self.engine.loops if self.engine else ())]
         tasks = [asyncio.create_task(loop.run(), name=loop.name) for loop in loops]
-        listening = asyncio.create_task(self.listener.run()) if self.listener else None
+        listening = None
+        if self.listener is not None:
+            listening = asyncio.create_task(self.listener.run(), name="listen")
         try:
             yield
         finally:

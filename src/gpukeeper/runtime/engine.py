@@ -11,10 +11,10 @@ from gpukeeper.domain.delivering import RetryPolicy
 from gpukeeper.domain.lifecycle import Limits
 from gpukeeper.engine.deliver import Deliverer
 from gpukeeper.engine.leasing import Leasing
-from gpukeeper.engine.loop import Loop, Workers
+from gpukeeper.engine.loop import LONGEST_REST, Loop, Workers
 from gpukeeper.engine.reconcile import Reconciler
 from gpukeeper.engine.sweep import Intervals, Sweep
-from gpukeeper.novita.client import NovitaClient
+from gpukeeper.novita.client import PATIENCE, NovitaClient
 from gpukeeper.novita.market import Market
 from gpukeeper.nudges import Nudges
 from gpukeeper.reporting import Reporter
@@ -29,9 +29,10 @@ from gpukeeper.webhooks.sender import Sender
 # Tasks that wait for Novita or for receivers cost little; these bound what is under way at once.
 _RECONCILE_WORKERS = 64
 WEBHOOK_WORKERS = 256
-# A loop turns every few seconds even when nothing is due; a look may take as long as its pages.
-MAX_SILENCE = timedelta(seconds=20)
-_MAX_LOOK = timedelta(minutes=5)
+# A loop that is silent for so many of its intervals is frozen.
+_MAX_MISSED = 4
+# A loop turns that often even when nothing is due.
+MAX_SILENCE = _MAX_MISSED * LONGEST_REST
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ def build_engine(
         on_change=reporter.changed,
         on_look=reporter.looked,
         new_token=_new_token,
+        on_progress=lambda: look.beat(),
         log=reporter.log,
     )
     buyer = _reconciler("buy", Kind.ORDERS, tools, clock, draw)
@@ -109,7 +111,7 @@ def build_engine(
         on_attempt=reporter.attempted,
         log=reporter.log,
     )
-    look = build_loop("look", sweep.turn, reporter, clock, _MAX_LOOK)
+    look = build_loop("look", sweep.turn, reporter, clock, longest_look_silence(settings))
     buy = build_loop("buy", buyer.turn, reporter, clock)
     reconcile = build_loop("reconcile", reconciler.turn, reporter, clock)
     deliver = build_loop("deliver", deliverer.turn, reporter, clock)
@@ -120,6 +122,17 @@ def build_engine(
     for loop in loops:
         tools.nudges.connect(loop.name, loop.nudge)
     return Engine(sweep, buyer, reconciler, deliverer, loops)
+
+
+def longest_look_silence(settings: Settings) -> timedelta:
+    """Return how long nothing may be heard of the loop that looks at Novita.
+
+    It is heard of before each call.  However short its interval is, one call may take its
+    timeout, after as long a wait as the client accepts, and must not be taken for a freeze.
+    """
+    interval = min(settings.poll_interval, settings.sweep_interval or settings.poll_interval)
+    one_call = PATIENCE + settings.novita_timeout + LONGEST_REST
+    return max(_MAX_MISSED * interval, one_call)
 
 
 def build_loop(
