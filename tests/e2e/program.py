@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 COMMAND = (sys.executable, "-m", "gpukeeper")
+ROOT = Path(__file__).parents[2]
 
 # A command that takes longer hangs.
 _PATIENCE_SECONDS = 90
@@ -28,11 +29,14 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def run(
-    *arguments: str, settings: Mapping[str, str], directory: Path
+    *arguments: str,
+    settings: Mapping[str, str],
+    directory: Path,
+    command: Sequence[str] = COMMAND,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end; ``directory`` is where it runs, so that no ``.env`` is near."""
     return subprocess.run(
-        [*COMMAND, *arguments],
+        [*command, *arguments],
         env=environment(settings),
         cwd=directory,
         capture_output=True,

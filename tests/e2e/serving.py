@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ class Service:
     directory: Path
     settings: Mapping[str, str]
     role: str = "all"
+    command: Sequence[str] = COMMAND
     http: httpx2.Client = field(default_factory=httpx2.Client)
     _process: subprocess.Popen[bytes] | None = None
     _starts: int = 0
@@ -82,7 +83,7 @@ class Service:
         settings = {"GPUKEEPER_DATA_DIR": str(self.data_dir), **self.settings}
         with self._output().open("wb") as output, self._errors().open("wb") as errors:
             self._process = subprocess.Popen(
-                [*COMMAND, "serve", "--role", self.role],
+                [*self.command, "serve", "--role", self.role],
                 env=environment(settings),
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,

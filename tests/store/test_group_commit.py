@@ -47,8 +47,12 @@ def _keep_and_fail(key: str) -> Callable[[Connection], str]:
     return unit
 
 
+# What a new database has in the table says who works on its schema.
+_KEPT = select(facts.c.key).where(facts.c.key != "schema").order_by(facts.c.key)
+
+
 async def _kept(database: Database) -> list[str]:
-    return await database.read(lambda c: list(c.scalars(select(facts.c.key).order_by(facts.c.key))))
+    return await database.read(lambda c: list(c.scalars(_KEPT)))
 
 
 async def _together(
@@ -151,7 +155,7 @@ async def test_a_commit_that_fails_reaches_everyone_of_its_group_and_nobody_else
 
 async def test_a_reading_unit_sees_one_snapshot_and_cannot_write(database: Database) -> None:
     def look_twice(connection: Connection) -> tuple[int, int]:
-        count = select(func.count()).select_from(facts)
+        count = select(func.count()).select_from(_KEPT.subquery())
         before = connection.scalar(count)
         asyncio.run_coroutine_threadsafe(database.write(_keep("a")), loop).result(10)
         return before or 0, connection.scalar(count) or 0

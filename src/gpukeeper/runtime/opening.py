@@ -66,7 +66,10 @@ def prepare(database: Database, settings: Settings, kept: Secrets, *, has_engine
 
 
 def _prepare(database: Database, settings: Settings, kept: Secrets, *, has_engine: bool) -> str:
-    migrations.upgrade(database.engine)
+    revision = migrations.upgrade(database.engine)
+    if revision != migrations.newest():
+        log = get_logger("gpukeeper.store")
+        log.info("schema_is_newer", revision=revision, ours=migrations.newest())
     with database.engine.begin() as connection:
         # Only one engine works on a SQLite store, so whatever is leased was a dead one's.
         if has_engine and not database.is_shared:

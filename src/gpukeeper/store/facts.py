@@ -1,4 +1,4 @@
-"""Single facts about the deployment: its mark, its looks at Novita and who makes them."""
+"""Single facts about the deployment: its mark, its schema, its looks at Novita and who looks."""
 
 import json
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ _DEPLOYMENT = "deployment"
 _AGREED = "agreed:"
 _LOOK = "look"
 _LOOKING = "looking"
+_SCHEMA = "schema"
 _TOUCHED = "touched"
 
 
@@ -37,6 +38,18 @@ class Looks:
     not_before: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """Which schema this is, the oldest program that works on it, and the version that made it.
+
+    Older programs read this: what it is called and how it is stored never changes.
+    """
+
+    revision: str
+    oldest_program: str
+    version: str
+
+
 def deployment(connection: Connection, proposed: str) -> str:
     """Return this deployment's mark; ``proposed`` becomes it if there is none yet."""
     return str(json.loads(_kept(connection, _DEPLOYMENT, json.dumps(proposed))))
@@ -45,6 +58,18 @@ def deployment(connection: Connection, proposed: str) -> str:
 def is_agreed(connection: Connection, name: str, value: str) -> bool:
     """Whether all processes on this database have the same value; the first one's is kept."""
     return _kept(connection, f"{_AGREED}{name}", json.dumps(value)) == json.dumps(value)
+
+
+def schema(connection: Connection) -> Schema | None:
+    """Return what the program that made the schema has said of it."""
+    known = _read(connection, _SCHEMA)
+    return None if known is None else _schema.validate_json(known)
+
+
+def keep_schema(connection: Connection, value: Schema) -> None:
+    """Store what is to be known of the schema."""
+    body = _schema.dump_json(value).decode()
+    connection.execute(insert_or_replace(connection, facts, column="body"), _row(_SCHEMA, body))
 
 
 def looks(connection: Connection) -> Looks:
@@ -98,6 +123,7 @@ def touch(connection: Connection, now: datetime) -> None:
 
 
 _looks = TypeAdapter(Looks)
+_schema = TypeAdapter(Schema)
 _lease: TypeAdapter[Lease | None] = TypeAdapter(Lease | None)
 
 # Built once: building a statement takes longer than SQLite takes to run it.

@@ -1,5 +1,13 @@
-"""The way from any older schema to this one: Alembic revisions, run at start under a lock."""
+"""The way from any older schema to this one: Alembic revisions, run at start under a lock.
 
+A schema may be newer than a program that works on it, as long as replicas are replaced one after
+the other: each revision names the ``oldest_program`` that still works on the schema that it
+makes.  A program is known by the newest revision that it has.
+"""
+
+import os
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -8,25 +16,92 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, func, select, text
 
+from gpukeeper import __version__
 from gpukeeper.domain.errors import Fault, InvalidConfiguration
+from gpukeeper.store import facts
+from gpukeeper.store.facts import Schema
 from gpukeeper.store.postgres import is_postgres
 from gpukeeper.store.signals import MIGRATIONS_LOCK
 
 _HERE = Path(__file__).parent
 
 
-def upgrade(engine: Engine) -> str:
-    """Bring the schema to this version's revision and return it; idempotent.
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a version of the program knows of schemas: each revision's oldest program, in order.
 
-    All of it happens in one write transaction, so of several processes that start together one
-    migrates while the others wait and then find nothing left to do.  Raises InvalidConfiguration
-    for a database that a newer version of the program has written.
+    ``folders`` hold the revisions.
     """
+
+    version: str
+    folders: tuple[Path, ...]
+    oldest_programs: dict[str, str]
+
+    @property
+    def newest(self) -> str:
+        """The revision that this program makes, and is known by."""
+        return list(self.oldest_programs)[-1]
+
+    @property
+    def schema(self) -> Schema:
+        """What is to be said in the database of the schema that this program makes."""
+        return Schema(self.newest, self.oldest_programs[self.newest], self.version)
+
+
+def program_of(version: str, *folders: Path) -> Program:
+    """Return a program whose revisions are in these folders."""
+    scripts = ScriptDirectory(str(_HERE), version_locations=[str(folder) for folder in folders])
+    revisions = reversed(list(scripts.walk_revisions()))
+    oldest = {script.revision: script.module.oldest_program for script in revisions}
+    return Program(version, folders, oldest)
+
+
+@cache
+def ours() -> Program:
+    """Return this program."""
+    return program_of(__version__, _HERE / "versions")
+
+
+def upgrade(engine: Engine, program: Program | None = None) -> str:
+    """Bring the schema to the program's revision and return the revision; idempotent.
+
+    A newer schema on which the program works is left as it is.  All of it happens in one write
+    transaction, so of several processes that start together one migrates while the others wait
+    and then find nothing left to do.  Raises InvalidConfiguration for a schema that is too new.
+    """
+    program = program or ours()
     with engine.begin() as connection:
         _wait_for_others(connection)
-        _refuse_newer(connection)
-        command.upgrade(_config(connection), "head")
+        revision = current(connection)
+        if revision is None or revision in program.oldest_programs:
+            command.upgrade(_config(connection, program), "head")
+            _tell(connection, program.schema)
+        elif sentence := complaint(connection, program):
+            raise InvalidConfiguration([Fault("GPUKEEPER_DATABASE_URL", sentence)])
         return current(connection) or ""
+
+
+def complaint(connection: Connection, program: Program | None = None) -> str | None:
+    """Return why the program cannot work on the schema, and what to do; None if it can."""
+    program = program or ours()
+    revision = current(connection)
+    if revision == program.newest:
+        return None
+    if revision is None or revision in program.oldest_programs:
+        found = f"is at revision {revision}" if revision else "is empty"
+        return f"the database {found}, and needs {program.newest}: run 'gpukeeper migrate'"
+    schema = facts.schema(connection)
+    if schema is None or schema.revision != revision:
+        # Only its own program could tell who works on it.
+        schema = Schema(revision, revision, "")
+    if schema.oldest_program in program.oldest_programs:
+        return None
+    newer = f"gpukeeper {schema.version}".rstrip()
+    return (
+        f"the database is at revision {revision} of a newer {newer}, and gpukeeper"
+        f" {program.version} is too old for it: install the newer version here, too,"
+        " or restore the backup from before the upgrade"
+    )
 
 
 def current(connection: Connection) -> str | None:
@@ -35,8 +110,15 @@ def current(connection: Connection) -> str | None:
 
 
 def newest() -> str:
-    """Return the revision that this version of the program needs."""
-    return ScriptDirectory(str(_HERE)).get_current_head() or ""
+    """Return the revision that this version of the program makes."""
+    return ours().newest
+
+
+def _tell(connection: Connection, schema: Schema) -> None:
+    """Store what older programs have to know of the schema; the version that made it stays."""
+    told = facts.schema(connection)
+    if told is None or replace(told, version=schema.version) != schema:
+        facts.keep_schema(connection, schema)
 
 
 def _wait_for_others(connection: Connection) -> None:
@@ -48,16 +130,14 @@ def _wait_for_others(connection: Connection) -> None:
         connection.execute(select(func.pg_advisory_xact_lock(MIGRATIONS_LOCK)))
 
 
-def _refuse_newer(connection: Connection) -> None:
-    revision = current(connection)
-    ours = {script.revision for script in ScriptDirectory(str(_HERE)).walk_revisions()}
-    if revision is not None and revision not in ours:
-        message = f"the database is at revision {revision} of a newer gpukeeper: update this one"
-        raise InvalidConfiguration([Fault("GPUKEEPER_DATABASE_URL", message)])
-
-
-def _config(connection: Connection) -> Config:
+def _config(connection: Connection, program: Program) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(_HERE).replace("%", "%%"))
+    config.set_main_option("script_location", _option(_HERE))
+    config.set_main_option("path_separator", "os")
+    config.set_main_option("version_locations", os.pathsep.join(map(_option, program.folders)))
     config.attributes["connection"] = connection
     return config
+
+
+def _option(path: Path) -> str:
+    return str(path).replace("%", "%%")

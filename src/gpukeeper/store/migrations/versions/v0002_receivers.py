@@ -7,6 +7,7 @@ from gpukeeper.domain.sharing import receiver_of
 
 revision = "0002"
 down_revision = "0001"
+oldest_program = "0001"
 
 _deliveries = sa.table("deliveries", sa.column("number"), sa.column("url"), sa.column("receiver"))
 # Few enough to be held in memory, however long the history is.
