@@ -29,6 +29,7 @@ class ServiceDouble:
     asked: list[dict[str, Any]] = field(default_factory=list)
     is_novita_silent: bool = False
     is_ready: bool = True
+    examined: list[bool] = field(default_factory=list)
     fault: Exception | None = None
     feed: Feed | None = None
 
@@ -175,9 +176,10 @@ class ServiceDouble:
         queues = Queues(3, {"instances": 0.0, "deliveries": 12.5})
         return Census({Status.RUNNING: 2}, Decimal("0.35"), orphans=1, queues=queues)
 
-    async def health(self) -> Health:
+    async def health(self, *, is_brief: bool = False) -> Health:
         """Return how the double is."""
         self._fail()
+        self.examined.append(is_brief)
         problems: Sequence[str] = () if self.is_ready else ("the sweep loop has ended",)
         return Health(self.is_ready, tuple(problems), {"novita": {"reachable": True}})
 

@@ -21,6 +21,15 @@ async def test_a_ready_service_says_so(client: httpx2.AsyncClient) -> None:
     assert health.json() == {"status": "ready", "problems": [], "novita": {"reachable": True}}
 
 
+async def test_readiness_is_examined_in_brief_and_health_in_full(
+    client: httpx2.AsyncClient, service: ServiceDouble
+) -> None:
+    for path in ("/health/live", "/health/ready", "/health"):
+        await client.get(path)
+
+    assert service.examined == [True, False]
+
+
 async def test_a_service_that_is_not_ready_is_alive_and_says_what_is_not(
     client: httpx2.AsyncClient, service: ServiceDouble
 ) -> None:

@@ -25,7 +25,7 @@ from gpukeeper.reporting import Reporter
 from gpukeeper.runtime.engine import Engine, Tools, build_engine
 from gpukeeper.service import Service
 from gpukeeper.service.feed import Feed
-from gpukeeper.service.health import examine
+from gpukeeper.service.health import Vitals, examine
 from gpukeeper.simulator.app import build as build_simulator
 from gpukeeper.simulator.settings import Settings as SimulatorSettings
 from gpukeeper.simulator.world import World
@@ -174,7 +174,7 @@ def build_stage(directory: Path, *, seed: int, simulator: SimulatorSettings) -> 
         clock=now,
         random_bytes=random.randbytes,
         on_change=witness.changed,
-        examine=lambda: examine(database, lambda: (), now(), about={}),
+        examine=lambda is_brief: examine(database, Vitals(), now(), about={}, is_brief=is_brief),
         log=log,
         patience=timedelta(seconds=150),
         feed=Feed(database, nudges),

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-# Room for a young database and its journal, and soon used up.
-_DISK = "4m"
+# Room for what has to be left free and for a young database, and soon used up.
+_DISK = "48m"
 _BLOCK = b"x" * 4096
 
 _LOCK = """

@@ -24,7 +24,7 @@ from gpukeeper.reporting import Reporter
 from gpukeeper.runtime.engine import Engine, Tools, build_engine
 from gpukeeper.service import Service
 from gpukeeper.service.feed import Feed
-from gpukeeper.service.health import examine
+from gpukeeper.service.health import Vitals, examine
 from gpukeeper.simulator.app import build as build_simulator
 from gpukeeper.simulator.settings import Settings as SimulatorSettings
 from gpukeeper.store import facts, leases, migrations, tables
@@ -261,7 +261,9 @@ class House:
             clock=self.clock,
             random_bytes=self.random.randbytes,
             on_change=lambda change: None,
-            examine=lambda: examine(database, lambda: (), self.clock(), about={}),
+            examine=lambda is_brief: examine(
+                database, Vitals(), self.clock(), about={}, is_brief=is_brief
+            ),
             log=get_logger("test"),
             feed=Feed(database, nudges),
             patience=None,

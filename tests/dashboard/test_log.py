@@ -134,7 +134,7 @@ async def test_health_shows_novita_the_loops_and_the_queue(dashboard: Dashboard)
 
 
 async def test_health_names_what_is_wrong(dashboard: Dashboard) -> None:
-    async def examine() -> Health:
+    async def examine(is_brief: bool) -> Health:
         body: dict[str, Any] = {"loops": [{"name": "look", "lastTurnAt": None}], "role": "all"}
         return Health(False, ("the look loop has ended",), body)
 

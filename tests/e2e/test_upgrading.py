@@ -10,7 +10,7 @@ from sqlalchemy import create_engine
 
 from tests.crash.invariants import bought_twice, unrest
 from tests.e2e.novita import Novita
-from tests.e2e.program import COMMAND, ROOT
+from tests.e2e.program import COMMAND, ROOT, run
 from tests.e2e.receiver import Receiver
 from tests.e2e.serving import QUICK, Service
 from tests.e2e.waiting import eventually
@@ -18,6 +18,7 @@ from tests.invariants import broken_always, broken_at_novita, machines_in
 from tests.postgres import Databases
 
 NEWER = (sys.executable, "-m", "tests.e2e.newer")
+BAD_CONFIGURATION = 78
 Start = Callable[..., Service]
 
 
@@ -72,6 +73,21 @@ def test_old_and_new_replicas_work_side_by_side_across_an_additive_step(
         receiver.wait_for(instance_id, "instance.running")
         assert old.history(instance_id).count("running") == 1
     everything_is_well(url, own_novita, receiver, machines=len(ordered))
+
+
+def test_a_replica_that_is_too_old_for_the_schema_is_unready_and_does_not_start_again(
+    start: Start, tmp_path: Path
+) -> None:
+    old = start("old")
+    newer = run("migrate", settings=old.settings, directory=tmp_path, command=(*NEWER, "breaking"))
+    assert newer.returncode == 0
+    eventually(lambda: old.get("/health/ready").status_code == 503, "the end of its time")
+    (problem,) = old.get("/health/ready").json()["problems"]
+    assert "revision 9002 of a newer gpukeeper 9.2.0" in problem
+
+    refused = run("serve", settings=old.settings, directory=tmp_path)
+    assert refused.returncode == BAD_CONFIGURATION
+    assert refused.stderr == f"GPUKEEPER_DATABASE_URL: {problem}\n"
 
 
 def everything_is_well(url: str, novita: Novita, receiver: Receiver, *, machines: int) -> None:

@@ -25,7 +25,7 @@ from gpukeeper.reporting import Reporter
 from gpukeeper.runtime.engine import Engine, Tools, build_engine
 from gpukeeper.service import Service
 from gpukeeper.service.feed import Feed
-from gpukeeper.service.health import examine
+from gpukeeper.service.health import Vitals, examine
 from gpukeeper.simulator.app import build as build_simulator
 from gpukeeper.simulator.console import Details, perform
 from gpukeeper.simulator.fates import Fate
@@ -309,7 +309,7 @@ def build_rig(
         clock=clock,
         random_bytes=random.randbytes,
         on_change=reporter.changed,
-        examine=lambda: examine(database, lambda: (), clock(), about={}),
+        examine=lambda is_brief: examine(database, Vitals(), clock(), about={}, is_brief=is_brief),
         log=get_logger("test"),
         patience=timedelta(seconds=150),
     )

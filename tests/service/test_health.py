@@ -1,25 +1,35 @@
 """How the service is: its loops, its store, and how Novita answered last."""
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from gpukeeper.domain.instance import Observation, Phase, Status
-from gpukeeper.service.health import Health, Heartbeat, examine, take_census
-from gpukeeper.store import facts, orphans
+from gpukeeper.service.health import (
+    MIN_FREE_BYTES,
+    Disk,
+    Health,
+    Heartbeat,
+    Vitals,
+    examine,
+    take_census,
+)
+from gpukeeper.store import facts, migrations, orphans
 from gpukeeper.store.database import Database
 from gpukeeper.store.facts import Looks
+from tests.store.newer.programs import additive, breaking
 from tests.store.rows import HOOK, NOW, SECOND, an_instance, an_outbox, became, stored
 
 BEAT = Heartbeat("look", NOW, 20 * SECOND, is_running=True)
 
 
 async def _health(database: Database, *beats: Heartbeat, now: datetime = NOW) -> Health:
-    return await examine(database, lambda: beats, now, about={"version": "1", "role": "all"})
+    return await examine(database, Vitals(beats), now, about={"version": "1", "role": "all"})
 
 
 async def _body(database: Database, **looks: Any) -> dict[str, Any]:
@@ -71,6 +81,60 @@ async def test_a_database_that_cannot_be_read_is_named_and_the_rest_is_shown(
     assert health.problems == ("the database cannot be read: OperationalError",)
     assert "novita" not in health.body
     assert health.body["loops"] != []
+
+
+async def test_a_database_that_does_not_answer_is_named_and_not_waited_for(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(database, "read", hang)
+    health = await examine(database, Vitals((BEAT,)), NOW, about={}, patience_seconds=0)
+    assert health.problems == ("the database has not answered for 0 s",)
+
+
+async def test_a_schema_that_this_program_cannot_work_on_is_named(database: Database) -> None:
+    migrations.upgrade(database.engine, breaking())
+    (problem,) = (await _health(database, BEAT)).problems
+    assert "at revision 9002 of a newer gpukeeper 9.2.0" in problem
+
+
+async def test_a_newer_schema_that_only_adds_is_fine(database: Database) -> None:
+    migrations.upgrade(database.engine, additive())
+    assert (await _health(database, BEAT)).is_ready
+
+
+async def test_a_disk_without_room_is_named(database: Database) -> None:
+    disks = (
+        Disk("data directory", MIN_FREE_BYTES),
+        Disk("logs", MIN_FREE_BYTES - 1),
+        Disk("database", None),
+    )
+    health = await examine(database, Vitals((BEAT,), disks), NOW, about={})
+    assert health.problems == (
+        "the disk of the logs has 31 MiB left of the 32 that are needed",
+        "the disk of the database cannot be examined",
+    )
+    assert health.body["disks"] == [
+        {"name": "data directory", "freeBytes": 33_554_432},
+        {"name": "logs", "freeBytes": 33_554_431},
+        {"name": "database", "freeBytes": None},
+    ]
+
+
+async def test_what_is_brief_reads_no_table_of_rows(database: Database) -> None:
+    statements: list[str] = []
+
+    def read(_connection: object, _cursor: object, statement: str, *_details: object) -> None:
+        statements.append(statement)
+
+    event.listen(database._reader, "before_cursor_execute", read)
+    health = await examine(database, Vitals((BEAT,)), NOW, about={}, is_brief=True)
+    assert health.is_ready
+    assert statements != []
+    tables = {"instances", "deliveries", "events", "orphans"}
+    assert not [text for text in statements if tables & set(text.split())]
 
 
 async def test_before_the_first_look_nothing_is_said_of_novita(database: Database) -> None:

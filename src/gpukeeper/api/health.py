@@ -47,7 +47,7 @@ async def is_live() -> Response:
 )
 async def is_ready(request: Request) -> Response:
     """Name what is not alive."""
-    health = await service_of(request).health()
+    health = await service_of(request).health(is_brief=True)
     status = "ready" if health.is_ready else "not ready"
     body = {"status": status, "problems": list(health.problems)}
     return JSONResponse(body, 200 if health.is_ready else 503)

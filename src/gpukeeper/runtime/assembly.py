@@ -20,6 +20,7 @@ from gpukeeper.novita.client import NovitaClient
 from gpukeeper.novita.market import Market
 from gpukeeper.nudges import Nudges
 from gpukeeper.reporting import Reporter
+from gpukeeper.runtime.disks import directories_of, measure
 from gpukeeper.runtime.engine import (
     MAX_SILENCE,
     Engine,
@@ -32,7 +33,7 @@ from gpukeeper.runtime.engine import now as wall_clock
 from gpukeeper.runtime.opening import open_database, prepare
 from gpukeeper.service import Health, Service
 from gpukeeper.service.feed import Feed
-from gpukeeper.service.health import Heartbeat, examine
+from gpukeeper.service.health import Heartbeat, Vitals, examine
 from gpukeeper.store.clock import SharedClock
 from gpukeeper.store.database import Database
 from gpukeeper.store.listening import Listener
@@ -173,6 +174,8 @@ def _assemble(
     follow = build_loop("events", feed.turn, reporter, now)
     nudges.connect(follow.name, follow.nudge)
 
+    directories = directories_of(settings)
+
     def beats() -> list[Heartbeat]:
         beats = heartbeats([follow, *(engine.loops if engine else ())])
         if listener is not None:
@@ -181,9 +184,10 @@ def _assemble(
             )
         return beats
 
-    async def health() -> Health:
+    async def health(is_brief: bool) -> Health:
         about = {"version": __version__, "role": role.value}
-        return await examine(database, beats, now(), about=about)
+        vitals = Vitals(tuple(beats()), await asyncio.to_thread(measure, directories))
+        return await examine(database, vitals, now(), about=about, is_brief=is_brief)
 
     service = Service(
         database=database,

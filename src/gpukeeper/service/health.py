@@ -1,6 +1,7 @@
 """How the service is: whether it can serve, which loops live, and how Novita answers."""
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -9,8 +10,13 @@ from typing import Any
 from gpukeeper.domain.errors import StoreUnavailable
 from gpukeeper.domain.events import format_time
 from gpukeeper.domain.instance import Status
-from gpukeeper.store import deliveries, facts, instances, orphans
+from gpukeeper.store import deliveries, facts, instances, migrations, orphans
 from gpukeeper.store.database import Connection, Database, StoreError
+
+# One rotation of the log and SQLite's journal fit in well, so the service is taken out of its load
+# balancer before its writes begin to fail.
+MIN_FREE_BYTES = 32 * 1024 * 1024
+_MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,22 @@ class Heartbeat:
     beat_at: datetime | None
     max_silence: timedelta
     is_running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """How much room there is for what is kept under a name; None where nobody can tell."""
+
+    name: str
+    free_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """What the process knows of itself."""
+
+    heartbeats: tuple[Heartbeat, ...] = ()
+    disks: tuple[Disk, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,25 +107,45 @@ def _measure_queues(connection: Connection, now: datetime) -> Queues:
 
 async def examine(
     database: Database,
-    heartbeats: Callable[[], Sequence[Heartbeat]],
+    vitals: Vitals,
     now: datetime,
     *,
     about: dict[str, Any],
+    is_brief: bool = False,
+    patience_seconds: float = 2.0,
 ) -> Health:
-    """Return how the service is; ``about`` (version, role) is shown with it."""
-    beats = heartbeats()
-    problems = [sentence for beat in beats if (sentence := _silence(beat, now))]
+    """Return how the service is; ``about`` (version, role) is shown with it.
+
+    What is brief says whether the service is ready and counts nothing, so that it may be asked
+    for every second.  A database that takes longer than the patience is not ready.
+    """
+    problems = [sentence for beat in vitals.heartbeats if (sentence := _silence(beat, now))]
+    problems += [sentence for disk in vitals.disks if (sentence := _lack(disk))]
     trouble = await database.trouble(lambda connection: facts.touch(connection, now))
     if trouble is not None:
         problems.insert(0, trouble)
     body: dict[str, Any] = {**about}
+
+    def look(connection: Connection) -> tuple[str | None, dict[str, Any]]:
+        complaint = migrations.complaint(connection)
+        is_asked = complaint is None and not is_brief
+        return complaint, _summary(connection, now) if is_asked else {}
+
     try:
-        body |= await database.read(lambda connection: _summary(connection, now))
+        async with asyncio.timeout(patience_seconds):
+            complaint, summary = await database.read(look)
+        body |= summary
+        problems += [complaint] if complaint else []
+    except TimeoutError:
+        problems.append(f"the database has not answered for {patience_seconds:g} s")
     except StoreUnavailable as error:
         problems.append(error.message)
     except StoreError as error:
         problems.append(f"the database cannot be read: {type(error).__name__}")
-    body["loops"] = [{"name": beat.loop, "lastTurnAt": format_time(beat.beat_at)} for beat in beats]
+    body["loops"] = [
+        {"name": beat.loop, "lastTurnAt": format_time(beat.beat_at)} for beat in vitals.heartbeats
+    ]
+    body["disks"] = [{"name": disk.name, "freeBytes": disk.free_bytes} for disk in vitals.disks]
     body |= {"status": "not ready" if problems else "ready", "problems": problems}
     return Health(not problems, tuple(problems), body)
 
@@ -116,6 +158,15 @@ def _silence(beat: Heartbeat, now: datetime) -> str | None:
     silent = now - beat.beat_at
     if silent > beat.max_silence:
         return f"the {beat.loop} loop has been silent for {int(silent.total_seconds())} s"
+    return None
+
+
+def _lack(disk: Disk) -> str | None:
+    if disk.free_bytes is None:
+        return f"the disk of the {disk.name} cannot be examined"
+    if disk.free_bytes < MIN_FREE_BYTES:
+        free, needed = disk.free_bytes // _MIB, MIN_FREE_BYTES // _MIB
+        return f"the disk of the {disk.name} has {free} MiB left of the {needed} that are needed"
     return None
 
 

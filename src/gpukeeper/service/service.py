@@ -93,7 +93,7 @@ class Service:
     clock: Callable[[], datetime]
     random_bytes: Callable[[int], bytes]
     on_change: Callable[[Change], None]
-    examine: Callable[[], Awaitable[Health]]
+    examine: Callable[[bool], Awaitable[Health]]
     log: Logger
     patience: timedelta | None
     order_patience: timedelta = timedelta(seconds=20)
@@ -312,9 +312,9 @@ class Service:
         self.nudges.wake("events")
         return await self._view(change.after)
 
-    async def health(self) -> Health:
-        """Return how the service is."""
-        return await self.examine()
+    async def health(self, *, is_brief: bool = False) -> Health:
+        """Return how the service is; what is brief counts nothing."""
+        return await self.examine(is_brief)
 
     async def census(self) -> Census:
         """Return how many instances there are, what they cost, and what waits for the engine."""
