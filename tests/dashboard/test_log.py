@@ -131,11 +131,17 @@ async def test_health_shows_novita_the_loops_and_the_queue(dashboard: Dashboard)
     assert "Reachable yes" in page.text
     assert "Deliveries waiting 0" in page.text
     assert "Instances 1 running" in page.text
+    assert "Instances due 0" in page.text
+    assert "Deliveries due 0" in page.text
 
 
 async def test_health_names_what_is_wrong(dashboard: Dashboard) -> None:
     async def examine(is_brief: bool) -> Health:
         body: dict[str, Any] = {"loops": [{"name": "look", "lastTurnAt": None}], "role": "all"}
+        body["disks"] = [
+            {"name": "data directory", "freeBytes": 32 * 1024 * 1024},
+            {"name": "logs", "freeBytes": None},
+        ]
         return Health(False, ("the look loop has ended",), body)
 
     app = dashboard.http._transport.app  # type: ignore[attr-defined]  # ours
@@ -147,4 +153,6 @@ async def test_health_names_what_is_wrong(dashboard: Dashboard) -> None:
     assert "not ready" in page.text
     assert "the look loop has ended" in page.text
     assert "look last turned never" in page.text
+    assert "Disk of the data directory 32.0 MiB free" in page.text
+    assert "Disk of the logs unknown" in page.text
     assert "The database cannot be read" in page.text

@@ -19,9 +19,10 @@ from gpukeeper.service.health import (
     examine,
     take_census,
 )
-from gpukeeper.store import facts, migrations, orphans
+from gpukeeper.store import facts, instances, migrations, orphans
 from gpukeeper.store.database import Database
 from gpukeeper.store.facts import Looks
+from gpukeeper.store.leases import Lease
 from tests.store.newer.programs import additive, breaking
 from tests.store.rows import HOOK, NOW, SECOND, an_instance, an_outbox, became, stored
 
@@ -173,7 +174,11 @@ async def test_what_there_is_and_what_is_owed_is_counted(database: Database) -> 
     body = await _body(database)
     assert body["instances"] == {"creating": 1, "requested": 2}
     assert body["orphans"] == 1
-    assert body["oldestDueAt"] == "2026-01-01T12:30:15.123Z"
+    assert body["queues"]["instances"] == {
+        "due": 1,
+        "oldestDueAt": "2026-01-01T12:30:15.123Z",
+        "oldestDueSeconds": 0,
+    }
     assert body["deliveries"] == {"pending": 1, "oldestAt": "2026-01-01T12:30:15.123Z"}
 
 
@@ -191,7 +196,25 @@ async def test_the_queues_tell_how_long_their_oldest_row_waits(database: Databas
 
 async def test_what_is_due_later_is_not_overdue(database: Database) -> None:
     await stored(database, an_instance(1, due_at=NOW + SECOND))
-    assert (await _body(database))["oldestDueAt"] is None
+    assert (await _body(database))["queues"]["instances"] == {
+        "due": 0,
+        "oldestDueAt": None,
+        "oldestDueSeconds": 0,
+    }
+
+
+async def test_what_is_due_is_counted_by_queue_unless_somebody_works_on_it(
+    database: Database,
+) -> None:
+    await stored(database, *(an_instance(number) for number in range(1, 5)))
+    await became(database, "ins_000001", Status.CREATING, outbox=an_outbox(HOOK))
+    lease = Lease("mine", NOW + 60 * SECOND)
+    await database.write(lambda c: instances.claim(c, NOW, 1, lease))
+    queues = (await _health(database, BEAT, now=NOW + 30 * SECOND)).body["queues"]
+    assert {name: (each["due"], each["oldestDueSeconds"]) for name, each in queues.items()} == {
+        "instances": (3, 30),
+        "deliveries": (1, 30),
+    }
 
 
 async def test_the_census_names_every_status_and_what_all_machines_cost(

@@ -55,6 +55,18 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class Queue:
+    """How many rows are due that nobody works on, and since when the oldest of them is."""
+
+    due: int
+    oldest_due_at: datetime | None
+
+    def waits(self, now: datetime) -> float:
+        """Return the age of the oldest in seconds; 0 where nothing waits."""
+        return (now - (self.oldest_due_at or now)).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
 class Queues:
     """How many deliveries are pending, and since when the oldest due row waits, by queue.
 
@@ -92,17 +104,19 @@ def take_census(connection: Connection, now: datetime) -> Census:
 
 
 def _measure_queues(connection: Connection, now: datetime) -> Queues:
-    due = {
-        "instances": instances.next_due_at(connection, now),
-        "deliveries": deliveries.oldest_due_at(connection, now),
-    }
     return Queues(
         deliveries_pending=deliveries.pending(connection)[0],
         oldest_due_seconds={
-            queue: max((now - (due_at or now)).total_seconds(), 0.0)
-            for queue, due_at in due.items()
+            name: queue.waits(now) for name, queue in _queues(connection, now).items()
         },
     )
+
+
+def _queues(connection: Connection, now: datetime) -> dict[str, Queue]:
+    return {
+        "instances": Queue(*instances.waiting(connection, now)),
+        "deliveries": Queue(*deliveries.waiting(connection, now)),
+    }
 
 
 async def examine(
@@ -173,7 +187,6 @@ def _lack(disk: Disk) -> str | None:
 def _summary(connection: Connection, now: datetime) -> dict[str, Any]:
     looks = facts.looks(connection)
     counts = instances.count_by_status(connection)
-    due_at = instances.next_due_at(connection, now)
     pending, pending_since = deliveries.pending(connection)
     return {
         "novita": {
@@ -185,6 +198,13 @@ def _summary(connection: Connection, now: datetime) -> dict[str, Any]:
         },
         "instances": {status.value: count for status, count in sorted(counts.items())},
         "orphans": len(orphans.every(connection)),
-        "oldestDueAt": format_time(due_at) if due_at and due_at <= now else None,
+        "queues": {
+            name: {
+                "due": queue.due,
+                "oldestDueAt": format_time(queue.oldest_due_at),
+                "oldestDueSeconds": queue.waits(now),
+            }
+            for name, queue in _queues(connection, now).items()
+        },
         "deliveries": {"pending": pending, "oldestAt": format_time(pending_since)},
     }

@@ -211,15 +211,13 @@ def pending(connection: Connection) -> tuple[int, datetime | None]:
     return row[0], row[1]
 
 
-def oldest_due_at(connection: Connection, now: datetime) -> datetime | None:
-    """Return since when a delivery is due that nobody works on, whatever room there is for it."""
-    due_at: datetime | None = connection.scalar(
-        select(func.min(deliveries.c.due_at)).where(
-            IS_PENDING, deliveries.c.due_at <= NOW, leases.is_free(deliveries)
-        ),
-        {NOW.key: now},
-    )
-    return due_at
+def waiting(connection: Connection, now: datetime) -> tuple[int, datetime | None]:
+    """Return how many deliveries are due that nobody works on, and since when the oldest is.
+
+    Whatever room there is for them.
+    """
+    row = connection.execute(_WAITING, {NOW.key: now}).one()
+    return row[0], row[1]
 
 
 # Built once: building a statement takes longer than SQLite takes to run it.
@@ -241,6 +239,9 @@ _LOCK_URL = (
     .where(deliveries.c.url == bindparam("url"), IS_PENDING)
     .order_by(deliveries.c.number)
     .with_for_update()
+)
+_WAITING = select(func.count(), func.min(deliveries.c.due_at)).where(
+    IS_PENDING, deliveries.c.due_at <= NOW, leases.is_free(deliveries)
 )
 _NEXT_DUE_AT = next_due(is_prompt_only=False)
 _NEXT_PROMPT_DUE_AT = next_due(is_prompt_only=True)

@@ -149,6 +149,12 @@ def next_due_at(connection: Connection, now: datetime, *, kind: Kind = Kind.ALL)
     return due_at
 
 
+def waiting(connection: Connection, now: datetime) -> tuple[int, datetime | None]:
+    """Return how many rows are due that nobody works on, and since when the oldest is."""
+    row = connection.execute(_WAITING, {NOW.key: now}).one()
+    return row[0], row[1]
+
+
 def watched(connection: Connection) -> list[Watched]:
     """Return every row whose machine may exist at Novita, as briefly as a look needs it."""
     rows = connection.execute(_WATCHED).all()
@@ -289,6 +295,9 @@ _NEXT_DUE_AT = {
     .limit(1)
     for kind, is_meant in _OF_KIND.items()
 }
+_WAITING = select(func.count(), func.min(instances.c.due_at)).where(
+    instances.c.due_at <= NOW, leases.is_free(instances)
+)
 # A machine that is stopped costs its disk alone (API notes §7).
 _AT_REST = (Status.STOPPED.value, Status.RECLAIMED.value)
 _IS_WATCHED = (instances.c.novita_id.is_not(None), instances.c.gone_at.is_(None))
