@@ -62,9 +62,9 @@ docs: $(ready) ## write the generated parts of docs/: settings, CLI, metrics, Op
 	$(python) scripts/docs.py
 
 lock: $(ready) ## write requirements/*.txt after a change of the dependencies in pyproject.toml
-	$(compile) --output-file requirements/runtime.txt pyproject.toml $(ARGS)
+	$(compile) --output-file requirements/runtime.txt --extra otel pyproject.toml $(ARGS)
 	$(compile) --output-file requirements/build.txt --group build $(ARGS)
-	$(compile) --output-file requirements/dev.txt --group dev pyproject.toml \
+	$(compile) --output-file requirements/dev.txt --group dev --extra otel pyproject.toml \
 		--constraint requirements/runtime.txt --constraint requirements/build.txt $(ARGS)
 
 upgrade: ## write requirements/*.txt with the newest releases that pyproject.toml allows

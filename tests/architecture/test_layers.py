@@ -18,6 +18,9 @@ _CLOCKS = {"now", "today", "utcnow"}
 # Libraries that come with a declared one and are its public face.
 _COMES_WITH = {"starlette": "fastapi", "pydantic_core": "pydantic", "markupsafe": "jinja2"}
 
+# Libraries that an extra brings, of several packages each.
+_HAVE_EXTRAS = {"opentelemetry": "otel"}
+
 
 def test_imports_point_down_only_and_every_library_has_one_home(root: Path) -> None:
     # In a process of its own: it configures logging for the whole process that it runs in.
@@ -51,14 +54,20 @@ def test_the_declared_dependencies_are_those_that_are_imported(
     root: Path, sources: list[Path]
 ) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
     declared = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
     distributions = packages_distributions()
 
     imported = {name for path in sources for name in _imported(path)}
     libraries = imported - sys.stdlib_module_names - {"gpukeeper"}
-    needed = {distributions[_COMES_WITH.get(name, name)][0] for name in libraries}
+    needed = {
+        distributions[_COMES_WITH.get(name, name)][0]
+        for name in libraries
+        if name not in _HAVE_EXTRAS
+    }
 
     assert set(map(canonicalize_name, needed)) == declared
+    assert {_HAVE_EXTRAS[name] for name in libraries & _HAVE_EXTRAS.keys()} == extras.keys()
 
 
 def _imported(path: Path) -> Iterator[str]:

@@ -72,6 +72,7 @@ def test_the_locks_fit_the_project_file(root: Path, lock: str, group: str) -> No
     locked = _locked(root / "requirements" / lock)
     lines = [
         *project["project"]["dependencies"],
+        *project["project"]["optional-dependencies"]["otel"],
         *(project["dependency-groups"][group] if group else ()),
     ]
 

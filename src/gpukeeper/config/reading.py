@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import DotEnvSettingsSource
 
-from gpukeeper.config import parsing
+from gpukeeper.config import parsing, tracing
 from gpukeeper.config.settings import SECRETS, Settings, variables
 from gpukeeper.domain.errors import Fault, InvalidConfiguration
 
@@ -38,8 +38,11 @@ def load(
     values = _with_secret_files(given, faults)
     faults += _unknown(given)
     faults += _exposed(values)
+    otel = tracing.asked_for(given)
+    faults += tracing.faults(otel)
     known = {variable.name for variable in variables()}
-    settings, wrong = _validated({name: values[name] for name in values.keys() & known})
+    chosen = {name: values[name] for name in values.keys() & known}
+    settings, wrong = _validated(chosen | {"otel": otel})
     faults += wrong
     if settings is None or faults:
         raise InvalidConfiguration(faults)

@@ -1,5 +1,6 @@
 """Every variable that configures the program, with its default and its sentence."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -193,6 +194,9 @@ class Settings(BaseSettings):
         )
     )
 
+    # The standard variables of OpenTelemetry, if they ask for traces; some hold credentials.
+    otel: Mapping[str, str] = Field(default={}, repr=False)
+
     @property
     def database_path(self) -> Path:
         """The SQLite file; there is none when a PostgreSQL database is named."""
@@ -232,7 +236,8 @@ class Settings(BaseSettings):
 
 def variables() -> tuple[Variable, ...]:
     """Return every setting in the order of the documentation."""
-    return tuple(map(_described, Settings.model_fields.values()))
+    fields = Settings.model_fields.values()
+    return tuple(_described(field) for field in fields if field.validation_alias)
 
 
 def _described(field: FieldInfo) -> Variable:

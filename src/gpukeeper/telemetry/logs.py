@@ -1,7 +1,7 @@
 """Set up logging: one form for our messages and those of libraries, and no secret in any.
 
 Every message carries what :func:`log_context` has bound around it: ``request_id``,
-``instance_id``, ``delivery_id``, ``event_id``, ``webhook_id``.
+``instance_id``, ``delivery_id``, ``event_id``, ``webhook_id``; and ``trace_id`` within a span.
 """
 
 import logging
@@ -35,7 +35,7 @@ _SECRET_NAME = re.compile(
 )
 
 # Libraries that tell of every single call, some of them with its headers and so with its key.
-_TALKATIVE = ("alembic", "httpcore2", "httpx2", "uvicorn.access")
+_TALKATIVE = ("alembic", "httpcore2", "httpx2", "urllib3", "uvicorn.access")
 
 _HANDLER_PREFIX = "gpukeeper."
 
