@@ -9,7 +9,7 @@ from random import Random
 from gpukeeper.domain.errors import WrongStatus
 from gpukeeper.domain.instance import OnFailure, Order, Verb
 from gpukeeper.domain.market import BillingMode
-from gpukeeper.service.service import OrderFailed
+from gpukeeper.service import OrderFailed
 from gpukeeper.simulator.console import Details, perform
 from gpukeeper.simulator.fates import Fate
 from gpukeeper.simulator.machine import Machine

@@ -1,7 +1,8 @@
 """The use cases that the HTTP API, the dashboard and the CLI share."""
 
+from gpukeeper.service.failing import OrderFailed
 from gpukeeper.service.health import Census, Health, Queues
-from gpukeeper.service.service import OrderFailed, Service
+from gpukeeper.service.service import Service
 from gpukeeper.service.views import DeliveryView, OrphanView, Page, View
 
 __all__ = [

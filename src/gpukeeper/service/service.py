@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 
 from gpukeeper.domain import watching
 from gpukeeper.domain.errors import (
-    GpuKeeperError,
     InvalidOrder,
     NotFound,
     NovitaError,
@@ -34,6 +33,7 @@ from gpukeeper.novita.client import NovitaClient
 from gpukeeper.novita.market import Market
 from gpukeeper.nudges import Nudges
 from gpukeeper.service import placing
+from gpukeeper.service.failing import OrderFailed
 from gpukeeper.service.feed import Feed
 from gpukeeper.service.health import Census, Health, take_census
 from gpukeeper.service.views import (
@@ -54,23 +54,6 @@ from gpukeeper.telemetry import Logger
 
 # While a request waits for an order, a change made by another process is seen this soon.
 _PEEK_EVERY_SECONDS = 0.5
-
-
-class OrderFailed(GpuKeeperError):
-    """The order failed before Novita accepted it.
-
-    ``error_code`` says why, ``novita_reason`` Novita's own word for it; ``instance`` is the row
-    that keeps the attempts.
-    """
-
-    def __init__(self, instance: Instance, now: datetime) -> None:
-        reason = instance.reason
-        assert reason is not None
-        super().__init__(reason.message, code=reason.code)
-        self.instance = instance
-        self.novita_reason = reason.novita_reason
-        retry_at = reason.retry_at
-        self.retry_after = None if retry_at is None else max(retry_at - now, timedelta(0))
 
 
 @dataclass(frozen=True, slots=True)
