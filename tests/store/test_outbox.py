@@ -6,9 +6,9 @@ import pytest
 
 from gpukeeper.domain.events import ANNOUNCED, DeliveryStatus
 from gpukeeper.domain.instance import Instance, SpotSignal, Status
-from gpukeeper.store import history
-from gpukeeper.store.database import Database
-from gpukeeper.store.outbox import Outbox
+from gpukeeper.store import history, instances
+from gpukeeper.store.database import Connection, Database
+from gpukeeper.store.outbox import Origin, Outbox, wish_of
 from tests.store.rows import (
     HOOK,
     NOW,
@@ -62,6 +62,36 @@ async def test_a_callers_url_that_is_the_operators_is_told_once_and_trusted(
     await stored(database, an_instance(1, order={"webhook_url": HOOK}))
     await became(database, "ins_000001", Status.CREATING, outbox=an_outbox(HOOK, HOOK))
     assert await _told(database) == [("created", HOOK, True)]
+
+
+async def test_an_event_keeps_the_place_in_a_trace_of_what_it_came_of(database: Database) -> None:
+    outbox = an_outbox(HOOK)
+    await stored(database, an_instance(1, traceparent="of the order"))
+
+    def become(connection: Connection, status: Status, origin: Origin = wish_of) -> None:
+        instances.change(
+            connection,
+            "ins_000001",
+            lambda row: replace(row, status=status),
+            NOW,
+            outbox,
+            origin=origin,
+        )
+
+    await database.write(lambda c: become(c, Status.CREATING))
+    await database.write(lambda c: become(c, Status.RUNNING, lambda change: "of the work"))
+    await database.write(
+        lambda c: outbox.record_test(c, [(HOOK, True)], NOW, traceparent="of the test")
+    )
+
+    deliveries = await every_delivery(database)
+    assert [each.event.traceparent for each in deliveries] == [
+        "of the order",
+        "of the work",
+        "of the test",
+    ]
+    told = await database.read(lambda c: history.of_instance(c, "ins_000001"))
+    assert [event.traceparent for event in told] == ["of the order", "of the order", "of the work"]
 
 
 async def test_without_any_url_the_event_is_history_alone(database: Database) -> None:

@@ -86,6 +86,7 @@ class Event:
     """One thing that happened; ``data`` is the JSON that webhooks and histories show.
 
     ``number`` orders all events of a store; it is ``0`` until the event is stored.
+    ``traceparent`` is the place in a trace of the work that it came of.
     """
 
     id: str
@@ -94,6 +95,7 @@ class Event:
     at: datetime
     data: Mapping[str, Any]
     number: int = 0
+    traceparent: str | None = None
 
     @property
     def is_announced(self) -> bool:

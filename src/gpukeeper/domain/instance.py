@@ -237,6 +237,7 @@ class Instance:
     ``try_at`` is when an order is tried again that Novita could not take yet.
     ``has_lost_answer`` says that a purchase was not answered, so that a machine of exactly this
     name is ours; ``surplus`` are those that were found beside the one that is kept.
+    ``traceparent`` is the place in a trace (W3C Trace Context) of what its owner asked for last.
     """
 
     id: str
@@ -279,6 +280,7 @@ class Instance:
     failures: int = 0
     has_lost_answer: bool = False
     surplus: tuple[Surplus, ...] = ()
+    traceparent: str | None = None
 
     @property
     def is_watched(self) -> bool:

@@ -300,6 +300,7 @@ def _read(connection: Connection, condition: ColumnElement[bool]) -> list[Delive
             events.c.type.label("event_type"),
             events.c.at.label("event_at"),
             events.c.data.label("event_data"),
+            events.c.traceparent.label("event_traceparent"),
         )
         .join(events, events.c.number == deliveries.c.event_number)
         .where(condition)
@@ -316,6 +317,7 @@ def _delivery(row: Row[Any]) -> Delivery:
         at=row.event_at,
         data=json.loads(row.event_data),
         number=row.event_number,
+        traceparent=row.event_traceparent,
     )
     return Delivery(
         id=row.id,

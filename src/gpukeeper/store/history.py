@@ -50,4 +50,5 @@ def _event(row: Row[Any]) -> Event:
         at=row.at,
         data=json.loads(row.data),
         number=row.number,
+        traceparent=row.traceparent,
     )

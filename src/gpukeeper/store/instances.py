@@ -31,7 +31,7 @@ from gpukeeper.domain.instance import Instance, Status
 from gpukeeper.domain.waking import concerned
 from gpukeeper.store import leases, signals
 from gpukeeper.store.leases import HELD, NOW, Lease
-from gpukeeper.store.outbox import Outbox
+from gpukeeper.store.outbox import Origin, Outbox, wish_of
 from gpukeeper.store.sealing import Seal
 from gpukeeper.store.tables import instances
 
@@ -100,12 +100,13 @@ def change(
     outbox: Outbox,
     *,
     lease_token: str | None = None,
+    origin: Origin = wish_of,
 ) -> Change:
     """Fold something into the freshest row and store what came of it, if anything did.
 
     The row, its event and its deliveries are stored together.  Whatever was stored since the
-    caller read the row is kept, since ``fold`` works on the row as it is now.  Raises LeaseLost
-    when ``lease_token`` is given and no longer holds the row.
+    caller read the row is kept, since ``fold`` works on the row as it is now.  ``origin`` says of
+    which work it came.  Raises LeaseLost when ``lease_token`` is given and no longer holds the row.
     """
     statement = _FRESHEST if lease_token is None else _FRESHEST_HELD
     row = connection.execute(statement, {"row_id": instance_id, HELD.key: lease_token}).first()
@@ -116,7 +117,7 @@ def change(
     done = Change(before, after, now)
     if after != before:
         connection.execute(_UPDATE, {"row_id": instance_id} | _changing(after))
-        outbox.record(connection, done)
+        outbox.record(connection, done, origin)
         wakes = concerned(done, is_held=lease_token is not None)
         signals.tell(connection, wakes, instance_id=instance_id)
     return done

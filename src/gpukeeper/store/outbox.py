@@ -21,6 +21,14 @@ from gpukeeper.domain.waking import Wake
 from gpukeeper.store import signals
 from gpukeeper.store.tables import IS_PENDING, deliveries, ended_urls, events
 
+# Says of a change which work it came of, as its place in a trace.
+Origin = Callable[[Change], str | None]
+
+
+def wish_of(change: Change) -> str | None:
+    """Return the place of what the owner asked for last."""
+    return change.after.traceparent
+
 
 @dataclass(frozen=True, slots=True)
 class Outbox:
@@ -33,26 +41,32 @@ class Outbox:
     retries: int
     new_id: Callable[[str, datetime], str]
 
-    def record(self, connection: Connection, change: Change) -> None:
+    def record(self, connection: Connection, change: Change, origin: Origin = wish_of) -> None:
         """Store the events of a change and one delivery per event and URL."""
         types = change.event_types
         if not types:
             return
         data = data_of(change)
+        place = origin(change)
         for event_type in types:
-            event = self._store(connection, event_type, change.after.id, change.at, data)
+            event = self._store(connection, event_type, change.after.id, change.at, data, place)
             if event.is_announced:
                 self._owe(connection, event, self._receivers(change))
 
     def record_test(
-        self, connection: Connection, urls: Sequence[tuple[str, bool]], now: datetime
+        self,
+        connection: Connection,
+        urls: Sequence[tuple[str, bool]],
+        now: datetime,
+        *,
+        traceparent: str | None = None,
     ) -> list[str]:
         """Store a test event for these URLs (each with whether it is trusted); return delivery ids.
 
         A URL that said 410 gets it too: this is how it is taken up again.
         """
         data = {"message": "This is a test event of gpukeeper."}
-        event = self._store(connection, EventType.TEST, None, now, data)
+        event = self._store(connection, EventType.TEST, None, now, data, traceparent)
         signals.tell(connection, (Wake.EVENTS, Wake.DELIVER))
         return [self._insert(connection, event, url, is_trusted) for url, is_trusted in urls]
 
@@ -70,6 +84,7 @@ class Outbox:
         instance_id: str | None,
         at: datetime,
         data: dict[str, Any],
+        traceparent: str | None,
     ) -> Event:
         signals.queue_up_events(connection)
         event_id = self.new_id("evt", at)
@@ -79,10 +94,11 @@ class Outbox:
             "instance_id": instance_id,
             "at": at,
             "data": json.dumps(data, separators=(",", ":")),
+            "traceparent": traceparent,
         }
         number = connection.execute(insert(events), values).inserted_primary_key
         assert number is not None
-        return Event(event_id, event_type, instance_id, at, data, number[0])
+        return Event(event_id, event_type, instance_id, at, data, number[0], traceparent)
 
     def _owe(
         self, connection: Connection, event: Event, receivers: Sequence[tuple[str, bool]]

@@ -100,6 +100,7 @@ events = Table(
     Column("instance_id", String(40), index=True),
     Column("at", UtcTime, nullable=False),
     Column("data", Text, nullable=False),
+    Column("traceparent", String(64)),
     sqlite_autoincrement=True,
 )
 
