@@ -132,6 +132,7 @@ async def _serve(settings: Settings, runtime: Runtime, role: Role, app: FastAPI)
         novita=settings.novita_base_url,
         database=settings.database_name,
         webhooks=len(settings.webhook_urls),
+        traces=bool(settings.otel),
     )
     with _only_stopped_by_signals(server):
         async with runtime.running():
@@ -179,6 +180,7 @@ def _app(settings: Settings, runtime: Runtime, secret_key: SecretStr) -> FastAPI
     app = create_app(
         service=runtime.service,
         metrics=runtime.metrics,
+        traces=runtime.traces,
         check_webhook_url=check_webhook_url,
         api_keys=settings.api_keys,
         secret_key=secret_key,

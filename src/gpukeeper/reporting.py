@@ -1,14 +1,14 @@
 """What the program says of its work: one log line and the metrics for each thing that happens."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from gpukeeper.domain.events import Change, Delivery, DeliveryAttempt, DeliveryStatus, EventType
 from gpukeeper.domain.instance import Status
 from gpukeeper.novita.client import CallReport
 from gpukeeper.store.facts import Looks
-from gpukeeper.telemetry import Logger, Metrics
+from gpukeeper.telemetry import OFF, Attributes, Logger, Metrics, Side, Traces
 
 _TROUBLE = frozenset({Status.FAILED, Status.LOST})
 _WARNING = frozenset({Status.RECLAIMED})
@@ -16,14 +16,17 @@ _WARNING = frozenset({Status.RECLAIMED})
 
 @dataclass(frozen=True, slots=True)
 class Reporter:
-    """Turns what happens into log lines and metrics."""
+    """Turns what happens into log lines, metrics, and the spans of calls to Novita."""
 
     metrics: Metrics
     log: Logger
     clock: Callable[[], datetime]
+    traces: Traces = OFF
+    # What names Novita's server in a span.
+    novita: Attributes = field(default_factory=dict)
 
     def called(self, report: CallReport) -> None:
-        """Count a call to Novita."""
+        """Count a call to Novita, and show it in the trace of the work that made it."""
         self.metrics.novita_calls.labels(report.route, report.outcome).inc()
         self.metrics.novita_call_duration.labels(report.route).observe(report.seconds)
         self.metrics.novita_paced.inc(report.paced_seconds)
@@ -34,6 +37,7 @@ class Reporter:
             seconds=round(report.seconds, 4),
             status=report.status,
         )
+        self._trace(report)
 
     def changed(self, change: Change) -> None:
         """Tell of a change of status; failures are errors (contract §1, 2.4)."""
@@ -93,6 +97,23 @@ class Reporter:
     def failed(self, where: str) -> None:
         """Count a fault of our own; whoever caught it has logged it."""
         self.metrics.unhandled_errors.labels(where).inc()
+
+    def _trace(self, report: CallReport) -> None:
+        attributes: dict[str, str | int] = {
+            "http.request.method": report.method,
+            "url.template": report.path,
+            **self.novita,
+        }
+        if report.status is not None:
+            attributes["http.response.status_code"] = report.status
+        if report.outcome != "ok":
+            attributes["error.type"] = report.outcome
+        self.traces.after(
+            f"{report.method} {report.path}",
+            report.seconds,
+            side=Side.CLIENT,
+            attributes=attributes,
+        )
 
     def _count(self, change: Change) -> None:
         before, after = change.before, change.after

@@ -33,7 +33,15 @@ class Receiver:
     random: Random
     attempts: list[Received] = field(default_factory=list)
 
-    async def send(self, *, url: str, is_trusted: bool, webhook_id: str, body: bytes) -> Receipt:
+    async def send(
+        self,
+        *,
+        url: str,
+        is_trusted: bool,
+        webhook_id: str,
+        body: bytes,
+        traceparent: str | None = None,
+    ) -> Receipt:
         """Answer one attempt."""
         assert is_trusted is (url in HOOKS)
         began_at = now()

@@ -176,7 +176,15 @@ class Sender:
     receiver: Receiver
     gates: Gates
 
-    async def send(self, *, url: str, is_trusted: bool, webhook_id: str, body: bytes) -> Receipt:
+    async def send(
+        self,
+        *,
+        url: str,
+        is_trusted: bool,
+        webhook_id: str,
+        body: bytes,
+        traceparent: str | None = None,
+    ) -> Receipt:
         """Do what the real one does."""
         await self.gates.wait("post")
         receipt = self.receiver.take(url, webhook_id)

@@ -37,7 +37,7 @@ from gpukeeper.store import deliveries, facts, history, instances, migrations
 from gpukeeper.store.database import Database, sqlite_url
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.store.sealing import Seal
-from gpukeeper.telemetry import create_metrics, get_logger
+from gpukeeper.telemetry import OFF, Traces, create_metrics, get_logger
 from gpukeeper.webhooks.sender import Receipt, Sender
 from tests import invariants
 
@@ -86,17 +86,28 @@ class _Wire(httpx2.AsyncBaseTransport):
 class Receiver:
     """Takes webhooks as a receiver would; ``answer`` says what it answers to a URL.
 
-    ``sent`` holds every attempt as URL, id and body; ``bodies`` those that were accepted.
+    ``sent`` holds every attempt as URL, id and body; ``bodies`` those that were accepted;
+    ``traceparents`` where each attempt said that it belongs.
     """
 
     clock: Clock
     answer: Callable[[str], int | None] = lambda url: 204
     bodies: list[tuple[str, str, bytes]] = field(default_factory=list)
     sent: list[tuple[str, str, bytes]] = field(default_factory=list)
+    traceparents: list[str | None] = field(default_factory=list)
 
-    async def send(self, *, url: str, is_trusted: bool, webhook_id: str, body: bytes) -> Receipt:
+    async def send(
+        self,
+        *,
+        url: str,
+        is_trusted: bool,
+        webhook_id: str,
+        body: bytes,
+        traceparent: str | None = None,
+    ) -> Receipt:
         status = self.answer(url)
         self.sent.append((url, webhook_id, body))
+        self.traceparents.append(traceparent)
         if status is not None and 200 <= status < 300:
             self.bodies.append((url, webhook_id, body))
         error = "no answer" if status is None else None
@@ -249,6 +260,7 @@ def build_rig(
     environ: dict[str, str] | None = None,
     limits: Limits | None = None,
     beside: "Rig | None" = None,
+    traces: Traces = OFF,
 ) -> Rig:
     """Return a rig; ``environ`` changes settings by their variables.
 
@@ -266,7 +278,7 @@ def build_rig(
     migrations.upgrade(database.engine)
     with database.engine.begin() as connection:
         deployment = facts.deployment(connection, DEPLOYMENT)
-    reporter = Reporter(create_metrics(), get_logger("test"), clock)
+    reporter = Reporter(create_metrics(), get_logger("test"), clock, traces)
 
     async def sleep(seconds: float) -> None:
         clock.at += timedelta(seconds=seconds)
@@ -295,6 +307,7 @@ def build_rig(
         nudges=Nudges(),
         reporter=reporter,
         deployment=deployment,
+        traces=traces,
     )
     service = Service(
         database=database,
@@ -312,6 +325,7 @@ def build_rig(
         examine=lambda is_brief: examine(database, Vitals(), clock(), about={}, is_brief=is_brief),
         log=get_logger("test"),
         patience=timedelta(seconds=150),
+        traces=traces,
     )
     engine = build_engine(settings, tools, clock=clock, draw=random.random)
     return Rig(

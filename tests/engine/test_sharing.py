@@ -36,7 +36,15 @@ class Hanging:
     # Set whenever an attempt begins to hang, or a worker is free.
     progress: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def send(self, *, url: str, is_trusted: bool, webhook_id: str, body: bytes) -> Receipt:
+    async def send(
+        self,
+        *,
+        url: str,
+        is_trusted: bool,
+        webhook_id: str,
+        body: bytes,
+        traceparent: str | None = None,
+    ) -> Receipt:
         at = self.clock()
         if receiver_of(url) not in self.dead:
             self.delivered.append(url)

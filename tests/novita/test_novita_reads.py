@@ -87,7 +87,9 @@ async def test_every_call_is_reported_with_its_outcome_status_and_duration() -> 
 
     reports.clear()
     await client_of(ScriptedNovita(reply(200, "{}")), reports=reports).stop("m1")
-    assert reports == [CallReport("stop", "ok", 0.0, 200)]
+    assert reports == [
+        CallReport("stop", "POST", "/gpu-instance/openapi/v1/gpu/instance/stop", "ok", 0.0, 200)
+    ]
 
 
 async def test_closing_the_client_leaves_a_borrowed_http_client_open() -> None:

@@ -160,7 +160,7 @@ def test_an_attempt_to_deliver_is_counted_and_a_delivery_is_timed_from_its_event
 
 
 def test_a_call_to_novita_is_counted_and_timed(reporter: Reporter) -> None:
-    reporter.called(CallReport(route="list", outcome="ok", seconds=0.25, status=200))
+    reporter.called(CallReport("list", "GET", "/list", "ok", seconds=0.25, status=200))
     assert _metric(reporter, "novita_calls_total", route="list", outcome="ok") == 1
     assert _metric(reporter, "novita_call_duration_seconds_sum", route="list") == 0.25
 

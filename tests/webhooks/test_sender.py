@@ -56,6 +56,20 @@ async def test_a_webhook_is_posted_signed_and_complete(
     assert headers["webhook-id"] == "evt_1"
 
 
+async def test_a_webhook_names_its_place_in_a_trace(serve: Serve, make_sender: MakeSender) -> None:
+    receiver = await serve(http(200))
+    place = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    await make_sender().send(
+        url=f"http://127.0.0.1:{receiver.port}/",
+        is_trusted=True,
+        webhook_id="evt_1",
+        body=BODY,
+        traceparent=place,
+    )
+
+    assert f"\r\ntraceparent: {place}\r\n".encode() in receiver.requests[0]
+
+
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
 async def test_any_2xx_is_a_delivery(serve: Serve, make_sender: MakeSender, status: int) -> None:
     receiver = await serve(http(status))

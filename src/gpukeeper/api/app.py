@@ -30,7 +30,7 @@ from gpukeeper.api.session import Sessions
 from gpukeeper.api.streams import Pace
 from gpukeeper.domain.errors import GpuKeeperError, InvalidOrder
 from gpukeeper.service import Service
-from gpukeeper.telemetry import Metrics
+from gpukeeper.telemetry import OFF, Metrics, Traces
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -61,6 +61,7 @@ def create_app(
     timer: Callable[[], float] = time.perf_counter,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     stream_pace: Pace = Pace(),  # noqa: B008 - a value that nobody changes
+    traces: Traces = OFF,
 ) -> FastAPI:
     """Return the API as an ASGI application; more routers may be included before it serves.
 
@@ -101,7 +102,9 @@ def create_app(
         sessions=sessions,
         is_public=lambda path: path in _OPEN_PATHS or is_public(path),
     )
-    app.add_middleware(Requests, metrics=metrics, new_request_id=new_request_id, timer=timer)
+    app.add_middleware(
+        Requests, metrics=metrics, new_request_id=new_request_id, timer=timer, traces=traces
+    )
     return app
 
 

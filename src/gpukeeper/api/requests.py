@@ -1,4 +1,4 @@
-"""What happens to every request: its id, its line in the log, its metrics, and the last handler."""
+"""What happens to every request: its id, log line, metrics and span, and the last handler."""
 
 import re
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gpukeeper.api.health import HEALTH_PATHS
 from gpukeeper.api.problems import problem
 from gpukeeper.domain.errors import GpuKeeperError
-from gpukeeper.telemetry import Metrics, get_logger, log_context
+from gpukeeper.telemetry import OFF, Metrics, Side, Span, Traces, get_logger, log_context
 
 _log = get_logger(__name__)
 
@@ -57,18 +57,21 @@ class Requests:
         metrics: Metrics,
         new_request_id: Callable[[], str],
         timer: Callable[[], float],
+        traces: Traces = OFF,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._new_request_id = new_request_id
         self._timer = timer
+        self._traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, whatever happens inside."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else self._new_request_id()
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
@@ -85,14 +88,21 @@ class Requests:
                 message = {**message, "body": b""}
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = request_id
+                own = MutableHeaders(scope=message)
+                own["X-Request-Id"] = request_id
                 for name, value in SAFE_HEADERS.items():
-                    headers.setdefault(name, value)
-                headers.setdefault("Content-Security-Policy", _policy(headers))
+                    own.setdefault(name, value)
+                own.setdefault("Content-Security-Policy", _policy(own))
             await send(message)
 
-        with log_context(request_id=request_id):
+        # Asked as often as they are, they would fill a collector with nothing.
+        traces = OFF if scope["path"] in _QUIET_ROUTES else self._traces
+        places = headers.getlist("traceparent")
+        parent = places[0] if len(places) == 1 else None
+        with (
+            log_context(request_id=request_id),
+            traces.span(scope["method"], side=Side.SERVER, parent=parent) as span,
+        ):
             try:
                 await self._app(inner, receive, send_with_headers)
             except ClientDisconnect:
@@ -104,6 +114,8 @@ class Requests:
                     await problem(scope, GpuKeeperError())(scope, receive, send_with_headers)
             finally:
                 self._record(inner, scope["method"], status, self._timer() - started_at)
+                if traces is not OFF:
+                    _describe(span, inner, scope["method"], status)
 
     def _record(self, scope: Scope, asked: str, status: int, seconds: float) -> None:
         method = asked if asked in _METHODS else "other"
@@ -121,6 +133,25 @@ class Requests:
             duration_ms=round(seconds * 1000, 1),
             **scope["state"].get("problem", {}),
         )
+
+
+def _describe(span: Span, scope: Scope, asked: str, status: int) -> None:
+    """Say of a request what its log line says; its path and headers may hold what is secret."""
+    method = asked if asked in _METHODS else "_OTHER"
+    route = _route(scope)
+    attributes: dict[str, str | int] = {
+        "http.request.method": method,
+        "http.response.status_code": status,
+        "url.scheme": scope["scheme"],
+        "gpukeeper.request.id": scope["state"]["request_id"],
+    }
+    name = "HTTP" if method == "_OTHER" else method
+    if route != _NO_ROUTE:
+        attributes["http.route"] = route
+        name = f"{name} {route}"
+    if status >= 500:
+        attributes["error.type"] = str(status)
+    span.describe(attributes, name=name)
 
 
 def _policy(headers: MutableHeaders) -> str:

@@ -22,8 +22,8 @@ from gpukeeper.engine.loop import Clock, Workers
 from gpukeeper.engine.receivers import Receivers
 from gpukeeper.store import deliveries
 from gpukeeper.store.database import Database
-from gpukeeper.telemetry import Logger
-from gpukeeper.webhooks.sender import Sender
+from gpukeeper.telemetry import OFF, Attributes, Logger, Side, Traces, server_of
+from gpukeeper.webhooks.sender import Receipt, Sender
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Deliverer:
     on_attempt: Callable[[Delivery, DeliveryAttempt], None]
     log: Logger
     receivers: Receivers = field(default_factory=Receivers)
+    traces: Traces = OFF
 
     async def turn(self) -> datetime | None:
         """Claim what is due, start sending it, and return when the next delivery is due."""
@@ -77,12 +78,19 @@ class Deliverer:
             self.receivers.end(delivery.url)
 
     async def _send(self, delivery: Delivery) -> tuple[Delivery, DeliveryAttempt]:
-        receipt = await self.sender.send(
-            url=delivery.url,
-            is_trusted=delivery.is_trusted,
-            webhook_id=delivery.event.id,
-            body=encode(webhook_body(delivery.event)),
-        )
+        event = delivery.event
+        with self.traces.span(
+            f"webhook {event.type}", side=Side.CLIENT, parent=event.traceparent
+        ) as span:
+            receipt = await self.sender.send(
+                url=delivery.url,
+                is_trusted=delivery.is_trusted,
+                webhook_id=event.id,
+                body=encode(webhook_body(event)),
+                traceparent=span.traceparent,
+            )
+            if self.traces is not OFF:
+                span.describe(_described(delivery, receipt))
         self.receivers.learn(delivery.url, took=receipt.duration)
         tried = after_attempt(
             delivery,
@@ -124,3 +132,20 @@ class Deliverer:
                 self.log.error("delivery_exhausted", **said)
             case DeliveryStatus.ENDED:
                 self.log.warning("delivery_ended_by_receiver", **said)
+
+
+def _described(delivery: Delivery, receipt: Receipt) -> Attributes:
+    attributes: dict[str, str | int] = {
+        "http.request.method": "POST",
+        "http.request.resend_count": delivery.attempts,
+        "gpukeeper.delivery.id": delivery.id,
+        "gpukeeper.event.id": delivery.event.id,
+        **server_of(delivery.url),
+    }
+    if delivery.event.instance_id is not None:
+        attributes["gpukeeper.instance.id"] = delivery.event.instance_id
+    if receipt.status is not None:
+        attributes["http.response.status_code"] = receipt.status
+    if not receipt.is_delivered:
+        attributes["error.type"] = str(receipt.status or "no_answer")
+    return attributes

@@ -45,12 +45,19 @@ from gpukeeper.store import instances, leases, tables
 from gpukeeper.store.database import Connection, Database
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.store.sealing import Seal
-from gpukeeper.telemetry import Logger
+from gpukeeper.telemetry import OFF, Logger, Traces
 
 Fold = Callable[[Instance], Instance]
 
 # The first pause after Novita could not be asked about one machine; doubled each time.
 _CONFIRM_AGAIN_AFTER = timedelta(seconds=2)
+
+# What the work is called in traces.
+_NAME = {
+    instances.Kind.ORDERS: "buy",
+    instances.Kind.MACHINES: "reconcile",
+    instances.Kind.ALL: "reconcile",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,7 @@ class Reconciler:
     leasing: Leasing
     on_change: Callable[[Change], None]
     log: Logger
+    traces: Traces = OFF
 
     async def turn(self) -> datetime | None:
         """Claim what is due, start a worker for each, and return when the next row is due."""
@@ -98,15 +106,23 @@ class Reconciler:
 
     async def work(self, instance: Instance, lease_token: str) -> None:
         """Take one leased instance as far as it goes now; give up quietly if the lease is lost."""
-        try:
-            while (step := decide(instance, self.clock(), self.limits)) is not None:
-                fold = await self._perform(instance, step, lease_token)
-                change, is_due = await self._apply(instance.id, fold, lease_token)
-                if not is_due:
-                    return
-                instance = change.after
-        except LeaseLost:
-            self.log.info("lease_lost", instance_id=instance.id)
+        with self.traces.span(
+            _NAME[self.kind],
+            parent=instance.traceparent,
+            attributes={"gpukeeper.instance.id": instance.id},
+        ):
+            try:
+                await self._work(instance, lease_token)
+            except LeaseLost:
+                self.log.info("lease_lost", instance_id=instance.id)
+
+    async def _work(self, instance: Instance, lease_token: str) -> None:
+        while (step := decide(instance, self.clock(), self.limits)) is not None:
+            fold = await self._perform(instance, step, lease_token)
+            change, is_due = await self._apply(instance.id, fold, lease_token)
+            if not is_due:
+                return
+            instance = change.after
 
     async def _perform(self, instance: Instance, step: object, lease_token: str) -> Fold:
         match step:
@@ -280,6 +296,7 @@ class Reconciler:
     ) -> tuple[Change, bool]:
         """Store what came of a step; give the row back unless there is more to do at once."""
         now = self.clock()
+        origin = self.traces.current()
 
         def apply(connection: Connection) -> tuple[Change, bool]:
             change = instances.change(
@@ -289,6 +306,7 @@ class Reconciler:
                 now,
                 self.outbox,
                 lease_token=lease_token,
+                origin=lambda change: origin or change.after.traceparent,
             )
             due_at = change.after.due_at
             is_due = keep or (due_at is not None and due_at <= now)

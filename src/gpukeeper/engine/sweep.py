@@ -22,7 +22,7 @@ from gpukeeper.store.database import Connection, Database
 from gpukeeper.store.instances import Watched
 from gpukeeper.store.leases import Lease
 from gpukeeper.store.outbox import Outbox
-from gpukeeper.telemetry import Logger
+from gpukeeper.telemetry import OFF, Logger, Traces
 
 # So many rows that differ from what Novita says are written in one transaction.
 _GROUP_SIZE = 200
@@ -70,6 +70,7 @@ class Sweep:
     new_token: Callable[[], str]
     on_progress: Callable[[], None]
     log: Logger
+    traces: Traces = OFF
 
     async def turn(self) -> datetime | None:
         """Look if it is time, and return when it is time next.
@@ -111,7 +112,8 @@ class Sweep:
     async def _look(self, token: str) -> facts.Looks:
         async with keeping(self._renew(token), self.log):
             try:
-                return await self._look_held(token)
+                with self.traces.span("look"):
+                    return await self._look_held(token)
             except LeaseLost:
                 # It took too long, and another process looks: what we saw is older.
                 self.log.info("lease_lost", loop="look")
@@ -285,6 +287,7 @@ class Sweep:
         self, group: Sequence[tuple[str, Fold]], token: str
     ) -> Callable[[Connection], list[Change]]:
         now = self.clock()
+        look = self.traces.current()
 
         def scheduled(fold: Fold) -> Fold:
             return lambda row: schedule(fold(row), now, self.limits)
@@ -293,11 +296,32 @@ class Sweep:
             facts.check_look(connection, token)
             instances.lock(connection, [instance_id for instance_id, _ in group])
             return [
-                instances.change(connection, instance_id, scheduled(fold), now, self.outbox)
+                instances.change(
+                    connection,
+                    instance_id,
+                    scheduled(fold),
+                    now,
+                    self.outbox,
+                    origin=lambda change: self._origin(change, look),
+                )
                 for instance_id, fold in group
             ]
 
         return change_all
+
+    def _origin(self, change: Change, look: str | None) -> str | None:
+        """Return the place of what was seen in the trace of its instance: a look serves many."""
+        wish = change.after.traceparent
+        seen = self.traces.after(
+            "see",
+            parent=wish,
+            link=look,
+            attributes={
+                "gpukeeper.instance.id": change.after.id,
+                "gpukeeper.instance.status": change.after.status.value,
+            },
+        )
+        return seen or wish
 
     async def _see_orphans(self, listing: Listing, token: str) -> None:
         ours = [

@@ -68,10 +68,14 @@ def _untold() -> None:
 class CallReport:
     """One HTTP call that ended: ``outcome`` is ``ok`` or the name of the error class.
 
+    ``path`` is the same for all calls of a route.
+
     ``paced_seconds`` is how long it was held back before it was made.
     """
 
     route: str
+    method: str
+    path: str
     outcome: str
     seconds: float
     status: int | None
@@ -323,5 +327,13 @@ class NovitaClient:
             seconds = (self._clock() - asked_at).total_seconds()
             paced_seconds = max(paced.total_seconds(), 0.0)
             self._on_call(
-                CallReport(request.route, outcome, max(seconds, 0.0), status, paced_seconds)
+                CallReport(
+                    route=request.route,
+                    method=request.method,
+                    path=request.path,
+                    outcome=outcome,
+                    seconds=max(seconds, 0.0),
+                    status=status,
+                    paced_seconds=paced_seconds,
+                )
             )

@@ -39,7 +39,7 @@ from gpukeeper.store.database import Database
 from gpukeeper.store.listening import Listener
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.store.sealing import Seal
-from gpukeeper.telemetry import Metrics, create_metrics, get_logger
+from gpukeeper.telemetry import Metrics, Traces, create_metrics, get_logger, open_traces, server_of
 from gpukeeper.webhooks.sender import Sender
 
 # A drain takes at most ten seconds (contract §6), of which the server has had two.
@@ -75,6 +75,7 @@ class Runtime:
     engine: Engine | None
     follow: Loop
     listener: Listener | None
+    traces: Traces
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -96,6 +97,7 @@ class Runtime:
             await self.sender.aclose()
             await self.novita.aclose()
             await asyncio.to_thread(self.database.close)
+            await asyncio.to_thread(self.traces.close)
 
     async def _drain(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         """Let the loops end, then the work that they started.
@@ -133,7 +135,9 @@ def _assemble(
     listener = _listener(settings, database, nudges)
     now = listener.clock if listener else wall_clock
     metrics = create_metrics()
-    reporter = Reporter(metrics, get_logger("gpukeeper.engine"), now)
+    traces = open_traces(settings.otel, version=__version__)
+    log = get_logger("gpukeeper.engine")
+    reporter = Reporter(metrics, log, now, traces, server_of(settings.novita_base_url))
     limits = Limits(adoption_window=settings.adoption_window)
     novita = NovitaClient(
         base_url=settings.novita_base_url,
@@ -167,6 +171,7 @@ def _assemble(
         nudges=nudges,
         reporter=reporter,
         deployment=deployment,
+        traces=traces,
     )
     engine = build_engine(settings, tools, clock=now) if role.has_engine else None
 
@@ -205,8 +210,9 @@ def _assemble(
         examine=health,
         log=get_logger("gpukeeper.service"),
         patience=_patience(settings),
+        traces=traces,
     )
-    return Runtime(service, metrics, database, novita, sender, engine, follow, listener)
+    return Runtime(service, metrics, database, novita, sender, engine, follow, listener, traces)
 
 
 def _listener(settings: Settings, database: Database, nudges: Nudges) -> Listener | None:

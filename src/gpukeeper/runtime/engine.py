@@ -24,6 +24,7 @@ from gpukeeper.store.database import Database
 from gpukeeper.store.instances import Kind
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.store.sealing import Seal
+from gpukeeper.telemetry import OFF, Traces
 from gpukeeper.webhooks.sender import Sender
 
 # Tasks that wait for Novita or for receivers cost little; these bound what is under way at once.
@@ -49,6 +50,7 @@ class Tools:
     nudges: Nudges
     reporter: Reporter
     deployment: str
+    traces: Traces = OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ def build_engine(
         new_token=_new_token,
         on_progress=lambda: look.beat(),
         log=reporter.log,
+        traces=tools.traces,
     )
     buyer = _reconciler("buy", Kind.ORDERS, tools, clock, draw)
     reconciler = _reconciler("reconcile", Kind.MACHINES, tools, clock, draw)
@@ -110,6 +113,7 @@ def build_engine(
         leasing=Leasing(tools.database, tables.deliveries, senders),
         on_attempt=reporter.attempted,
         log=reporter.log,
+        traces=tools.traces,
     )
     look = build_loop("look", sweep.turn, reporter, clock, longest_look_silence(settings))
     buy = build_loop("buy", buyer.turn, reporter, clock)
@@ -187,6 +191,7 @@ def _reconciler(
         leasing=Leasing(tools.database, tables.instances, workers),
         on_change=reporter.changed,
         log=reporter.log,
+        traces=tools.traces,
     )
 
 

@@ -18,7 +18,13 @@ RandomBytes = Callable[[int], bytes]
 
 
 def placed(
-    order: Order, now: datetime, *, deployment: str, region: str, random_bytes: RandomBytes
+    order: Order,
+    now: datetime,
+    *,
+    deployment: str,
+    region: str,
+    random_bytes: RandomBytes,
+    traceparent: str | None = None,
 ) -> Instance:
     """Return the row of a new order, due at once; ``region`` serves orders without one."""
     return Instance(
@@ -30,11 +36,17 @@ def placed(
         created_at=now,
         deadline_at=now + order.startup_timeout,
         due_at=now,
+        traceparent=traceparent,
     )
 
 
 def adopted(
-    machine: Observation, now: datetime, *, deployment: str, random_bytes: RandomBytes
+    machine: Observation,
+    now: datetime,
+    *,
+    deployment: str,
+    random_bytes: RandomBytes,
+    traceparent: str | None = None,
 ) -> Instance:
     """Return the row of a machine that Novita has and the store did not know."""
     mode = machine.billing_mode
@@ -62,4 +74,5 @@ def adopted(
         price_per_hour=machine.price_per_hour,
         accepted_at=now,
         started_at=now,
+        traceparent=traceparent,
     )

@@ -50,7 +50,7 @@ from gpukeeper.store import deliveries, facts, history, idempotency, instances, 
 from gpukeeper.store.database import Connection, Database
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.store.sealing import Seal
-from gpukeeper.telemetry import Logger
+from gpukeeper.telemetry import OFF, Logger, Traces
 
 # While a request waits for an order, a change made by another process is seen this soon.
 _PEEK_EVERY_SECONDS = 0.5
@@ -80,6 +80,7 @@ class Service:
     log: Logger
     patience: timedelta | None
     order_patience: timedelta = timedelta(seconds=20)
+    traces: Traces = OFF
 
     async def order(
         self, order: Order, *, idempotency_key: str | None = None, body_hash: str = ""
@@ -97,6 +98,7 @@ class Service:
             deployment=self.deployment,
             region=self.market.default_region,
             random_bytes=self.random_bytes,
+            traceparent=self.traces.current(),
         )
 
         def place(connection: Connection) -> str:
@@ -172,9 +174,13 @@ class Service:
     async def want(self, instance_id: str, verb: Verb) -> View:
         """Store the owner's wish; the engine carries it out.  Raises NotFound, WrongStatus."""
         found = await self._find(instance_id)
-        return await self._view(
-            await self._change(found.id, lambda row: want(row, verb, self.clock()))
-        )
+        traceparent = self.traces.current()
+
+        def wish(row: Instance) -> Instance:
+            wanted = want(row, verb, self.clock())
+            return row if wanted == row else replace(wanted, traceparent=traceparent)
+
+        return await self._view(await self._change(found.id, wish))
 
     async def offers(
         self,
@@ -243,8 +249,11 @@ class Service:
             raise InvalidOrder("No webhook is configured: set GPUKEEPER_WEBHOOK_URL.")
         now = self.clock()
         urls = [(url, True) for url in self.outbox.operator_urls]
+        traceparent = self.traces.current()
         delivery_ids = await self.database.write(
-            lambda connection: self.outbox.record_test(connection, urls, now)
+            lambda connection: self.outbox.record_test(
+                connection, urls, now, traceparent=traceparent
+            )
         )
         self.nudges.wake("deliver")
         self.nudges.wake("events")
@@ -267,13 +276,18 @@ class Service:
 
     async def _take_in(self, novita_id: str, wish: Callable[[Instance], Instance]) -> View:
         now = self.clock()
+        traceparent = self.traces.current()
 
         def adopt(connection: Connection) -> Change:
             orphan = orphans.take(connection, novita_id)
             if orphan is None:
                 raise NotFound(f"There is no orphan '{novita_id}'.")
             adopted = placing.adopted(
-                orphan.machine, now, deployment=self.deployment, random_bytes=self.random_bytes
+                orphan.machine,
+                now,
+                deployment=self.deployment,
+                random_bytes=self.random_bytes,
+                traceparent=traceparent,
             )
             instances.add(connection, adopted, self.seal, self.outbox)
             return instances.change(

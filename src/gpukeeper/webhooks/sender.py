@@ -97,10 +97,19 @@ class Sender:
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
         )
 
-    async def send(self, *, url: str, is_trusted: bool, webhook_id: str, body: bytes) -> Receipt:
+    async def send(
+        self,
+        *,
+        url: str,
+        is_trusted: bool,
+        webhook_id: str,
+        body: bytes,
+        traceparent: str | None = None,
+    ) -> Receipt:
         """POST a body once and return what came of it; trouble of the network is not raised.
 
-        ``is_trusted`` marks the operator's own URL, whose address is not vetted.  The deadline
+        ``is_trusted`` marks the operator's own URL, whose address is not vetted; a receiver that
+        keeps traces finds ours by ``traceparent`` (W3C Trace Context).  The deadline
         spans look-up, connection, request and the kept part of the answer.  A status counts once
         it has come, even if the body then breaks off or outlasts the deadline: a receiver that
         said 2xx has taken the webhook.
@@ -111,6 +120,8 @@ class Sender:
         retry_after: timedelta | None = None
         answer = bytearray()
         signed = signing.headers(self._secrets, webhook_id=webhook_id, sent_at=sent_at, body=body)
+        if traceparent is not None:
+            signed["traceparent"] = traceparent
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 response = await self._post(url, is_trusted=is_trusted, headers=signed, body=body)
