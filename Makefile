@@ -29,7 +29,7 @@ demo: $(ready) ## the service against a local Novita simulator: an order in, a s
 	@$(python) scripts/demo.py $(ARGS)
 
 test: check ## everything of `check`, the whole test suite, and how much of the code it reached
-	$(python) -m pytest -n auto --cov --cov-report=term
+	$(python) -m pytest -n 3 --dist worksteal --cov --cov-report=term
 	$(python) -m coverage report --format=total --fail-under=$(COVERAGE)
 	$(python) -m coverage report --format=total --fail-under=100 --include='$(STRICT)'
 

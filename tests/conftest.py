@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -15,6 +16,19 @@ settings.register_profile("default", derandomize=True, deadline=None)
 # New examples in every run, and many: `HYPOTHESIS_PROFILE=fuzz`.
 settings.register_profile("fuzz", max_examples=20_000, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+# They run whole systems, and again what the tests of the parts have run.
+_WHOLE = ("chaos", "crash", "docs", "e2e", "replicas")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Measure coverage where that costs little: it slows a test down by more than half."""
+    here = Path(__file__).parent
+    for item in items:
+        folder = item.path.relative_to(here).parts[0]
+        if folder in _WHOLE or (folder == "engine" and "[postgres" in item.name):
+            item.add_marker("no_cover")
 
 
 @pytest.fixture

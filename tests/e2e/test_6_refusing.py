@@ -10,6 +10,7 @@ from gpukeeper.config import variables
 from tests.e2e.conftest import Serve
 from tests.e2e.novita import Novita
 from tests.e2e.serving import Json, Service
+from tests.e2e.waiting import eventually
 
 DEFAULTS = {variable.name: variable.default for variable in variables()}
 
@@ -152,7 +153,9 @@ def test_6_5_errors_are_logged_with_what_is_needed_to_find_the_cause(
 
     problem = service.try_order(name="logged", headers=headers).json()
 
-    [request] = service.log("request", request_id="chosen-by-the-caller")
+    [request] = eventually(
+        lambda: service.log("request", request_id="chosen-by-the-caller"), "the line of the request"
+    )
     assert (request["level"], request["status"]) == ("warning", 502)
     assert (request["code"], request["detail"]) == (problem["code"], problem["detail"])
     [refusal] = service.log("purchase_refused", instance_id=problem["instanceId"])

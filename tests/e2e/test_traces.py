@@ -62,7 +62,7 @@ def test_an_order_is_one_trace_although_the_process_is_killed(
     assert shown(SECRETS | PATH, {"the spans": sent}) == []
     log = "".join(map(str, service.log()))
     assert shown(SECRETS, {"the log": log.encode()}) == []
-    (request,) = service.log("request", route="/api/instances")
+    (request,) = eventually(lambda: service.log("request", route="/api/instances"), "its line")
     assert request["trace_id"] == CALLERS_TRACE
 
 

@@ -105,13 +105,15 @@ def scene(rig: Rig) -> Scene:
 
 
 async def test_of_ten_thousand_deliveries_a_dead_tenth_delays_none_of_the_others(
-    scene: Scene,
+    scene: Scene, kind: str
 ) -> None:
+    # A thousand of them on PostgreSQL, which takes its time over each.
+    times = {"sqlite": 1000, "postgres": 100}[kind]
     dead = "https://dead.example/hook"
     scene.sender.dead = {receiver_of(dead)}
-    await scene.queue([dead, *GOOD], times=1000)
+    await scene.queue([dead, *GOOD], times=times)
     await scene.work()
-    assert Counter(scene.sender.delivered) == dict.fromkeys(GOOD, 1000)
+    assert Counter(scene.sender.delivered) == dict.fromkeys(GOOD, times)
     assert scene.rig.clock() == EPOCH
     assert scene.sender.under_way == {"dead.example:443": PER_SLOW}
     await scene.give_up()

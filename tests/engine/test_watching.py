@@ -20,12 +20,12 @@ async def fleet(rig: Rig, count: int) -> list[Instance]:
 
 async def test_a_look_costs_one_call_per_hundred_machines(rig: Rig) -> None:
     rig.switch(phase_seconds={**rig.world.settings.phase_seconds, "pulling": (500, 500)})
-    for number in range(250):
+    for number in range(110):
         await rig.order(name=f"node-{number}")
     before, looks = rig.calls("list"), 4
     for _ in range(looks):
         await rig.engine.sweep.look()
-    assert rig.calls("list") - before <= looks * (math.ceil(250 / 100) + 1)
+    assert rig.calls("list") - before <= looks * (math.ceil(110 / 100) + 1)
     assert rig.calls("get") == 0
 
 
