@@ -11,6 +11,7 @@ from gpukeeper.domain.buying import (
     look_up_later,
     looked_up,
     lost_answer,
+    may_be_placed_anew,
     not_bought,
     not_chosen,
     purchase,
@@ -22,6 +23,7 @@ from gpukeeper.domain.errors import (
     InsufficientBalance,
     NothingForSale,
     NovitaRejected,
+    NovitaTimeout,
     NovitaUnavailable,
     OutcomeUnknown,
     OutOfStock,
@@ -29,7 +31,7 @@ from gpukeeper.domain.errors import (
     RateLimited,
 )
 from gpukeeper.domain.instance import Buying, Desired, Instance, Phase, Reason, Status, Verb
-from gpukeeper.domain.lifecycle import Choose, Rest, decide, want
+from gpukeeper.domain.lifecycle import Choose, Rest, decide, fail, want
 from gpukeeper.domain.market import Port
 from tests.domain.making import (
     LIMITS,
@@ -262,3 +264,29 @@ def test_an_order_whose_caller_waits_is_told_that_novita_is_unreachable() -> Non
     row = requested()
     failed = not_chosen(row, NovitaUnavailable("Away."), row.created_at, LIMITS)
     assert failed.reason == Reason("novita_unavailable", "Away.")
+
+
+@pytest.mark.parametrize("error", [NovitaUnavailable(), NovitaTimeout(), RateLimited()])
+def test_an_order_that_failed_for_a_while_and_bought_nothing_may_be_placed_anew(
+    error: GpuKeeperError,
+) -> None:
+    assert may_be_placed_anew(not_chosen(requested(), error, NOW, LIMITS))
+    assert may_be_placed_anew(not_bought(asking(), OFFER, error, NOW, LIMITS))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        requested(),
+        not_chosen(requested(), NothingForSale(), NOW, LIMITS),
+        not_bought(asking(), OFFER, InsufficientBalance(), NOW, LIMITS),
+        instance(Status.FAILED, reason=Reason("novita_timeout", "Late.")),
+        fail(asking(), "novita_timeout", "Late.", NOW),
+        fail(requested(has_lost_answer=True), "novita_unavailable", "Away.", NOW),
+        replace(fail(requested(), "novita_timeout", "Late.", NOW), status=Status.DELETED),
+    ],
+)
+def test_an_order_is_not_placed_anew_when_it_goes_on_was_refused_or_may_have_bought(
+    row: Instance,
+) -> None:
+    assert not may_be_placed_anew(row)

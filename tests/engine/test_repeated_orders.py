@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from gpukeeper.domain.errors import KeyReused
-from gpukeeper.domain.instance import Instance, Verb
+from gpukeeper.domain.instance import Instance, Status, Verb
 from gpukeeper.service import OrderFailed, View
 from tests import invariants
 from tests.engine.rig import ORDER, Rig
@@ -76,6 +76,33 @@ async def test_an_order_that_failed_fails_everyone_who_sent_it_and_is_not_tried_
     (later,) = await all_of(rig, [send(rig, "key")])
     assert later.error_code == "insufficient_balance"
     assert (rig.machines(), rig.calls("create")) == ([], 1)
+
+
+async def test_an_order_that_novita_could_not_take_is_bought_once_when_it_is_sent_again(
+    rig: Rig,
+) -> None:
+    rig.fault("html", "products", status=503, for_seconds=60)
+    answers = await all_of(rig, [send(rig, "key") for _ in range(SENDERS)])
+    assert {answer.error_code for answer in answers} == {"novita_unavailable"}
+    assert len(await rows(rig)) == 1
+    await rig.advance(minutes=2)
+    again = await all_of(rig, [send(rig, "key") for _ in range(SENDERS)])
+    assert {view.instance.novita_id for view in again} == set(rig.machines())
+    assert (len(await rows(rig)), rig.calls("create")) == (2, 1)
+    await rig.advance(minutes=3)
+    assert await rig.broken_at_rest() == []
+
+
+async def test_an_order_whose_answer_was_lost_keeps_its_key_when_it_fails(rig: Rig) -> None:
+    rig.fault("reset", "create", when="before", times=1)
+    (first,) = await all_of(rig, [send(rig, "key")])
+    rig.fault("html", "products", status=503, for_seconds=1200)
+    await rig.advance(minutes=15)
+    (failed,) = await rows(rig)
+    assert (failed.status, failed.has_lost_answer) == (Status.FAILED, True)
+    (again,) = await all_of(rig, [send(rig, "key")])
+    assert again.instance.id == first.instance.id
+    assert len(await rows(rig)) == 1
 
 
 async def test_a_key_outlives_its_machine(rig: Rig) -> None:

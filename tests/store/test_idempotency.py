@@ -6,9 +6,10 @@ import pytest
 
 from gpukeeper.domain.errors import KeyReused
 from gpukeeper.domain.instance import Status
+from gpukeeper.domain.lifecycle import fail
 from gpukeeper.store import idempotency, instances
 from gpukeeper.store.database import Connection, Database, StoreError
-from tests.store.rows import NOW, SEAL, SILENT, an_instance
+from tests.store.rows import NOW, SEAL, SILENT, an_instance, changed
 
 
 async def _ordered(
@@ -70,3 +71,36 @@ async def test_a_key_is_taken_as_it_is_written(database: Database) -> None:
     await _ordered(database, 1, key="Key")
     assert await _ordered(database, 2, key="key") == "ins_000002"
     assert await _ordered(database, 3, key="key ") == "ins_000003"
+
+
+async def _fail(database: Database, instance_id: str, code: str) -> None:
+    await changed(database, instance_id, lambda row: fail(row, code, "It failed.", NOW))
+
+
+async def test_the_key_of_an_order_that_failed_for_a_while_orders_anew(database: Database) -> None:
+    await _fail(database, await _ordered(database, 1), "novita_unavailable")
+    with pytest.raises(KeyReused):
+        await _ordered(database, 2, body_hash="other")
+    assert await _ordered(database, 3) == "ins_000003"
+    assert await _ordered(database, 4) == "ins_000003"
+    await _fail(database, "ins_000003", "novita_timeout")
+    assert await _ordered(database, 5) == "ins_000005"
+
+
+async def test_the_key_of_an_order_that_was_refused_orders_nothing_more(
+    database: Database,
+) -> None:
+    await _fail(database, await _ordered(database, 1), "insufficient_balance")
+    assert await _ordered(database, 2) == "ins_000001"
+
+
+async def test_of_many_repeats_at_once_of_an_order_that_failed_one_orders(
+    database: Database,
+) -> None:
+    await _fail(database, await _ordered(database, 1), "novita_rate_limited")
+    ordered = await asyncio.gather(*(_ordered(database, number) for number in range(2, 52)))
+    assert len(set(ordered)) == 1
+    assert await database.read(instances.count_by_status) == {
+        Status.FAILED: 1,
+        Status.REQUESTED: 1,
+    }

@@ -87,7 +87,8 @@ async def create_instance(
         Header(
             alias="Idempotency-Key",
             description="1 to 255 visible ASCII characters. The same key with the same body gives "
-            "the same instance and never a second one.",
+            "the same instance and never a second one, unless the first try ended with "
+            "`novita_unavailable`, `novita_rate_limited` or `novita_timeout` and bought nothing.",
             json_schema_extra={"pattern": "^[!-~]{1,255}$"},
         ),
     ] = None,

@@ -193,13 +193,15 @@ KINDS: Mapping[str, Kind] = {
         503,
         "Novita asks for fewer calls",
         "Novita refused several times in a row because of too many calls.",
-        "Send the request again after the seconds in `Retry-After`.",
+        "Send the request again after the seconds in `Retry-After`; an order that bought nothing "
+        "is tried anew, under the same Idempotency-Key too.",
     ),
     "novita_unavailable": Kind(
         503,
         "Novita cannot be reached",
         "Novita could not be reached, or answered with faults of its own, several times in a row.",
-        "Send the request again after the seconds in `Retry-After`.",
+        "Send the request again after the seconds in `Retry-After`; an order that bought nothing "
+        "is tried anew, under the same Idempotency-Key too.",
     ),
     "too_many_connections": Kind(
         503,
@@ -219,7 +221,8 @@ KINDS: Mapping[str, Kind] = {
         504,
         "Novita did not answer in time",
         "Novita was asked several times and did not answer within GPUKEEPER_NOVITA_TIMEOUT.",
-        "Send the request again in a while; an order is safe to repeat with an Idempotency-Key.",
+        "Send the request again in a while; an order that bought nothing is tried anew, under the "
+        "same Idempotency-Key too.",
     ),
 }
 

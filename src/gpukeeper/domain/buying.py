@@ -13,9 +13,11 @@ from gpukeeper.domain import surplus
 from gpukeeper.domain.errors import (
     GpuKeeperError,
     NovitaError,
+    NovitaTimeout,
     NovitaUnavailable,
     OutcomeUnknown,
     OutOfStock,
+    RateLimited,
 )
 from gpukeeper.domain.instance import (
     Attempt,
@@ -35,6 +37,9 @@ _LOOKUP_DELAY = timedelta(seconds=15)
 
 # Between tries to place an order that Novita could not take: its outages last minutes.
 _TRY_AGAIN_AFTER = timedelta(seconds=15)
+
+# Why an order fails that would succeed when Novita is itself again.
+_TEMPORARY = frozenset({NovitaUnavailable.code, NovitaTimeout.code, RateLimited.code})
 
 ACCEPTED = "accepted"
 
@@ -181,6 +186,17 @@ def looked_up(
     if is_complete and asked_at >= buying.lookup_until:
         return replace(instance, buying=None)
     return look_up_later(instance, now)
+
+
+def may_be_placed_anew(instance: Instance) -> bool:
+    """Whether an order failed for a temporary reason and certainly bought nothing.
+
+    One that ever lost an answer is not certain: Novita may still show what it has bought.
+    """
+    reason = instance.reason
+    is_temporary = reason is not None and reason.code in _TEMPORARY
+    is_certain = not (instance.novita_id or instance.buying or instance.has_lost_answer)
+    return instance.status is Status.FAILED and is_temporary and is_certain
 
 
 def look_up_later(instance: Instance, now: datetime) -> Instance:

@@ -2,9 +2,11 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, select, update
 
+from gpukeeper.domain.buying import may_be_placed_anew
 from gpukeeper.domain.errors import KeyReused
+from gpukeeper.store import instances
 from gpukeeper.store.inserting import insert_new
 from gpukeeper.store.tables import idempotency_keys
 
@@ -28,14 +30,33 @@ def keep(
 ) -> str | None:
     """Store that this key orders this instance, or return which one it has ordered before.
 
+    An order that failed for a temporary reason and bought nothing gives its key to this one.
     Of several that keep the same key at the same time, one does and the others wait for it.
     Raises KeyReused when the key came with another body.
     """
     values = {"key": key, "body_hash": body_hash, "instance_id": instance_id, "at": now}
     keeping = insert_new(connection, idempotency_keys).returning(idempotency_keys.c.key)
-    is_new = connection.scalar(keeping, values) is not None
-    return None if is_new else instance_of(connection, key, body_hash)
+    if connection.scalar(keeping, values) is not None:
+        return None
+    known = instance_of(connection, key, body_hash)
+    found = instances.find(connection, known) if known is not None else None
+    if found is None or not may_be_placed_anew(found):
+        return known
+    given = {"wanted": key, "failed_id": found.id, "new_id": instance_id, "kept_at": now}
+    if connection.scalar(_GIVE, given) is not None:
+        return None
+    # Another one was given it since we read it.
+    return instance_of(connection, key, body_hash)
 
 
 # Built once: building a statement takes longer than SQLite takes to run it.
 _FIND = select(idempotency_keys).where(idempotency_keys.c.key == bindparam("wanted"))
+_GIVE = (
+    update(idempotency_keys)
+    .where(
+        idempotency_keys.c.key == bindparam("wanted"),
+        idempotency_keys.c.instance_id == bindparam("failed_id"),
+    )
+    .values(instance_id=bindparam("new_id"), at=bindparam("kept_at"))
+    .returning(idempotency_keys.c.key)
+)
