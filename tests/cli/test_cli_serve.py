@@ -102,6 +102,18 @@ def test_simulate_serves_and_says_where_and_how_to_use_it(
     assert ended.stderr.count("curl") == 2
 
 
+def test_simulate_sells_other_ids_at_each_start_unless_a_seed_is_given(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+    monkeypatch.setattr(server, "serve", lambda host, port, settings: seeds.append(settings.seed))
+    said = [program.run("simulate").stderr for _ in range(2)]
+    assert seeds[0] != seeds[1]
+    assert [f"--seed {seed}" in words for seed, words in zip(seeds, said, strict=True)] == [
+        True
+    ] * 2
+
+
 def test_simulate_behaves_as_novita_does_unless_told_otherwise(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 from gpukeeper.domain.buying import (
     bought,
     chosen,
+    give_up_machine,
     look_up_later,
     looked_up,
     lost_answer,
@@ -290,3 +291,29 @@ def test_an_order_is_not_placed_anew_when_it_goes_on_was_refused_or_may_have_bou
     row: Instance,
 ) -> None:
     assert not may_be_placed_anew(row)
+
+
+def test_an_instance_whose_id_another_machine_got_is_lost_and_says_to_whom() -> None:
+    owner = requested(id="ins_2")
+    lost = give_up_machine(instance(Status.RUNNING), "m1", owner, NOW)
+    assert (lost.status, lost.novita_id, lost.gone_at) == (Status.LOST, None, NOW)
+    assert lost.reason == Reason(
+        "gone_at_novita", "Novita's id 'm1' is now that of the machine of ins_2."
+    )
+
+
+@pytest.mark.parametrize("status", [Status.FAILED, Status.RECLAIMED, Status.LOST])
+def test_an_instance_that_has_ended_gives_its_id_up_and_stays_what_it_is(status: Status) -> None:
+    gone_at = NOW - MINUTE if status is Status.LOST else None
+    freed = give_up_machine(instance(status, gone_at=gone_at), "m1", requested(id="ins_2"), NOW)
+    assert (freed.status, freed.novita_id, freed.gone_at) == (status, None, gone_at or NOW)
+
+
+def test_an_instance_that_is_being_deleted_has_come_to_its_end_with_its_id() -> None:
+    deleted = give_up_machine(instance(Status.DELETING), "m1", requested(id="ins_2"), NOW)
+    assert (deleted.status, deleted.novita_id) == (Status.DELETED, None)
+
+
+def test_an_instance_with_another_machine_gives_nothing_up() -> None:
+    row = instance(Status.RUNNING)
+    assert give_up_machine(row, "m2", requested(id="ins_2"), NOW) is row

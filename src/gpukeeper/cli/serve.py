@@ -1,5 +1,6 @@
 """The commands that run the service itself, check its settings and prepare its database."""
 
+import secrets
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -89,7 +90,12 @@ def backup(
 def simulate(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port.")] = 9090,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same draws.")] = 1,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="The same seed gives the same draws and ids; else each start has others."
+        ),
+    ] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Boot machines within seconds.")] = False,
     speed: Annotated[float, typer.Option(min=0.001, help="Simulated seconds per second.")] = 1.0,
 ) -> None:
@@ -101,9 +107,11 @@ def simulate(
     from gpukeeper.simulator.settings import Settings
 
     behaviour = Settings.fast() if fast else Settings()
-    settings = replace(behaviour, seed=seed, clock_speed=speed)
+    # A service keeps what it bought; a new world must not sell it the same ids again.
+    drawn = secrets.randbits(32) if seed is None else seed
+    settings = replace(behaviour, seed=drawn, clock_speed=speed)
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    note(f"Novita, simulated, on {url}")
+    note(f"Novita, simulated, on {url} (--seed {drawn})")
     note(f"  NOVITA_BASE_URL={url} NOVITA_API_KEY=simulated gpukeeper serve")
     note(f"  curl -H 'Authorization: Bearer any' {url}/gpu-instance/openapi/v1/products")
     note(f"  curl {url}{deeds.PREFIX}    (what can be scripted)")

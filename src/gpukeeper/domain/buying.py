@@ -28,7 +28,7 @@ from gpukeeper.domain.instance import (
     Reason,
     Status,
 )
-from gpukeeper.domain.lifecycle import Limits, become, fail
+from gpukeeper.domain.lifecycle import Limits, become, conclude_deleted, fail
 from gpukeeper.domain.market import Offer, Purchase, Template
 
 # Between looks for a machine whose purchase was not answered: soon at first, then calmer.
@@ -186,6 +186,32 @@ def looked_up(
     if is_complete and asked_at >= buying.lookup_until:
         return replace(instance, buying=None)
     return look_up_later(instance, now)
+
+
+def give_up_machine(instance: Instance, novita_id: str, owner: Instance, now: datetime) -> Instance:
+    """Return the instance after Novita sold the machine with its machine's id to another order.
+
+    A machine's name belongs to one order, so this is another machine: the one that the instance
+    had is gone (with the account, or the simulator, that it was bought of).  It gives up the id
+    too, or what is said and asked of the owner's machine would be said and asked of it.
+    """
+    if instance.novita_id != novita_id:
+        return instance
+    freed = replace(
+        instance,
+        novita_id=None,
+        seen_fingerprint=None,
+        endpoints=(),
+        ssh_command=None,
+        confirm_at=None,
+        gone_at=instance.gone_at or now,
+    )
+    if instance.status is Status.DELETING:
+        return conclude_deleted(freed, now)
+    if instance.gone_at is not None or instance.status in (Status.FAILED, Status.RECLAIMED):
+        return freed
+    message = f"Novita's id '{novita_id}' is now that of the machine of {owner.id}."
+    return become(freed, Status.LOST, now, reason=Reason("gone_at_novita", message))
 
 
 def may_be_placed_anew(instance: Instance) -> bool:

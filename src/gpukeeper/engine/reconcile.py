@@ -197,7 +197,27 @@ class Reconciler:
             if isinstance(error, OutOfStock):
                 self.market.forget()
             return lambda row: buying.not_bought(row, offer, failure, self.clock(), self.limits)
+        await self._make_way(novita_id, instance)
         return lambda row: buying.bought(row, offer, novita_id, self.clock())
+
+    async def _make_way(self, novita_id: str, owner: Instance) -> None:
+        """Let a row that holds this id give it up: its machine has another name, so it is gone."""
+        holder = await self.database.read(lambda c: instances.find(c, novita_id))
+        if holder is None or holder.id == owner.id:
+            return
+        self.log.error(
+            "machine_id_reused", instance_id=owner.id, novita_id=novita_id, held_by=holder.id
+        )
+        now = self.clock()
+
+        def give_up(row: Instance) -> Instance:
+            return schedule(buying.give_up_machine(row, novita_id, owner, now), now, self.limits)
+
+        change = await self.database.write(
+            lambda c: instances.change(c, holder.id, give_up, now, self.outbox)
+        )
+        self.nudges.changed([change])
+        self.on_change(change)
 
     async def _look_up(self, instance: Instance) -> Fold:
         try:
@@ -212,6 +232,8 @@ class Reconciler:
             for seen in listing.machines
             if seen.name == instance.novita_name and seen.phase is not Phase.GONE
         ]
+        for seen in found:
+            await self._make_way(seen.novita_id, instance)
         return lambda row: buying.looked_up(
             row,
             found,
