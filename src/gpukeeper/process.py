@@ -7,7 +7,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,18 +22,18 @@ from gpukeeper.api.app import create_app
 from gpukeeper.api.listening import limited
 from gpukeeper.api.orders import order_of
 from gpukeeper.api.problems import kind_of
-from gpukeeper.config import Settings, prepare_data_dir
+from gpukeeper.config import Settings, examine_data_dir, prepare_data_dir
 from gpukeeper.dashboard import STATIC_PREFIX, Site, install
 from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidConfiguration
 from gpukeeper.domain.events import format_money
 from gpukeeper.nudges import Nudges
-from gpukeeper.runtime import Role, Runtime, build
-from gpukeeper.runtime.opening import open_database
+from gpukeeper.runtime import Role, Runtime, build, open_novita
+from gpukeeper.runtime.opening import open_database, said
 from gpukeeper.service.overview import Overview
-from gpukeeper.store import migrations
+from gpukeeper.store import inspection, migrations
 from gpukeeper.store.backup import copy
 from gpukeeper.store.database import StoreError
-from gpukeeper.telemetry import configure_logging, get_logger
+from gpukeeper.telemetry import configure_logging, get_logger, shut_down_logging
 from gpukeeper.webhooks.guard import check_url
 
 # Connections that are still open this long after SIGTERM are closed; the drain follows.
@@ -71,8 +71,11 @@ def serve(settings: Settings, role: Role = Role.ALL) -> int:
 
 
 def check(settings: Settings) -> tuple[CheckResult, ...]:
-    """Check the data directory, the database and the Novita key; changes nothing at Novita."""
-    prepare_data_dir(settings)
+    """Check the data directory, the database and the Novita key; changes and creates nothing.
+
+    Raises InvalidConfiguration when the data directory cannot be used.
+    """
+    examine_data_dir(settings)
     return (
         CheckResult("configuration", is_ok=True, message="every setting is valid"),
         _check_database(settings),
@@ -83,11 +86,13 @@ def check(settings: Settings) -> tuple[CheckResult, ...]:
 def migrate(settings: Settings) -> str:
     """Bring the database to this version's schema and return its revision; idempotent."""
     prepare_data_dir(settings)
-    database = open_database(settings)
-    try:
+    # What it waits for is told on stderr: stdout has the revision.
+    configure_logging(settings.log_level, format=settings.log_format)
+    with ExitStack() as at_the_end:
+        at_the_end.callback(shut_down_logging)
+        database = open_database(settings)
+        at_the_end.callback(database.close)
         return migrations.upgrade(database.engine)
-    finally:
-        database.close()
 
 
 def backup(settings: Settings, target: Path) -> int:
@@ -228,22 +233,40 @@ def _only_engine(settings: Settings, role: Role) -> Iterator[None]:
 
 
 def _check_database(settings: Settings) -> CheckResult:
+    name = settings.database_name
     try:
-        revision = migrate(settings)
+        found = _look_into_database(settings)
     except StoreError as error:
-        return CheckResult("database", is_ok=False, message=f"{settings.database_name}: {error}")
-    message = f"{settings.database_name} is at revision {revision}"
+        return CheckResult("database", is_ok=False, message=f"{name}: {said(error)}")
+    if found is None or found.revision is None:
+        message = f"{name} is empty or not there yet and will be set up at the start"
+    elif found.refusal is not None:
+        return CheckResult("database", is_ok=False, message=f"{name}: {found.refusal}")
+    elif found.is_older:
+        newest = migrations.newest()
+        message = f"{name} is at revision {found.revision} and will be migrated to {newest}"
+        message += " at the start"
+    else:
+        message = f"{name} is at revision {found.revision}"
     return CheckResult("database", is_ok=True, message=message)
 
 
+def _look_into_database(settings: Settings) -> inspection.Found | None:
+    if settings.postgres_url is not None:
+        return inspection.look_into_server(settings.postgres_url.get_secret_value())
+    path = settings.database_path
+    return inspection.look_into_file(path) if path.exists() else None
+
+
 async def _check_novita(settings: Settings) -> CheckResult:
-    runtime = build(settings, Role.API)
+    novita = open_novita(settings)
     try:
-        async with runtime.running():
-            balance = await runtime.novita.balance()
-            clusters = await runtime.novita.clusters()
+        balance = await novita.balance()
+        clusters = await novita.clusters()
     except GpuKeeperError as error:
         return CheckResult("novita", is_ok=False, message=error.message)
+    finally:
+        await novita.aclose()
     regions = ", ".join(sorted(cluster.region for cluster in clusters))
     is_known = any(settings.region.casefold() in _names(c.id, c.name) for c in clusters)
     if not is_known:

@@ -33,6 +33,14 @@ def test_a_backup_is_written_and_the_secrets_are_pointed_out(
         assert copy.execute("SELECT count(*) FROM events").fetchall() == [(0,)]
 
 
+@pytest.mark.parametrize("env", [{}, {"NOVITA_API_KEY_FILE": "/not/for/this/user"}])
+def test_a_backup_needs_no_key_of_novitas(
+    program: Program, tmp_path: Path, env: dict[str, str]
+) -> None:
+    assert program.run("backup", "copy.db", env=env).status == 0
+    assert (tmp_path / "copy.db").exists()
+
+
 @pytest.mark.parametrize(
     ("file", "message"),
     [("there.db", "'there.db' exists already"), ("none/x.db", "No such file or directory")],

@@ -2,12 +2,13 @@
 
 import os
 import stat
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from gpukeeper.config import Settings, load, prepare_data_dir
+from gpukeeper.config import Settings, examine_data_dir, load, prepare_data_dir
 from gpukeeper.config.data_dir import SECRET_KEY_FILE, WEBHOOK_SECRET_FILE
 from gpukeeper.domain.errors import Fault, InvalidConfiguration
 
@@ -242,3 +243,28 @@ def test_a_disk_that_is_full_is_told(settings: Settings, monkeypatch: pytest.Mon
     assert fault.field == "GPUKEEPER_DATA_DIR"
     assert "No space left on device" in fault.message
     assert [path.name for path in settings.data_dir.iterdir()] == ["logs"]
+
+
+@pytest.mark.parametrize("use", [prepare_data_dir, examine_data_dir])
+@pytest.mark.parametrize("name", ["a", "a/data"])
+def test_a_data_directory_that_is_a_file_is_called_one(
+    settings: Settings, tmp_path: Path, name: str, use: Callable[[Settings], object]
+) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    with pytest.raises(InvalidConfiguration, match=f"GPUKEEPER_DATA_DIR: {path} is a file, not"):
+        use(settings)
+
+
+def test_examining_a_data_directory_creates_nothing(settings: Settings, tmp_path: Path) -> None:
+    examine_data_dir(settings)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_examining_a_data_directory_finds_a_damaged_secret(settings: Settings) -> None:
+    prepare_data_dir(settings)
+    examine_data_dir(settings)
+    (settings.data_dir / WEBHOOK_SECRET_FILE).write_text("damaged")
+    with pytest.raises(InvalidConfiguration, match="GPUKEEPER_WEBHOOK_SECRET: was kept in"):
+        examine_data_dir(settings)

@@ -45,6 +45,18 @@ def test_a_server_that_does_not_come_is_waited_for_30_seconds(configure: Configu
     assert "hunter2" not in fault.message
 
 
+def test_what_is_waited_for_is_said_once(
+    configure: Configure, caplog: pytest.LogCaptureFixture
+) -> None:
+    waiting = Waiting()
+    with pytest.raises(InvalidConfiguration):
+        open_database(
+            configure(GPUKEEPER_DATABASE_URL=_NOWHERE), pause=waiting.pause, timer=waiting.timer
+        )
+    assert len(waiting.pauses) > 1
+    assert len(caplog.records) == 1
+
+
 def test_a_server_that_comes_in_time_is_used(configure: Configure) -> None:
     with server() as late:
         late.stop()

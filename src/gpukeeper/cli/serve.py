@@ -41,7 +41,10 @@ def serve(
 
 
 def check() -> None:
-    """Check the settings, the database and the Novita key."""
+    """Check the settings, the database and the Novita key.
+
+    Changes nothing, here or at Novita.
+    """
     from gpukeeper import config, process
 
     results = process.check(config.load())
@@ -71,7 +74,8 @@ def backup(
     from gpukeeper import config, process
     from gpukeeper.store.database import StoreError
 
-    settings = config.load()
+    # A backup is made by whoever may read the files, with no need of what pays for machines.
+    settings = config.load(asks_novita=False)
     try:
         size = process.backup(settings, file)
     except FileExistsError as error:

@@ -1,7 +1,15 @@
 """Say what may be configured, read it, and keep the secrets that are generated once."""
 
-from gpukeeper.config.data_dir import Secrets, prepare_data_dir
+from gpukeeper.config.data_dir import Secrets, examine_data_dir, prepare_data_dir
 from gpukeeper.config.reading import load
 from gpukeeper.config.settings import Settings, Variable, variables
 
-__all__ = ["Secrets", "Settings", "Variable", "load", "prepare_data_dir", "variables"]
+__all__ = [
+    "Secrets",
+    "Settings",
+    "Variable",
+    "examine_data_dir",
+    "load",
+    "prepare_data_dir",
+    "variables",
+]

@@ -60,14 +60,47 @@ def prepare_data_dir(
     return Secrets((webhook_secret,), secret_key)
 
 
+def examine_data_dir(settings: Settings) -> None:
+    """Check what :func:`prepare_data_dir` would raise, and create nothing.
+
+    Raises :class:`InvalidConfiguration`.
+    """
+    directory = _nearest_directory(settings.data_dir)
+    _check_writable(directory)
+    if directory != settings.data_dir:
+        return
+    for name, variable, parse in (
+        (SECRET_KEY_FILE, "GPUKEEPER_SECRET_KEY", parsing.secret_key),
+        (WEBHOOK_SECRET_FILE, "GPUKEEPER_WEBHOOK_SECRET", parse_secret),
+    ):
+        if (directory / name).exists():
+            _read(directory / name, variable=variable, parse=parse)
+
+
+def _nearest_directory(path: Path) -> Path:
+    """Return the directory, or the one that it would be made in."""
+    try:
+        nearest = next(each for each in (path, *path.parents) if each.exists())
+    except OSError as error:
+        raise _invalid("GPUKEEPER_DATA_DIR", f"cannot be reached: {error}") from error
+    if not nearest.is_dir():
+        raise _invalid("GPUKEEPER_DATA_DIR", f"{nearest} is a file, not a directory")
+    return nearest
+
+
+def _check_writable(directory: Path) -> None:
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        raise _invalid("GPUKEEPER_DATA_DIR", f"{directory} cannot be written to")
+
+
 def _create_directories(settings: Settings) -> None:
+    _nearest_directory(settings.data_dir)
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=_DIRECTORY_MODE)
         settings.log_dir.mkdir(exist_ok=True, mode=_DIRECTORY_MODE)
     except OSError as error:
         raise _invalid("GPUKEEPER_DATA_DIR", f"cannot be created: {error}") from error
-    if not os.access(settings.data_dir, os.R_OK | os.W_OK | os.X_OK):
-        raise _invalid("GPUKEEPER_DATA_DIR", f"{settings.data_dir} cannot be written to")
+    _check_writable(settings.data_dir)
 
 
 def _kept(
@@ -76,9 +109,16 @@ def _kept(
     try:
         if not path.exists():
             _create(path, generate())
+    except OSError as error:
+        raise _unkept(path, error) from error
+    return _read(path, variable=variable, parse=parse)
+
+
+def _read(path: Path, *, variable: str, parse: Callable[[str], SecretStr]) -> SecretStr:
+    try:
         return parse(path.read_text("utf-8").strip())
     except OSError as error:
-        raise _invalid("GPUKEEPER_DATA_DIR", f"{path.name} cannot be kept: {error}") from error
+        raise _unkept(path, error) from error
     except ValueError as error:
         # Without the cause: a decoding error would carry the secret into a traceback.
         problem = f"was kept in {path}, which is damaged ({type(error).__name__}): restore the file"
@@ -109,6 +149,10 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _unkept(path: Path, error: OSError) -> InvalidConfiguration:
+    return _invalid("GPUKEEPER_DATA_DIR", f"{path.name} cannot be kept: {error}")
 
 
 def _invalid(variable: str, message: str) -> InvalidConfiguration:

@@ -15,6 +15,8 @@ from gpukeeper.domain.errors import Fault, InvalidConfiguration
 
 _OURS = ("GPUKEEPER_", "NOVITA_")
 
+_NOVITA_KEY = "NOVITA_API_KEY"
+
 # What our prefixes may also name: the command-line client's settings, and the test suite's.
 _CLIENT_VARIABLES = frozenset({"GPUKEEPER_URL", "GPUKEEPER_API_KEY"})
 _TEST_PREFIX = "GPUKEEPER_TEST_"
@@ -24,17 +26,24 @@ _MAX_SECRET_FILE_BYTES = 64 * 1024
 
 
 def load(
-    environ: Mapping[str, str] | None = None, *, env_file: Path | None = Path(".env")
+    environ: Mapping[str, str] | None = None,
+    *,
+    env_file: Path | None = Path(".env"),
+    asks_novita: bool = True,
 ) -> Settings:
     """Return the checked settings; the environment wins over ``env_file``, which may be missing.
 
     ``environ`` is the process's own environment where it is not given.  An empty variable counts
-    as not given.  Raises :class:`InvalidConfiguration` with every fault there is, each named after
-    its variable.
+    as not given.  What never ``asks_novita`` needs no key, and gets none.
+
+    Raises :class:`InvalidConfiguration` with every fault there is, each named after its variable.
     """
     faults: list[Fault] = []
     given = _from_file(env_file, faults) | dict(os.environ if environ is None else environ)
     given = {name: text.strip() for name, text in given.items() if text.strip()}
+    if not asks_novita:
+        given = {name: text for name, text in given.items() if not name.startswith(_NOVITA_KEY)}
+        given[_NOVITA_KEY] = "unused"
     values = _with_secret_files(given, faults)
     faults += _unknown(given)
     faults += _exposed(values)

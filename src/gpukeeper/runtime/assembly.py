@@ -4,7 +4,7 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ from gpukeeper.domain import ids
 from gpukeeper.domain.lifecycle import Limits
 from gpukeeper.engine.loop import Loop
 from gpukeeper.novita.catalog import Catalog
-from gpukeeper.novita.client import NovitaClient
+from gpukeeper.novita.client import CallReport, NovitaClient
 from gpukeeper.novita.market import Market
 from gpukeeper.nudges import Nudges
 from gpukeeper.reporting import Reporter
@@ -128,6 +128,25 @@ def build(settings: Settings, role: Role = Role.ALL) -> Runtime:
     return runtime
 
 
+def open_novita(
+    settings: Settings,
+    *,
+    clock: Callable[[], datetime] = wall_clock,
+    on_call: Callable[[CallReport], None] | None = None,
+) -> NovitaClient:
+    """Return the client of the Novita that the settings name; nothing is asked of it yet."""
+    return NovitaClient(
+        base_url=settings.novita_base_url,
+        api_key=settings.novita_api_key,
+        timeout_seconds=settings.novita_timeout.total_seconds(),
+        retries=settings.novita_retries,
+        rate_per_second=settings.novita_rate,
+        clock=clock,
+        random=random.random,
+        on_call=on_call,
+    )
+
+
 def _assemble(
     settings: Settings, role: Role, kept: Secrets, database: Database, deployment: str
 ) -> Runtime:
@@ -139,16 +158,7 @@ def _assemble(
     log = get_logger("gpukeeper.engine")
     reporter = Reporter(metrics, log, now, traces, server_of(settings.novita_base_url))
     limits = Limits(adoption_window=settings.adoption_window)
-    novita = NovitaClient(
-        base_url=settings.novita_base_url,
-        api_key=settings.novita_api_key,
-        timeout_seconds=settings.novita_timeout.total_seconds(),
-        retries=settings.novita_retries,
-        rate_per_second=settings.novita_rate,
-        clock=now,
-        random=random.random,
-        on_call=reporter.called,
-    )
+    novita = open_novita(settings, clock=now, on_call=reporter.called)
     metrics.novita_rate.set_function(lambda: novita.rate_per_second)
     sender = Sender(
         timeout_seconds=settings.webhook_timeout.total_seconds(),

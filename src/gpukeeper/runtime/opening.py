@@ -38,11 +38,13 @@ def open_database(
         return Database(sqlite_url(settings.database_path))
     database = Database(settings.postgres_url.get_secret_value())
     ends_at = timer() + patience.total_seconds()
+    told = ""
     try:
         while (error := _failure(database)) is not None:
             if not may_come_back(error) or timer() >= ends_at:
-                raise InvalidConfiguration([Fault(_VARIABLE, f"cannot be used: {_said(error)}")])
-            get_logger("gpukeeper.store").warning("waiting_for_database", error=_said(error))
+                raise InvalidConfiguration([Fault(_VARIABLE, f"cannot be used: {said(error)}")])
+            if told != (told := said(error)):
+                get_logger("gpukeeper.store").warning("waiting_for_database", error=told)
             pause(_TRY_EVERY_SECONDS)
     except InvalidConfiguration:
         database.close()
@@ -63,6 +65,11 @@ def prepare(database: Database, settings: Settings, kept: Secrets, *, has_engine
             raise
         place = "" if settings.postgres_url else f"{settings.database_path}: "
         raise InvalidConfiguration([Fault(_VARIABLE, f"{place}{sentence}")]) from error
+
+
+def said(error: StoreError) -> str:
+    """Return what the server, or the way to it, has said; it never names the password."""
+    return " ".join(str(getattr(error, "orig", error)).split())
 
 
 def _prepare(database: Database, settings: Settings, kept: Secrets, *, has_engine: bool) -> str:
@@ -106,11 +113,6 @@ def _failure(database: Database) -> StoreError | None:
     except StoreError as error:
         return error
     return None
-
-
-def _said(error: StoreError) -> str:
-    """Return what the server, or the way to it, has said; it never names the password."""
-    return " ".join(str(getattr(error, "orig", error)).split())
 
 
 def _keep_private(path: Path) -> None:
