@@ -2,10 +2,14 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
 
 from gpukeeper.store import facts
 from gpukeeper.store.database import Database
-from gpukeeper.store.facts import Looks
+from gpukeeper.store.facts import SKEW, Looks
+from gpukeeper.store.leases import Lease
 from tests.store.rows import NOW, SECOND
 
 
@@ -35,3 +39,24 @@ async def test_the_last_look_replaces_the_one_before(database: Database) -> None
     await database.write(lambda c: facts.keep_looks(c, first))
     await database.write(lambda c: facts.keep_looks(c, second))
     assert await database.read(facts.looks) == second
+
+
+async def _begin(database: Database, token: str, now: datetime) -> datetime | None:
+    lease = Lease(token, now + 20 * SECOND)
+    return await database.write(lambda c: facts.begin_look(c, now, lease))
+
+
+@pytest.mark.parametrize("behind", [timedelta(0), timedelta(milliseconds=2), SKEW])
+async def test_one_process_looks_though_the_clock_of_another_is_behind(
+    database: Database, behind: timedelta
+) -> None:
+    assert await _begin(database, "first", NOW) is None
+    assert await _begin(database, "second", NOW - behind) == NOW + 20 * SECOND
+    await database.write(lambda c: facts.check_look(c, "first"))
+
+
+async def test_a_right_to_look_that_was_taken_under_a_wrong_clock_is_taken_over(
+    database: Database,
+) -> None:
+    assert await _begin(database, "wrong", NOW + 3600 * SECOND) is None
+    assert await _begin(database, "right", NOW) is None

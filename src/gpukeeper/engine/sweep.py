@@ -33,9 +33,6 @@ _VANISHED_AT_LEAST = 3
 _LONGEST_INCIDENT = timedelta(hours=1)
 # A Retry-After beyond this is taken for a mistake, so that one answer cannot blind us for days.
 _LONGEST_PAUSE = timedelta(minutes=15)
-# Clocks of several processes differ by less; a clock that goes back by more was set.  One that
-# goes back by less than what passed since the last look only delays what is due by as much.
-_SKEW = timedelta(seconds=10)
 # Of these, one that has never been listed is late, not gone.
 _NOT_EXPECTED = frozenset({Status.DELETING, Status.CREATING})
 
@@ -129,7 +126,8 @@ class Sweep:
     async def _look_held(self, token: str) -> facts.Looks:
         started_at = self.clock()
         looks = await self.database.read(facts.looks)
-        if looks.tried_at is not None and looks.tried_at > started_at + _SKEW:
+        # A clock that goes back by less than what passed since only delays what is due by as much.
+        if looks.tried_at is not None and looks.tried_at > started_at + facts.SKEW:
             await self._put_right(looks.tried_at - started_at, token)
         try:
             listing = await self.novita.list_all(on_progress=self.on_progress)

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import TypeAdapter
 from sqlalchemy import Connection, bindparam, select, update
@@ -11,6 +11,9 @@ from gpukeeper.domain.errors import LeaseLost
 from gpukeeper.store.inserting import insert_new, insert_or_replace
 from gpukeeper.store.leases import Lease
 from gpukeeper.store.tables import facts
+
+# Clocks of several processes differ by less; a clock that goes back by more was set.
+SKEW = timedelta(seconds=10)
 
 _DEPLOYMENT = "deployment"
 _AGREED = "agreed:"
@@ -91,8 +94,9 @@ def begin_look(connection: Connection, now: datetime, lease: Lease) -> datetime 
     """
     _kept(connection, _LOOKING, _lease.dump_json(None).decode())
     held = _lease.validate_json(connection.scalar(_READ_LOCKED, {"wanted": _LOOKING}) or "null")
-    # One that is held for longer than any lease lasts was taken under a wrong clock.
-    if held is not None and now < held.until <= lease.until:
+    # One that is held for longer than any lease lasts was taken under a wrong clock, not under
+    # that of another process, which is a little ahead of ours.
+    if held is not None and now < held.until <= lease.until + SKEW:
         return held.until
     _set_lease(connection, lease)
     return None
