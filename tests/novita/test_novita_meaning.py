@@ -107,6 +107,13 @@ def test_what_is_wrong_with_a_machine_is_one_text(status_error: object, text: st
     assert observed(statusError=status_error).error == text
 
 
+def test_what_is_wrong_with_a_machine_echoes_no_secret_and_is_short() -> None:
+    said = f"bad env {VARIABLE_VALUE}, ssh {SSH_PASSWORD}\n" + "x" * 10_000
+    error = observed(statusError={"state": "Boot", "message": said}).error
+    assert error.startswith("Boot: bad env ***, ssh *** xxx")
+    assert len(error) == 500
+
+
 @pytest.mark.parametrize(
     ("word", "signal"),
     [

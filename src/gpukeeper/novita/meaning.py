@@ -17,6 +17,7 @@ from gpukeeper.domain.market import (
     Tool,
 )
 from gpukeeper.novita import wire
+from gpukeeper.novita.telling import told
 
 # Prices are whole 1/100000 USD per GPU and hour, the balance whole 1/10000 USD (§7, §3.14).
 _PRICE_UNIT_USD = Decimal("0.00001")
@@ -59,7 +60,7 @@ def observation(machine: wire.Machine, at: datetime) -> Observation:
         word=machine.status,
         phase=phase_of(machine.status),
         at=at,
-        error=": ".join(filter(None, trouble)),
+        error=told(": ".join(filter(None, trouble)), _secrets(machine)),
         spot_signal=_SIGNAL_BY_WORD.get(machine.spot_status, SpotSignal.NONE),
         reclaim_at=_moment(machine.spot_reclaim_time),
         endpoints=_endpoints(machine),
@@ -138,6 +139,13 @@ def _endpoints(machine: wire.Machine) -> tuple[Endpoint, ...]:
 
 def _is_port(number: int) -> bool:
     return 0 < number <= _LAST_PORT
+
+
+def _secrets(machine: wire.Machine) -> list[str]:
+    """Return what Novita may echo of a machine: rows carry its variables in clear (§3.3)."""
+    passwords = (machine.ssh_password, machine.ssh_access.password)
+    hidden = (*passwords, *(variable.value for variable in machine.envs))
+    return [secret.get_secret_value() for secret in hidden]
 
 
 def _moment(second: int | None) -> datetime | None:

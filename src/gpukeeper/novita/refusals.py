@@ -23,6 +23,7 @@ from gpukeeper.domain.errors import (
 )
 from gpukeeper.novita import wire
 from gpukeeper.novita.exchange import Answer, Request
+from gpukeeper.novita.telling import told
 
 _BY_REASON: dict[str, type[NovitaError]] = {
     "UNAUTHORIZED": BadCredentials,
@@ -61,11 +62,8 @@ _PLACE_IS_BUSY = frozenset(
 # Routes that name one machine or template; elsewhere nothing can be "not found".
 _NAMES_ONE_THING = frozenset({"get", "start", "stop", "restart", "delete", "template"})
 
-# Longer than any reason or message of Novita's, and short enough for a log line.
+# Longer than any reason of Novita's, and short enough for a log line.
 _REASON_MAX_CHARS = 100
-_MESSAGE_MAX_CHARS = 500
-# Anything shorter is no secret, and hiding it would garble messages.
-_SECRET_MIN_CHARS = 6
 
 
 def is_refusal(data: object) -> bool:
@@ -193,13 +191,6 @@ def _error(kind: type[NovitaError], request: Request, answer: Answer, said: _Sai
 def _sentence(kind: type[NovitaError], request: Request, answer: Answer, said: _Said) -> str:
     """Say what happened (the error's docstring), what Novita said to it, and where."""
     opening = (kind.__doc__ or "").rstrip(".")
-    message = " ".join(_without_secrets(said.message, request).split())[:_MESSAGE_MAX_CHARS]
+    message = told(said.message, request.secrets)
     where = ", ".join(filter(None, (request.route, f"HTTP {answer.status}", said.reason)))
     return f"{opening}: {message} ({where})" if message else f"{opening} ({where})"
-
-
-def _without_secrets(message: str, request: Request) -> str:
-    for secret in sorted(request.secrets, key=len, reverse=True):
-        if len(secret) >= _SECRET_MIN_CHARS:
-            message = message.replace(secret, "***")
-    return message

@@ -110,6 +110,13 @@ class SshAccess(Wire):
     password: Secret = NO_SECRET
 
 
+class Variable(Wire):
+    """One environment variable of a template or a machine (§3.3)."""
+
+    key: Text = ""
+    value: Secret = NO_SECRET
+
+
 class Machine(Wire):
     """One machine, as listed or as got alone (§3.3)."""
 
@@ -130,6 +137,7 @@ class Machine(Wire):
     spot_status: Text = ""
     spot_reclaim_time: Whole = None
     created_at: Whole = None
+    envs: ListOf[Variable] = []
     ssh_password: Secret = NO_SECRET
     ssh_access: Nested[SshAccess] = Field(default=SshAccess(), alias="connectComponentSSH")
 
@@ -173,13 +181,6 @@ class Clusters(Wire):
     """The answer of the cluster list."""
 
     data: ListOf[Cluster] = []
-
-
-class Variable(Wire):
-    """One environment variable of a template."""
-
-    key: Text = ""
-    value: Secret = NO_SECRET
 
 
 class TemplatePorts(Wire):
