@@ -215,18 +215,35 @@ def _app(settings: Settings, runtime: Runtime, secret_key: SecretStr) -> FastAPI
 
 @contextmanager
 def _only_engine(settings: Settings, role: Role) -> Iterator[None]:
-    """Hold the data directory's lock while an engine runs: SQLite stores have one engine."""
+    """Hold the locks of an engine while it runs: a SQLite store has one.
+
+    Both are needed: another engine may have its data elsewhere and name the same database.
+    """
     if not role.has_engine or settings.postgres_url is not None:
         yield
         return
-    path = Path(settings.data_dir) / _LOCK_FILE
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    database = settings.database_path.resolve()
+    lock_of_database = database.with_name(f"{database.name}.lock")
+    with (
+        _locked(settings.data_dir / _LOCK_FILE, "GPUKEEPER_DATA_DIR", settings.data_dir),
+        _locked(lock_of_database, "GPUKEEPER_DATABASE_URL", settings.database_path),
+    ):
+        yield
+
+
+@contextmanager
+def _locked(path: Path, variable: str, guarded: Path) -> Iterator[None]:
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        message = f"{guarded} cannot be locked: {error.strerror}"
+        raise InvalidConfiguration([Fault(variable, message)]) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            message = f"another gpukeeper runs on {settings.data_dir}: stop it, or name another"
-            raise InvalidConfiguration([Fault("GPUKEEPER_DATA_DIR", message)]) from error
+            message = f"another gpukeeper runs on {guarded}: stop it, or name another"
+            raise InvalidConfiguration([Fault(variable, message)]) from error
         yield
     finally:
         os.close(descriptor)
