@@ -3,10 +3,11 @@
 from datetime import datetime
 
 import pytest
+from sqlalchemy import func, update
 
 from gpukeeper.domain.instance import Status
-from gpukeeper.store import instances
-from gpukeeper.store.database import Database
+from gpukeeper.store import instances, tables
+from gpukeeper.store.database import Connection, Database
 from gpukeeper.store.instances import Kind
 from tests.store.rows import LEASE, NOW, OTHER_LEASE, SECOND, an_instance, stored
 
@@ -46,6 +47,28 @@ async def test_a_claimed_instance_is_returned_without_its_environment_values(
     await stored(database, an_instance(1, order={"envs": {"KEY": "value"}}))
     (row,) = await database.write(lambda c: instances.claim(c, NOW, 1, LEASE))
     assert row == an_instance(1)
+
+
+async def test_a_row_that_cannot_be_read_is_leased_and_told_of_and_holds_up_nobody(
+    database: Database,
+) -> None:
+    await stored(database, an_instance(1, due_at=NOW - SECOND), an_instance(2))
+
+    def spoil(connection: Connection) -> None:
+        body = func.replace(tables.instances.c.body, '"desired":"running"', '"desired":"resting"')
+        row = update(tables.instances).where(tables.instances.c.id == "ins_000001")
+        connection.execute(row.values(body=body))
+
+    await database.write(spoil)
+    told: list[tuple[str, str]] = []
+    rows = await database.write(
+        lambda c: instances.claim(c, NOW, 2, LEASE, on_unreadable=lambda *what: told.append(what))
+    )
+    assert [row.id for row in rows] == ["ins_000002"]
+    assert [instance_id for instance_id, _ in told] == ["ins_000001"]
+    assert told[0][1].startswith("desired: ")
+    assert await _claimed(database) == []
+    assert await _next_due_at(database) is None
 
 
 @pytest.mark.parametrize(

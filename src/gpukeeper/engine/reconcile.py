@@ -96,13 +96,18 @@ class Reconciler:
         lease = self.leasing.lease(self.new_token(), now)
         claimed, next_due_at = await self.database.write(
             lambda connection: (
-                instances.claim(connection, now, room, lease, kind=self.kind),
+                instances.claim(
+                    connection, now, room, lease, kind=self.kind, on_unreadable=self._unreadable
+                ),
                 instances.next_due_at(connection, now, kind=self.kind),
             )
         )
         for instance in claimed:
             self.workers.start(self.work(instance, lease.token), instance.id, lease.token)
         return next_due_at
+
+    def _unreadable(self, instance_id: str, error: str) -> None:
+        self.log.error("row_unreadable", instance_id=instance_id, error=error)
 
     async def work(self, instance: Instance, lease_token: str) -> None:
         """Take one leased instance as far as it goes now; give up quietly if the lease is lost."""

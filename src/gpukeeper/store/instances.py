@@ -10,7 +10,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -134,13 +134,30 @@ def lock(connection: Connection, instance_ids: Sequence[str]) -> None:
 
 
 def claim(
-    connection: Connection, now: datetime, limit: int, lease: Lease, *, kind: Kind = Kind.ALL
+    connection: Connection,
+    now: datetime,
+    limit: int,
+    lease: Lease,
+    *,
+    kind: Kind = Kind.ALL,
+    on_unreadable: Callable[[str, str], None] | None = None,
 ) -> list[Instance]:
-    """Lease the rows that are due, longest waiting first, and return them."""
+    """Lease the rows that are due, longest waiting first, and return them.
+
+    ``on_unreadable`` is told the id of a row whose body is not an instance, and why; such a row
+    is leased and left out, so that it holds up nobody else.  Without it, the error is raised.
+    """
     rows = connection.execute(_DUE[kind], {NOW.key: now, "limit": limit}).all()
-    claimed = [_instance(row) for row in rows]
-    if claimed:
-        leases.take(connection, instances, [instance.id for instance in claimed], lease)
+    claimed: list[Instance] = []
+    for row in rows:
+        try:
+            claimed.append(_instance(row))
+        except ValidationError as error:
+            if on_unreadable is None:
+                raise
+            on_unreadable(row.id, _faults(error))
+    if rows:
+        leases.take(connection, instances, [row.id for row in rows], lease)
     return claimed
 
 
@@ -282,7 +299,7 @@ _OF_KIND: dict[Kind, ColumnElement[bool]] = {
     Kind.ALL: true(),
 }
 _DUE = {
-    kind: select(instances.c.body)
+    kind: select(instances.c.id, instances.c.body)
     .where(instances.c.due_at <= NOW, leases.is_free(instances), is_meant)
     .order_by(instances.c.due_at)
     .limit(bindparam("limit"))
@@ -329,3 +346,9 @@ def _micro(amount: Decimal | None) -> int | None:
 
 def _instance(row: Any) -> Instance:
     return _adapter.validate_json(row.body)
+
+
+def _faults(error: ValidationError) -> str:
+    """Return what is wrong with a body, without what it holds."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
