@@ -144,9 +144,10 @@ async def test_what_is_no_signal_is_complained_of_and_the_next_one_is_heard(
     ears = Ears()
     async with listening_to(postgres_url, ears):
         await ears.until(lambda: ears.missed)
-        for payload in ("no json", "7", "[1, 2]"):
+        strange = ("no json", "7", "[1, 2]", '["x", 5, null]', '["x", [["a"]], null]')
+        for payload in strange:
             do(postgres_url, f"NOTIFY {signals.CHANNEL}, '{payload}'")
-        await ears.until(lambda: len(ears.lost) == 3)
+        await ears.until(lambda: len(ears.lost) == len(strange))
         await tell(postgres_database, "ins_after")
         await ears.until(lambda: ears.signals)
     assert all(complaint.startswith("not understood: ") for complaint in ears.lost)

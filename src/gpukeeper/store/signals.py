@@ -47,10 +47,11 @@ def read(payload: str) -> Signal:
     """
     try:
         origin, words, instance_id = json.loads(payload)
+        known = {wake.value for wake in Wake}
+        wakes = frozenset(Wake(word) for word in words if word in known)
     except TypeError as error:
         raise ValueError("no signal") from error
-    known = {wake.value for wake in Wake}
-    return Signal(origin, frozenset(Wake(word) for word in words if word in known), instance_id)
+    return Signal(origin, wakes, instance_id)
 
 
 def queue_up_events(connection: Connection) -> None:
