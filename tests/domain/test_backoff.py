@@ -74,6 +74,8 @@ def test_a_later_attempt_never_waits_less(
         ("Mon, 23 Nov 2026 12:00:30 -0000", 30 * SECOND),
         ("Mon, 23 Nov 2026 14:00:30 +0200", 30 * SECOND),
         ("Mon, 23 Nov 2026 11:00:00 GMT", 0 * SECOND),
+        ("9999999999", timedelta(days=365)),
+        ("31 Dec 9999 23:59:59 -1200", timedelta(days=365)),
     ],
 )
 def test_retry_after_is_read_as_seconds_or_as_a_date(value: str, expected: timedelta) -> None:

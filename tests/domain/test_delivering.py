@@ -66,6 +66,13 @@ def test_a_failed_delivery_is_retried_three_times_with_doubled_delays() -> None:
     assert (delivery.due_at, delivery.finished_at) == (None, NOW)
 
 
+def test_a_first_delay_above_the_ceiling_is_kept() -> None:
+    policy = RetryPolicy(first=7200 * SECOND, ceiling=60 * SECOND)
+    once = tried(policy=policy)
+    assert once.due_at == NOW + 7200 * SECOND
+    assert tried(once, policy=policy).due_at == NOW + 7200 * SECOND
+
+
 @pytest.mark.parametrize(("asked", "seconds"), [(0, 2), (3, 3), (4, 4), (3600, 4)])
 def test_the_receivers_wish_counts_between_once_and_twice_our_own_delay(
     asked: int, seconds: int

@@ -5,6 +5,9 @@ import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
+# Nobody waits longer than this on one answer's word, and no time of ours overflows by it.
+_LONGEST_RETRY_AFTER = timedelta(days=365)
+
 _SECONDS = re.compile(r"[+-]?[0-9]{1,10}(\.[0-9]*)?")
 
 
@@ -26,7 +29,7 @@ def exponential(
 
 
 def parse_retry_after(value: str | None, *, now: datetime) -> timedelta | None:
-    """Return the delay that a Retry-After header asks for, never negative.
+    """Return the delay that a Retry-After header asks for, never negative nor above a year.
 
     The header holds seconds or an HTTP date (RFC 9110 §10.2.3); anything else gives ``None``.
     """
@@ -34,9 +37,13 @@ def parse_retry_after(value: str | None, *, now: datetime) -> timedelta | None:
         return None
     text = value.strip()
     if _SECONDS.fullmatch(text):
-        return max(timedelta(seconds=float(text)), timedelta(0))
+        return _clamped(timedelta(seconds=float(text)))
     at = _http_date(text)
-    return None if at is None else max(at - now, timedelta(0))
+    return None if at is None else _clamped(at - now)
+
+
+def _clamped(delay: timedelta) -> timedelta:
+    return min(max(delay, timedelta(0)), _LONGEST_RETRY_AFTER)
 
 
 def _http_date(text: str) -> datetime | None:

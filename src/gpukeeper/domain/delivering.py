@@ -9,7 +9,10 @@ from gpukeeper.domain.events import Delivery, DeliveryStatus
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How failed deliveries are tried again: ``first`` before the first retry, then doubled."""
+    """How failed deliveries are tried again: ``first`` before the first retry, then doubled.
+
+    Doubling ends at ``ceiling``; a longer ``first`` stays what it is.
+    """
 
     first: timedelta = timedelta(seconds=2)
     ceiling: timedelta = timedelta(hours=1)
@@ -37,7 +40,8 @@ def after_attempt(
         return _finished(tried, DeliveryStatus.ENDED, now)
     if tried.attempts >= tried.allowed_attempts:
         return _finished(tried, DeliveryStatus.EXHAUSTED, now)
-    delay = exponential(tried.attempts, first=policy.first, ceiling=policy.ceiling, random=random)
+    ceiling = max(policy.first, policy.ceiling)
+    delay = exponential(tried.attempts, first=policy.first, ceiling=ceiling, random=random)
     if retry_after is not None:
         delay = min(max(delay, retry_after), 2 * delay)
     return replace(tried, due_at=now + delay)
