@@ -56,6 +56,18 @@ async def test_machines_of_other_deployments_and_people_are_never_touched(rig: R
     assert all(len(machine.moments) == 1 for machine in strangers)
 
 
+async def test_orphans_of_one_long_name_can_be_adopted_each(rig: Rig) -> None:
+    name = "w" * 100 + "-gkte5t12345678"
+    arrive(rig.world, Arrival(name=name))
+    arrive(rig.world, Arrival(name=name))
+    await rig.advance(minutes=5)
+    orphans = await rig.service.orphans()
+    adopted = [(await rig.service.adopt(orphan.novita_id)).instance for orphan in orphans]
+    assert len({row.novita_name for row in adopted}) == 2
+    await rig.advance(minutes=3)
+    assert [(await rig.find(row.id)).status for row in adopted] == [Status.RUNNING] * 2
+
+
 async def test_an_orphan_can_be_adopted(rig: Rig) -> None:
     (machine,) = arrive(rig.world, Arrival(name=OURS))
     await rig.advance(minutes=4)

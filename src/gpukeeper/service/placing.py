@@ -1,5 +1,6 @@
 """New rows: of an order that was just placed, and of a machine that is taken in."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -13,6 +14,11 @@ from gpukeeper.domain.instance import (
     Status,
 )
 from gpukeeper.domain.market import BillingMode
+
+# As much as the columns of these names hold; a machine may be called anything.
+_NAME_MAX_CHARS = 64
+_UNIQUE_NAME_MAX_CHARS = 80
+_DIGEST_BYTES = 8
 
 RandomBytes = Callable[[int], bytes]
 
@@ -52,7 +58,7 @@ def adopted(
     mode = machine.billing_mode
     region = machine.cluster_name.split(" ", 1)[0] or machine.cluster_id
     order = Order(
-        name=ids.ordered_name(machine.name),
+        name=ids.ordered_name(machine.name)[:_NAME_MAX_CHARS],
         product_name=machine.product_name or "unknown",
         template_id="",
         gpu_num=machine.gpu_num or 1,
@@ -63,7 +69,7 @@ def adopted(
     return replace(
         row,
         # The name itself may belong to a row that has another machine.
-        novita_name=f"{machine.name}#{machine.novita_id}"[:80],
+        novita_name=_unique_name(machine),
         status=Status.CREATING,
         novita_id=machine.novita_id,
         product_id=machine.product_id or None,
@@ -76,3 +82,11 @@ def adopted(
         started_at=now,
         traceparent=traceparent,
     )
+
+
+def _unique_name(machine: Observation) -> str:
+    name = f"{machine.name}#{machine.novita_id}"
+    if len(name) <= _UNIQUE_NAME_MAX_CHARS:
+        return name
+    digest = hashlib.blake2b(name.encode(), digest_size=_DIGEST_BYTES).hexdigest()
+    return f"{name[: _UNIQUE_NAME_MAX_CHARS - len(digest) - 1]}#{digest}"
