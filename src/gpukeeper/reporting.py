@@ -71,7 +71,7 @@ class Reporter:
         )
 
     def looked(self, looks: Looks, calls: int, took: timedelta) -> None:
-        """Tell of a look at the fleet; ``calls`` is how many calls to Novita it cost."""
+        """Tell of a look at the fleet; ``calls`` is how many calls it was, 0 if it failed."""
         if looks.error is not None:
             result = "incomplete" if calls else "failed"
         else:

@@ -1,7 +1,7 @@
 """Nothing is concluded from bad listings: no living machine is given up, and none bought again."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +222,20 @@ async def test_a_confirmation_that_fails_confirms_nothing(rig: Rig) -> None:
     await rig.advance(minutes=9)
     assert (await rig.find(running.id)).status is Status.RUNNING
     assert (await rig.find(running.id)).misses == 0
+
+
+async def test_a_look_that_is_not_complete_is_told_apart_from_one_that_failed(rig: Rig) -> None:
+    await rig.running()
+    told: list[tuple[bool, int]] = []
+    sweep = replace(
+        rig.engine.sweep,
+        on_look=lambda looks, calls, took: told.append((looks.error is not None, calls)),
+    )
+    rig.fault("short-list", "list", rows=0, times=9)
+    await sweep.look()
+    rig.world.faults.clear()
+    rig.fault("html", "list", status=503, times=9)
+    await sweep.look()
+    assert [is_failed for is_failed, _ in told] == [True, True]
+    assert told[0][1] > 0
+    assert told[1][1] == 0

@@ -129,6 +129,7 @@ class Sweep:
         # A clock that goes back by less than what passed since only delays what is due by as much.
         if looks.tried_at is not None and looks.tried_at > started_at + facts.SKEW:
             await self._put_right(looks.tried_at - started_at, token)
+        calls = 0
         try:
             listing = await self.novita.list_all(on_progress=self.on_progress)
         except NovitaError as error:
@@ -142,6 +143,7 @@ class Sweep:
                 looks, tried_at=now, error=error.message, not_before=now + wait if wait else None
             )
         else:
+            calls = listing.calls
             looks = await self._take_in(listing, looks, token)
 
         def end(connection: Connection) -> None:
@@ -150,7 +152,7 @@ class Sweep:
             facts.end_look(connection)
 
         await self.database.write(end)
-        self.on_look(looks, 0 if looks.error else listing.calls, self.clock() - started_at)
+        self.on_look(looks, calls, self.clock() - started_at)
         return looks
 
     def _next_look_at(self, connection: Connection) -> datetime | None:
