@@ -19,7 +19,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ def run(stack: ExitStack, *, once: bool) -> None:
     """Start everything, order, and show what comes of it."""
     data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gpukeeper-demo-")))
     novita, hook, port = free_port(9090), free_port(9091), free_port(8080)
-    env = os.environ | {
+    env = foreign(os.environ) | {
         "NOVITA_API_KEY": "simulated",
         "NOVITA_BASE_URL": f"http://127.0.0.1:{novita}",
         "GPUKEEPER_DATA_DIR": str(data_dir / "data"),
@@ -78,7 +78,7 @@ def run(stack: ExitStack, *, once: bool) -> None:
         "service": ["serve"],
     }
     started = {
-        name: stack.enter_context(process(arguments, env, data_dir / f"{name}.log"))
+        name: stack.enter_context(process(arguments, env, data_dir, data_dir / f"{name}.log"))
         for name, arguments in processes.items()
     }
     webhooks = read_lines(started["listener"])
@@ -90,12 +90,13 @@ def run(stack: ExitStack, *, once: bool) -> None:
         print(f"   {name:10} {address}")
 
     say(f"2. What is for sale as '{PRODUCT}'")
-    command(["offers", "--product", PRODUCT], env)
+    command(["offers", "--product", PRODUCT], env, data_dir)
 
     say("3. One order; each status as it comes")
     command(
         ["up", "demo", "--product", PRODUCT, "--template", TEMPLATE, "--wait", "--timeout", "60"],
         env,
+        data_dir,
     )
 
     say("4. The webhooks, their signatures verified by the listener")
@@ -104,7 +105,7 @@ def run(stack: ExitStack, *, once: bool) -> None:
     print(f"   ✓ {event['type']} of '{told['name']}' ({told['id']})")
 
     say("5. The machine")
-    shown = command(["show", told["id"], "-o", "json"], env, is_read=True)
+    shown = command(["show", told["id"], "-o", "json"], env, data_dir, is_read=True)
     instance: dict[str, Any] = json.loads(shown)
     for endpoint in instance["endpoints"]:
         print(f"   {endpoint['type']:5} {endpoint['port']:5}  {endpoint['url']}")
@@ -122,9 +123,18 @@ def run(stack: ExitStack, *, once: bool) -> None:
     raise DemoFailed("a process of the demo has ended; see above")
 
 
+def foreign(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what of an environment is not about us: the demo has settings of its own only.
+
+    A key, a database or a webhook URL that somebody exported for real work must not take part.
+    """
+    ours = ("GPUKEEPER_", "NOVITA_")
+    return {name: text for name, text in environ.items() if not name.startswith(ours)}
+
+
 @contextmanager
 def process(
-    arguments: list[str], env: dict[str, str], log: Path
+    arguments: list[str], env: Mapping[str, str], folder: Path, log: Path
 ) -> Iterator[subprocess.Popen[str]]:
     """Run one of our own commands beside us, and end it with us."""
     # What the listener prints is read; the service's log would fill a pipe that nobody reads.
@@ -133,6 +143,8 @@ def process(
         child = subprocess.Popen(
             [*GPUKEEPER, *arguments],
             env=env,
+            # Away from the checkout, whose `.env` is for real work.
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if is_read else output,
             stderr=output,
@@ -151,14 +163,18 @@ def process(
             child.wait()
 
 
-def command(arguments: list[str], env: dict[str, str], *, is_read: bool = False) -> str:
-    """Run a command as a user would; return what it prints if that is to be read.
+def command(
+    arguments: list[str], env: Mapping[str, str], folder: Path, *, is_read: bool = False
+) -> str:
+    """Run a command as a user would in a folder; return what it prints if that is to be read.
 
     Raises DemoFailed when it fails.
     """
     print(f"   $ gpukeeper {' '.join(map(quoted, arguments))}", flush=True)
     stdout = subprocess.PIPE if is_read else None
-    ended = subprocess.run([*GPUKEEPER, *arguments], env=env, stdout=stdout, text=True, check=False)
+    ended = subprocess.run(
+        [*GPUKEEPER, *arguments], env=env, cwd=folder, stdout=stdout, text=True, check=False
+    )
     if ended.returncode != 0:
         raise DemoFailed(f"gpukeeper {arguments[0]} ended with {ended.returncode}")
     return ended.stdout or ""
