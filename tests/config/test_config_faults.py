@@ -1,7 +1,11 @@
 """How faults of the configuration are told."""
 
+import re
+from pathlib import Path
+
 import pytest
 
+from gpukeeper.config import variables
 from gpukeeper.domain.errors import Fault, InvalidConfiguration
 from tests.config.test_config_load import KEY, WEBHOOK_SECRET, faults_of, read
 
@@ -168,9 +172,23 @@ def test_an_unknown_setting_is_a_fault_with_the_nearest_name(name: str, hint: st
 
 
 def test_what_belongs_to_others_is_passed_over() -> None:
-    others = {"GPUKEEPER_URL": "x", "GPUKEEPER_API_KEY": "x", "GPUKEEPER_TEST_X": "x", "PATH": "x"}
+    client = ("GPUKEEPER_URL", "GPUKEEPER_API_KEY", "GPUKEEPER_PROFILE")
+    compose = ("GPUKEEPER_IMAGE", "GPUKEEPER_GATEWAY_IMAGE")
 
-    assert read(others) == read({})
+    assert read(dict.fromkeys((*client, *compose, "GPUKEEPER_TEST_X", "PATH"), "x")) == read({})
+
+
+def test_no_variable_of_the_command_line_or_of_compose_stops_the_service() -> None:
+    root = Path(__file__).parents[2]
+    files = [*(root / "src/gpukeeper/cli").glob("*.py"), *root.glob("compose*.yaml")]
+    named = {
+        name for path in files for name in re.findall(r"\bGPUKEEPER_[A-Z_]+[A-Z]", path.read_text())
+    }
+    settings = {variable.name for variable in variables()}
+    settings |= {f"{name}_FILE" for name in settings}
+
+    assert len(named - settings) >= 5
+    assert read(dict.fromkeys(named - settings, "x")) == read({})
 
 
 def test_no_secret_is_in_a_fault() -> None:

@@ -17,8 +17,9 @@ _OURS = ("GPUKEEPER_", "NOVITA_")
 
 _NOVITA_KEY = "NOVITA_API_KEY"
 
-# What our prefixes may also name: the command-line client's settings, and the test suite's.
-_CLIENT_VARIABLES = frozenset({"GPUKEEPER_URL", "GPUKEEPER_API_KEY"})
+# What our prefixes may also name: the command-line client's settings, Compose's, the test suite's.
+_CLIENT_VARIABLES = frozenset({"GPUKEEPER_URL", "GPUKEEPER_API_KEY", "GPUKEEPER_PROFILE"})
+_COMPOSE_VARIABLES = frozenset({"GPUKEEPER_IMAGE", "GPUKEEPER_GATEWAY_IMAGE"})
 _TEST_PREFIX = "GPUKEEPER_TEST_"
 
 # No secret is longer; a larger file was named by mistake.
@@ -106,7 +107,7 @@ def _unknown(given: Mapping[str, str]) -> Iterator[Fault]:
     known = {variable.name for variable in variables()} | {f"{name}_FILE" for name in SECRETS}
     for name in sorted(given):
         is_ours = name.startswith(_OURS) and not name.startswith(_TEST_PREFIX)
-        if not is_ours or name in known or name in _CLIENT_VARIABLES:
+        if not is_ours or name in known | _CLIENT_VARIABLES | _COMPOSE_VARIABLES:
             continue
         nearest = difflib.get_close_matches(name, sorted(known), n=1)
         hint = f"did you mean {nearest[0]}?" if nearest else "remove it"
