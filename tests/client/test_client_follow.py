@@ -116,6 +116,23 @@ def test_a_service_that_cannot_be_reached_at_first_is_an_error_at_once() -> None
         Follower(REFUSED).follow()
 
 
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_refusal_that_may_be_over_soon_is_asked_again(status: int) -> None:
+    refusal = problem(status, "too_many_connections", "All connections are busy.")
+    follower = Follower(stream(told(1)), refusal, stream(told(2)))
+    events = list(islice(follower.follow(), 2))
+    assert [event.id for event in events] == ["evt_1", "evt_2"]
+    assert (follower.resumed, follower.trouble) == (
+        [None, "1", "1"],
+        ["All connections are busy."],
+    )
+
+
+def test_a_refusal_of_the_first_connection_is_an_error_at_once() -> None:
+    with pytest.raises(ApiProblem):
+        Follower(problem(503, "too_many_connections")).follow()
+
+
 @pytest.mark.parametrize("before", [[], [stream(told(1))]])
 def test_a_refusal_ends_the_following(before: list[httpx2.Response]) -> None:
     follower = Follower(*before, problem(400, "invalid_request"))

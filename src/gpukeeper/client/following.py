@@ -9,7 +9,7 @@ import httpx2
 
 from gpukeeper.client import exchange
 from gpukeeper.client.answers import EventInfo
-from gpukeeper.client.problems import ServiceUnreachable, problem_of, unreadable
+from gpukeeper.client.problems import is_temporary, problem_of, unreadable
 from gpukeeper.client.reading import UNREADABLE, event_of
 from gpukeeper.domain.errors import GpuKeeperError
 
@@ -34,8 +34,8 @@ def follow(
 ) -> Iterator[EventInfo]:
     """Connect, and return the events as they come; a connection that breaks is made again.
 
-    Raises ServiceUnreachable when the first connection fails, and ApiProblem whenever the service
-    refuses.
+    Raises ServiceUnreachable when the first connection fails, and ApiProblem when the service
+    refuses; once there was a connection, a refusal that may be over soon is trouble like a break.
     """
     answer = _connect(http, params, last_event_id)
 
@@ -50,7 +50,9 @@ def follow(
                     position, pause = block.get("id", position), _PAUSE_SECONDS
                     if "data" in block:
                         yield _event(latest, block["data"], position)
-            except ServiceUnreachable as error:
+            except GpuKeeperError as error:
+                if not is_temporary(error):
+                    raise
                 on_trouble(error)
             latest = None
             sleep(pause)

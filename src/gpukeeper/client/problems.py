@@ -14,6 +14,9 @@ from gpukeeper.domain.instance import Attempt
 # What a proxy answers when it cannot reach the service behind it.
 _GATEWAY_STATUSES = frozenset({502, 503, 504})
 
+# Answers that are worth asking again for.
+_TEMPORARY_STATUSES = frozenset({429, 502, 503, 504})
+
 
 class ServiceUnreachable(GpuKeeperError):
     """The service did not answer; ``may_have_arrived`` tells whether it may have been asked."""
@@ -85,6 +88,13 @@ class ApiProblem(GpuKeeperError):
         self.instance_id = instance_id
         self.novita_reason = novita_reason
         self.retry_after = retry_after
+
+
+def is_temporary(error: GpuKeeperError) -> bool:
+    """Whether the same question may be answered a little later."""
+    if isinstance(error, ApiProblem):
+        return error.status in _TEMPORARY_STATUSES
+    return isinstance(error, ServiceUnreachable)
 
 
 def problem_of(response: httpx2.Response) -> GpuKeeperError:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from datetime import timedelta
 
 from gpukeeper.client.answers import InstanceInfo
-from gpukeeper.client.problems import ApiProblem, ServiceUnreachable, WaitTimedOut
+from gpukeeper.client.problems import WaitTimedOut, is_temporary
 from gpukeeper.domain.errors import GpuKeeperError
 from gpukeeper.domain.instance import Status
 
@@ -21,9 +21,6 @@ _GROWTH = 1.25
 
 # A restart of the service is over by then.
 _PATIENCE_SECONDS = 60.0
-
-# Answers that are worth asking again for.
-_TEMPORARY_STATUSES = frozenset({429, 502, 503, 504})
 
 
 def wait_until(
@@ -53,7 +50,7 @@ def wait_until(
         except GpuKeeperError as error:
             now = clock()
             patience = min(_PATIENCE_SECONDS, timeout.total_seconds())
-            if not _is_temporary(error) or now - last_answer >= patience:
+            if not is_temporary(error) or now - last_answer >= patience:
                 raise
             is_troubled = True
             on_trouble(error)
@@ -74,12 +71,6 @@ def wait_until(
             )
         sleep(min(pause, left))
         pause = min(pause * _GROWTH, _LONGEST_PAUSE_SECONDS)
-
-
-def _is_temporary(error: GpuKeeperError) -> bool:
-    if isinstance(error, ApiProblem):
-        return error.status in _TEMPORARY_STATUSES
-    return isinstance(error, ServiceUnreachable)
 
 
 def _has_changed(before: InstanceInfo, after: InstanceInfo) -> bool:
