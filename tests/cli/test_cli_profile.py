@@ -15,6 +15,9 @@ api_key = "key-one"
 [two]
 url = "https://two.example"
 api_key_file = "two.key"
+
+[keyless]
+url = "https://three.example"
 """
 
 
@@ -41,9 +44,34 @@ def run(program: Program, home: Path, *options: str, **env: str) -> Ended:
         ((), {}, "one.example", "Bearer key-one"),
         (("--profile", "two"), {}, "two.example", "Bearer key-two"),
         ((), {"GPUKEEPER_PROFILE": "two"}, "two.example", "Bearer key-two"),
-        (("--profile", "two"), {"GPUKEEPER_API_KEY": "k"}, "two.example", "Bearer k"),
+        (("--profile", "two"), {"GPUKEEPER_API_KEY": "k"}, "two.example", "Bearer key-two"),
+        (("--profile", "keyless"), {"GPUKEEPER_API_KEY": "k"}, "three.example", None),
+        ((), {"GPUKEEPER_API_KEY": "k"}, "one.example", "Bearer key-one"),
+        (
+            (),
+            {"GPUKEEPER_PROFILE": "keyless", "GPUKEEPER_API_KEY": "k"},
+            "three.example",
+            "Bearer k",
+        ),
         (("--url", "http://else.example"), {}, "else.example", None),
-        (("--profile", "two"), {"GPUKEEPER_URL": "http://else.example"}, "else.example", None),
+        (
+            ("--profile", "two"),
+            {"GPUKEEPER_URL": "http://else.example", "GPUKEEPER_API_KEY": "k"},
+            "two.example",
+            "Bearer key-two",
+        ),
+        (
+            ("--profile", "two", "--url", "http://else.example"),
+            {"GPUKEEPER_API_KEY": "k"},
+            "else.example",
+            "Bearer k",
+        ),
+        (
+            (),
+            {"GPUKEEPER_PROFILE": "two", "GPUKEEPER_URL": "http://else.example"},
+            "else.example",
+            None,
+        ),
     ],
 )
 def test_the_nearest_word_counts_and_a_key_goes_to_its_own_service_only(
@@ -81,7 +109,7 @@ def test_a_key_that_others_may_read_is_warned_of(program: Program, home: Path) -
         ("[default]\nkey = 'x'", None, "has key, which is not understood"),
         ("[default]\nurl = 1", None, "has url, which is not understood"),
         ("default = 1", None, "has no profile 'default', but none"),
-        (FILE, "three", "has no profile 'three', but default, two"),
+        (FILE, "three", "has no profile 'three', but default, two, keyless"),
         (None, "three", "is missing, so there is no profile 'three'"),
         ("[default]\napi_key_file = 'none'", None, "No such file or directory"),
     ],

@@ -18,11 +18,13 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 class Access:
     """The way to the service, and the time; without an address a profile tells the way.
 
-    ``connect`` takes an address and a key; ``clock`` tells seconds from any beginning.
+    ``has_named_profile`` says that the profile was named on the command line.  ``connect`` takes
+    an address and a key; ``clock`` tells seconds from any beginning.
     """
 
     url: str | None = None
     profile: str | None = None
+    has_named_profile: bool = False
     api_key_file: Path | None = None
     connect: Callable[[str, str | None], Client] = Client
     clock: Callable[[], float] = time.monotonic
@@ -48,13 +50,18 @@ def open_client(ctx: typer.Context) -> Client:
 
 
 def _api_key(access: Access, profile: Profile) -> str | None:
-    """Return the key; it is never an option, since everyone on a machine can read those."""
+    """Return the key; it is never an option, since everyone on a machine can read those.
+
+    A profile's own key goes to its service.  The environment's may be meant for another one, so it
+    is never sent to the service of a profile that was named.
+    """
     if access.api_key_file is not None:
         return _read_key(access.api_key_file, "--api-key-file")
-    given = os.environ.get("GPUKEEPER_API_KEY", "").strip()
-    if given or profile.api_key_file is None:
-        return given or profile.api_key
-    return _read_key(profile.api_key_file, "api_key_file")
+    if profile.api_key_file is not None:
+        return _read_key(profile.api_key_file, "api_key_file")
+    if profile.api_key or access.has_named_profile:
+        return profile.api_key
+    return os.environ.get("GPUKEEPER_API_KEY", "").strip() or None
 
 
 def _read_key(path: Path, hint: str) -> str:

@@ -78,7 +78,8 @@ def _root(
             "--profile",
             envvar="GPUKEEPER_PROFILE",
             help="Which table of ~/.config/gpukeeper/config.toml says where the service is, and "
-            "the key; 'default' unless given. Not read with --url.",
+            "the key; 'default' unless given. Named here, it counts more than GPUKEEPER_URL and "
+            "GPUKEEPER_API_KEY.",
         ),
     ] = None,
     api_key_file: Annotated[
@@ -93,4 +94,16 @@ def _root(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    ctx.obj = replace(ctx.obj or Access(), url=url, profile=profile, api_key_file=api_key_file)
+    has_named_profile = _is_on_command_line(ctx, "profile") and not _is_on_command_line(ctx, "url")
+    ctx.obj = replace(
+        ctx.obj or Access(),
+        url=None if has_named_profile else url,
+        profile=profile,
+        has_named_profile=has_named_profile,
+        api_key_file=api_key_file,
+    )
+
+
+def _is_on_command_line(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
