@@ -275,12 +275,42 @@ def test_an_instance_can_be_named(program: Program) -> None:
 
 
 def test_a_name_that_several_instances_have_chooses_none(program: Program) -> None:
-    twins = [INSTANCE, INSTANCE | {"id": "ins_01m"}]
+    twins = [INSTANCE, INSTANCE | {"id": "ins_01m", "status": "stopped"}]
     program.service.reply("GET /api/instances", {"instances": twins, "total": 2})
     ended = program.run("rm", "trainer")
     assert ended.status == 2
-    assert "Several instances are called 'trainer': ins_01k, ins_01m." in ended.stderr
+    said = " ".join(ended.stderr.split())
+    assert "Several instances are called 'trainer'. Give the id of one:" in said
+    assert "ins_01k, running, ordered 2026-11-23 05:12:25Z; ins_01m, stopped, ordered" in said
     assert len(program.service.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "is_billing", "others"),
+    [
+        ("running", True, ["failed", "failed", "lost", "reclaimed"]),
+        ("requested", False, ["failed", "reclaimed"]),
+        ("failed", True, ["failed", "lost"]),
+        ("reclaimed", False, ["failed", "lost"]),
+    ],
+)
+def test_an_order_that_came_to_nothing_does_not_use_its_name_up(
+    program: Program, status: str, is_billing: bool, others: list[str]
+) -> None:
+    ended_ones = [
+        INSTANCE | {"id": f"ins_{number}", "status": each, "isBilling": False}
+        for number, each in enumerate(others)
+    ]
+    meant = INSTANCE | {"status": status, "isBilling": is_billing}
+    program.service.reply("GET /api/instances", {"instances": [*ended_ones, meant], "total": 9})
+    program.service.reply("DELETE /api/instances/ins_01k", INSTANCE | {"status": "deleting"})
+    assert program.run("rm", "trainer").status == 0
+
+
+def test_a_running_one_and_one_that_is_coming_are_two(program: Program) -> None:
+    coming = INSTANCE | {"id": "ins_01m", "status": "requested", "isBilling": False}
+    program.service.reply("GET /api/instances", {"instances": [INSTANCE, coming], "total": 2})
+    assert program.run("rm", "trainer").status == 2
 
 
 def test_what_is_no_name_is_taken_as_an_id_of_novitas(program: Program) -> None:
