@@ -2,10 +2,13 @@
 
 import pytest
 
-from tests.cli.program import Program
+from tests.cli.program import Program, Terminal
 from tests.client.fake_service import INSTANCE, OFFER
 
 DEARER = OFFER | {"region": "US-CA-06", "pricePerHour": "0.70", "maxRootfsSize": None}
+
+# What an order of the first row's name would never buy there.
+SECOND = OFFER | {"productId": "4090.16c96g.v2", "pricePerHour": "0.37"}
 
 MENU = """\
    PRODUCT        REGION    USD/H  STOCK  MAX DISK
@@ -16,16 +19,18 @@ MENU = """\
 
 @pytest.fixture(autouse=True)
 def _for_sale(program: Program) -> None:
-    program.service.reply("GET /api/offers", {"offers": [OFFER, DEARER]})
+    program.service.reply("GET /api/offers", {"offers": [OFFER, SECOND, DEARER]})
     program.service.reply("POST /api/instances", INSTANCE)
 
 
 def test_up_without_arguments_asks_step_by_step_with_the_offers_in_view(program: Program) -> None:
-    answers = "2\nno/name\ntrainer\ntpl-basic\ny\n"
+    answers = "no/name\ntrainer\n7\n2\ntpl-basic\ny\n"
     ended = program.run("up", stdin=answers, on_terminal=True)
     assert ended.status == 0, ended.stderr
-    assert ended.stderr.startswith(MENU)
-    assert "Order 'trainer': RTX 4090 24GB in US-CA-06 for $0.7 per hour? [y/N]" in ended.stderr
+    asked, _, chosen = ended.stderr.partition(MENU)
+    assert "A name has 1 to 48 letters, digits and '-', and nothing else.\n" in asked
+    assert "'7' is none of the numbers 1 to 2.\n" in chosen
+    assert "Order 'trainer': RTX 4090 24GB in US-CA-06 for $0.7 per hour at most? [y/N]" in chosen
     assert "ins_01k" in ended.stdout
     assert "Which" not in ended.stdout
     assert program.service.sent() == {
@@ -33,6 +38,7 @@ def test_up_without_arguments_asks_step_by_step_with_the_offers_in_view(program:
         "productName": "RTX 4090 24GB",
         "templateId": "tpl-basic",
         "region": "US-CA-06",
+        "maxPricePerHour": "0.70",
     }
 
 
@@ -45,28 +51,49 @@ def test_only_what_is_missing_is_asked_for(program: Program) -> None:
 
 def test_offers_are_those_that_the_options_ask_for(program: Program) -> None:
     options = ("--gpus", "2", "--billing", "onDemand", "--region", "CN-HK-01")
-    program.run("up", *options, stdin="9\n1\na\nt\ny\n", on_terminal=True)
+    program.run("up", *options, stdin="a\n9\n1\nt\ny\n", on_terminal=True)
     query = "region=CN-HK-01&billingMode=onDemand&gpuNum=2"
     assert program.service.asked == [f"GET /api/offers?{query}", "POST /api/instances"]
     assert program.service.sent()["region"] == "CN-HK-01"
 
 
 def test_a_no_in_the_end_orders_nothing(program: Program) -> None:
-    ended = program.run("up", stdin="1\ntrainer\ntpl-basic\nn\n", on_terminal=True)
+    ended = program.run("up", stdin="trainer\n1\ntpl-basic\nn\n", on_terminal=True)
     assert ended.status == 1
     assert "POST /api/instances" not in program.service.asked
 
 
+class Interrupted(Terminal):
+    """A person who presses Ctrl-C."""
+
+    def readline(self, size: int | None = -1, /) -> str:  # type: ignore[override]  # of text
+        """Be interrupted."""
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("arguments", [("up",), ("rm", "ins_01k")])
+def test_ctrl_c_at_a_question_ends_as_everywhere(
+    program: Program, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    program.service.reply("GET /api/instances/ins_01k", INSTANCE)
+    monkeypatch.setattr("tests.cli.program.Terminal", Interrupted)
+    ended = program.run(*arguments, on_terminal=True)
+    assert ended.status == 130
+    assert "Aborted" not in ended.stderr
+    assert not any(each.startswith(("POST", "DELETE")) for each in program.service.asked)
+
+
 def test_nothing_for_sale_ends_the_questions(program: Program) -> None:
     program.service.reply("GET /api/offers", {"offers": []})
-    ended = program.run("up", on_terminal=True)
+    ended = program.run("up", "trainer", on_terminal=True)
     assert ended.status == 1
     assert "Nothing is for sale there" in ended.stderr
 
 
 def test_a_long_price_list_is_cut_after_the_cheapest(program: Program) -> None:
-    program.service.reply("GET /api/offers", {"offers": [OFFER] * 20})
-    ended = program.run("up", stdin="1\na\nt\nn\n", on_terminal=True)
+    offers = [OFFER | {"productName": f"GPU {number}"} for number in range(20)]
+    program.service.reply("GET /api/offers", {"offers": offers})
+    ended = program.run("up", stdin="a\n1\nt\nn\n", on_terminal=True)
     assert "… and 5 dearer ones" in ended.stderr
 
 

@@ -4,12 +4,14 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 import typer
 
-from gpukeeper.cli.output import clean, layout, money, note
+from gpukeeper.cli.output import ask_to_confirm, clean, layout, money, note, prompt
 from gpukeeper.client import Client, OfferInfo
 from gpukeeper.domain.events import format_money
+from gpukeeper.domain.offers import fold
 
 _COLUMNS = ("", "PRODUCT", "REGION", "USD/H", "STOCK", "MAX DISK")
 
@@ -17,16 +19,21 @@ _COLUMNS = ("", "PRODUCT", "REGION", "USD/H", "STOCK", "MAX DISK")
 _SHOWN_OFFERS = 15
 
 _NAME = re.compile(r"[A-Za-z0-9-]{1,48}")
+_NAME_RULE = "A name has 1 to 48 letters, digits and '-', and nothing else."
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What has to be known of an order; a region of None is the service's own."""
+    """What has to be known of an order; a region of None is the service's own.
+
+    ``price_per_hour`` is what was agreed to, if a price was shown.
+    """
 
     name: str
     product: str
     template: str
     region: str | None
+    price_per_hour: Decimal | None
 
 
 def is_possible() -> bool:
@@ -46,22 +53,38 @@ def ask(
     disk: int | None,
 ) -> Answers:
     """Return the answers, asking on stderr for those that are None; aborts on a no in the end."""
+    name = _ask_name(name)
     region_name = region
     offer = None
     if product is None:
         offers = client.offers(
             region=region, billing_mode=billing, gpu_num=gpus, rootfs_size_gb=disk
         ).items
-        offer = _ask_offer(offers)
+        offer = _ask_offer(_cheapest_of_each(offers))
         product, region_name = offer.product_name, region or offer.region
-    while name is None or not _NAME.fullmatch(name):
-        name = _prompt("Name (letters, digits and '-')")
     if template is None:
-        template = _prompt("Template id (from Novita's console)")
-    price = f" for {money(offer.price_per_hour)} per hour" if offer else ""
+        template = prompt("Template id (from Novita's console)")
+    price = f" for {money(offer.price_per_hour)} per hour at most" if offer else ""
     place = f" in {region_name}" if region_name else ""
-    typer.confirm(clean(f"Order '{name}': {product}{place}{price}?"), abort=True, err=True)
-    return Answers(name, product, template, region_name)
+    ask_to_confirm(f"Order '{name}': {product}{place}{price}?")
+    return Answers(name, product, template, region_name, offer.price_per_hour if offer else None)
+
+
+def _ask_name(name: str | None) -> str:
+    while name is None or not _NAME.fullmatch(name):
+        if name is not None:
+            note(_NAME_RULE)
+        name = prompt("Name (letters, digits and '-')")
+    return name
+
+
+def _cheapest_of_each(offers: Sequence[OfferInfo]) -> Sequence[OfferInfo]:
+    """Return the offer of each name and region that an order of it buys: the cheapest."""
+    found: dict[tuple[str, str], OfferInfo] = {}
+    for offer in offers:
+        # As the service compares names, so that no row stands for another one's price.
+        found.setdefault((fold(offer.product_name), offer.region), offer)
+    return tuple(found.values())
 
 
 def _ask_offer(offers: Sequence[OfferInfo]) -> OfferInfo:
@@ -84,10 +107,7 @@ def _ask_offer(offers: Sequence[OfferInfo]) -> OfferInfo:
     if len(offers) > len(shown):
         note(f"… and {len(offers) - len(shown)} dearer ones: 'gpukeeper offers' shows all.")
     while True:
-        answer = _prompt(f"Which one? 1 to {len(shown)}", default="1")
+        answer = prompt(f"Which one? 1 to {len(shown)}", default="1")
         if answer.isascii() and answer.isdecimal() and 1 <= int(answer) <= len(shown):
             return shown[int(answer) - 1]
-
-
-def _prompt(text: str, default: str | None = None) -> str:
-    return str(typer.prompt(text, default=default, err=True)).strip()
+        note(f"'{answer}' is none of the numbers 1 to {len(shown)}.")

@@ -115,6 +115,8 @@ def up(
             )
             name, product, template = answers.name, answers.product, answers.template
             region = region or ([answers.region] if answers.region else None)
+            # What was agreed to is not exceeded, if that offer is gone by now.
+            max_price = max_price or answers.price_per_hour
         try:
             ordered = client.order(
                 name,

@@ -4,7 +4,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -71,7 +72,31 @@ def note(text: str) -> None:
 def confirm(question: Callable[[], str], *, is_sure: bool) -> None:
     """Ask a person at a terminal; abort unless the answer is yes.  A script is not asked."""
     if not is_sure and sys.stdin.isatty() and sys.stderr.isatty():
-        typer.confirm(clean(question()), abort=True, err=True)
+        ask_to_confirm(question())
+
+
+def ask_to_confirm(question: str) -> None:
+    """Ask for a yes; abort unless that is the answer."""
+    with _interruptible():
+        typer.confirm(clean(question), abort=True, err=True)
+
+
+def prompt(question: str, default: str | None = None) -> str:
+    """Ask for a text."""
+    with _interruptible():
+        return str(typer.prompt(question, default=default, err=True)).strip()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C at a question end the program as it does everywhere, and not as a no."""
+    try:
+        yield
+    except typer.Abort as abort:
+        if isinstance(abort.__context__, KeyboardInterrupt):
+            note("")
+            raise KeyboardInterrupt from None
+        raise
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | None]]) -> str:
