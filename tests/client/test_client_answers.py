@@ -135,11 +135,11 @@ def test_the_password_of_a_connection_is_not_in_its_text() -> None:
     assert "s3cret" not in repr(connection)
 
 
-def test_deleting_an_orphan_needs_no_body_in_the_answer() -> None:
+def test_an_orphan_that_is_deleted_is_an_instance_on_its_way_out() -> None:
     service = FakeService()
-    service.reply("DELETE /api/orphans/ffff", httpx2.Response(204))
-    service.connect().delete_orphan("ffff")
-    assert service.asked == ["DELETE /api/orphans/ffff"]
+    service.reply("DELETE /api/orphans/ffff", INSTANCE | {"status": "deleting"})
+    deleted = service.connect().delete_orphan("ffff")
+    assert (deleted.id, deleted.status) == ("ins_01k", "deleting")
 
 
 def test_being_not_ready_is_an_answer() -> None:

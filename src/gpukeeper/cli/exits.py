@@ -53,8 +53,11 @@ def status_of(code: str) -> int:
     return _STATUS_OF_CODE.get(code, FAILED)
 
 
-def report(error: GpuKeeperError) -> int:
-    """Write to stderr what went wrong and what to do about it; return the exit status."""
+def report(error: GpuKeeperError, *, advice: str | None = None) -> int:
+    """Write to stderr what went wrong and what to do about it; return the exit status.
+
+    ``advice`` stands in for the one that belongs to the error's code.
+    """
     if isinstance(error, InvalidConfiguration):
         for fault in error.faults:
             note(f"{fault.field}: {fault.message}")
@@ -62,7 +65,10 @@ def report(error: GpuKeeperError) -> int:
     note(f"Error: {_headline(error)} [{error.error_code}]")
     if isinstance(error, ApiProblem):
         _report_details(error)
-    advise(error.error_code)
+    if advice is None:
+        advise(error.error_code)
+    else:
+        note(advice)
     return status_of(error.error_code)
 
 

@@ -14,9 +14,6 @@ from gpukeeper.client import InstanceInfo
 from gpukeeper.client.client import DEFAULT_WAIT
 from gpukeeper.domain.instance import Status
 
-# Novita confirms a deletion within seconds; more than this is worth a look by a person.
-_DELETE_WAIT_SECONDS = 300
-
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
@@ -88,11 +85,9 @@ def restart(ctx: typer.Context, instance_id: InstanceId, output: Output = Format
 def delete(
     ctx: typer.Context,
     instance_id: InstanceId,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until Novita confirms.")] = False,
-    timeout: Annotated[
-        int, typer.Option(min=1, metavar="SECONDS", help="Longest wait.")
-    ] = _DELETE_WAIT_SECONDS,
+    yes: waiting.Yes = False,
+    wait: waiting.WaitForDeletion = False,
+    timeout: waiting.DeletionTimeout = waiting.DELETION_SECONDS,
     output: Output = Format.TABLE,
 ) -> None:
     """Delete an instance and its disk."""

@@ -1,13 +1,19 @@
 """The commands for machines that carry our mark and that the store does not know."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 
+from gpukeeper.cli import exits, waiting
 from gpukeeper.cli.access import open_client
 from gpukeeper.cli.instance_tables import as_table
 from gpukeeper.cli.output import Format, Output, confirm, note, show, table, when
+from gpukeeper.client import ApiProblem
 from gpukeeper.domain.events import format_money
+from gpukeeper.domain.instance import Status
 
 NovitaId = Annotated[str, typer.Argument(metavar="NOVITA-ID", help="Novita's id.")]
 
@@ -50,7 +56,7 @@ def list_orphans(ctx: typer.Context, output: Output = Format.TABLE) -> None:
 
 def adopt(ctx: typer.Context, novita_id: NovitaId, output: Output = Format.TABLE) -> None:
     """Take an orphan in as an instance."""
-    with open_client(ctx) as client:
+    with open_client(ctx) as client, _among_orphans():
         instance = client.adopt(novita_id)
     show(output, instance.raw, lambda: as_table([instance]))
 
@@ -58,10 +64,37 @@ def adopt(ctx: typer.Context, novita_id: NovitaId, output: Output = Format.TABLE
 def delete_orphan(
     ctx: typer.Context,
     novita_id: NovitaId,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: waiting.Yes = False,
+    wait: waiting.WaitForDeletion = False,
+    timeout: waiting.DeletionTimeout = waiting.DELETION_SECONDS,
+    output: Output = Format.TABLE,
 ) -> None:
     """Delete an orphan at Novita, with its disk."""
     confirm(lambda: f"Delete {novita_id} at Novita, and its disk?", is_sure=yes)
     with open_client(ctx) as client:
-        client.delete_orphan(novita_id)
-    note(f"Deleted {novita_id}.")
+        with _among_orphans():
+            deleted = client.delete_orphan(novita_id)
+        if not wait:
+            show(output, deleted.raw, lambda: as_table([deleted]))
+            note(f"Deleting {novita_id}; it is gone when 'gpukeeper show {deleted.id}' says so.")
+            return
+        waiting.wait_and_show(
+            ctx,
+            client,
+            deleted.id,
+            until=Status.DELETED,
+            timeout=timedelta(seconds=timeout),
+            output=output,
+        )
+
+
+@contextmanager
+def _among_orphans() -> Iterator[None]:
+    """Send those who name no orphan to the list of orphans, not to that of instances."""
+    try:
+        yield
+    except ApiProblem as error:
+        if error.error_code != "instance_not_found":
+            raise
+        advice = "'gpukeeper orphans ls' shows what there is."
+        raise typer.Exit(exits.report(error, advice=advice)) from error

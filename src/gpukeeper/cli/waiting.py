@@ -4,7 +4,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from datetime import timedelta
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -15,6 +15,14 @@ from gpukeeper.cli.output import Format, clean, note, show
 from gpukeeper.client import Client, InstanceInfo, WaitTimedOut
 from gpukeeper.domain.errors import GpuKeeperError
 from gpukeeper.domain.instance import Status
+
+# Novita confirms a deletion within seconds; more than this is worth a look by a person.
+DELETION_SECONDS = 300
+
+# The options of every command that deletes.
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+WaitForDeletion = Annotated[bool, typer.Option("--wait", help="Wait until Novita confirms.")]
+DeletionTimeout = Annotated[int, typer.Option(min=1, metavar="SECONDS", help="Longest wait.")]
 
 _BACK_TO_LINE_START = "\r\x1b[2K"
 

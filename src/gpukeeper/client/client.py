@@ -301,9 +301,10 @@ class Client:
         path = f"{_ORPHANS}/{segment(novita_id)}/adopt"
         return self._ask(reading.instance_of, "POST", path)
 
-    def delete_orphan(self, novita_id: str) -> None:
-        """Have an orphan deleted at Novita."""
-        self._ask(lambda body: None, "DELETE", f"{_ORPHANS}/{segment(novita_id)}")
+    def delete_orphan(self, novita_id: str) -> InstanceInfo:
+        """Have an orphan deleted at Novita: it is taken in, and is `deleted` when it is gone."""
+        path = f"{_ORPHANS}/{segment(novita_id)}"
+        return self._ask(reading.instance_of, "DELETE", path)
 
     def is_alive(self) -> bool:
         """Return whether the service's process answers."""
