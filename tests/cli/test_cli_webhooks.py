@@ -12,7 +12,7 @@ from gpukeeper.cli import listen
 from gpukeeper.cli.listen import ReceivedEvent
 from gpukeeper.webhooks.signing import parse_secret
 from tests.cli.program import Program
-from tests.client.fake_service import DELIVERY, INSTANCE, ORPHAN
+from tests.client.fake_service import DELIVERY, INSTANCE, ORPHAN, problem
 
 SECRET = "whsec_" + "c2VjcmV0IG9mIDI0IGJ5dGVzIG9yIG1vcmU="
 DELIVERIES = {"deliveries": [DELIVERY], "nextCursor": None}
@@ -24,12 +24,22 @@ dlv_01k  instance.running  exhausted  https://hooks.example.com/gpu  1         i
 
 def test_deliveries_are_listed_newest_first(program: Program) -> None:
     program.service.reply("GET /api/deliveries", DELIVERIES | {"nextCursor": "c"})
+    program.service.reply("GET /api/instances/ins_01k", INSTANCE)
     ended = program.run("deliveries", "ls", "--status", "exhausted", "--instance", "ins_01k")
     assert (ended.status, ended.stdout) == (0, TABLE)
     assert ended.stderr == "The newest 1; --limit shows more.\n"
-    assert program.service.asked == [
+    assert program.service.asked[-1] == (
         "GET /api/deliveries?status=exhausted&instanceId=ins_01k&limit=100"
-    ]
+    )
+
+
+def test_deliveries_of_an_instance_that_does_not_exist_are_not_just_none(program: Program) -> None:
+    program.service.reply("GET /api/instances", {"instances": [], "total": 0})
+    missing = problem(404, "instance_not_found", "There is no instance 'nope'.")
+    program.service.reply("GET /api/instances/nope", missing)
+    ended = program.run("deliveries", "ls", "--instance", "nope")
+    assert ended.status == 1
+    assert ended.stderr.startswith("Error: There is no instance 'nope'. [instance_not_found]\n")
 
 
 def test_a_delivery_is_shown_with_its_attempts_on_one_line_each(program: Program) -> None:
@@ -62,6 +72,7 @@ def test_a_redelivery_and_a_test_print_what_is_to_be_delivered(program: Program)
         (("webhooks", "test"), "POST /api/webhooks/test", DELIVERIES),
         (("orphans", "ls"), "GET /api/orphans", {"orphans": [ORPHAN]}),
         (("orphans", "adopt", "ffff"), "POST /api/orphans/ffff/adopt", INSTANCE),
+        (("orphans", "delete", "ffff"), "DELETE /api/orphans/ffff", INSTANCE),
     ],
 )
 def test_json_is_what_the_service_said(
@@ -75,7 +86,9 @@ def test_json_is_what_the_service_said(
 def test_orphans_are_listed_adopted_and_deleted(program: Program) -> None:
     program.service.reply("GET /api/orphans", {"orphans": [ORPHAN]})
     program.service.reply("POST /api/orphans/ffff/adopt", INSTANCE)
-    program.service.reply("DELETE /api/orphans/ffff", {})
+    deleting = INSTANCE | {"status": "deleting"}
+    program.service.reply("DELETE /api/orphans/ffff", deleting)
+    program.service.reply("GET /api/instances/ins_01k", deleting, INSTANCE | {"status": "deleted"})
     assert program.run("orphans", "ls").stdout == (
         "NOVITA ID         NAME           AT NOVITA  PRODUCT        REGION    USD/H  FIRST SEEN\n"
         "ffff000011112222  trainer-gkabc  running    RTX 4090 24GB  CN-HK-01  0.175  "
@@ -83,7 +96,25 @@ def test_orphans_are_listed_adopted_and_deleted(program: Program) -> None:
     )
     assert program.run("orphans", "adopt", "ffff").stdout.splitlines()[1].startswith("ins_01k")
     ended = program.run("orphans", "delete", "ffff")
-    assert (ended.status, ended.stdout, ended.stderr) == (0, "", "Deleted ffff.\n")
+    assert ended.status == 0
+    assert ended.stdout.splitlines()[1].startswith("ins_01k  trainer  deleting")
+    said = "Deleting ffff; it is gone when 'gpukeeper show ins_01k' says so.\n"
+    assert ended.stderr == said
+    waited = program.run("orphans", "delete", "ffff", "--wait", "-o", "json")
+    assert (waited.status, json.loads(waited.stdout)["status"]) == (0, "deleted")
+
+
+@pytest.mark.parametrize(("verb", "method"), [("adopt", "POST"), ("delete", "DELETE")])
+def test_who_names_no_orphan_is_sent_to_the_list_of_orphans(
+    program: Program, verb: str, method: str
+) -> None:
+    route = f"{method} /api/orphans/nope" + ("/adopt" if verb == "adopt" else "")
+    program.service.reply(route, problem(404, "instance_not_found", "There is no orphan 'nope'."))
+    ended = program.run("orphans", verb, "nope")
+    assert ended.status == 1
+    assert ended.stderr.endswith("'gpukeeper orphans ls' shows what there is.\n")
+    program.service.reply(route, problem(401, "unauthorized"))
+    assert program.run("orphans", verb, "nope").status == 6
 
 
 def test_deleting_an_orphan_asks_a_person(program: Program) -> None:

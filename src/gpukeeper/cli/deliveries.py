@@ -36,7 +36,8 @@ def list_deliveries(
 ) -> None:
     """List deliveries, newest first."""
     with open_client(ctx) as client:
-        instance_id = find(client, instance) if instance else None
+        # Asked for, since of an instance that does not exist there are no deliveries either.
+        instance_id = client.instance(find(client, instance)).id if instance else None
         page = client.deliveries(status=status, instance_id=instance_id, limit=limit)
     show(output, page.raw, lambda: as_table(page.items))
     if page.next_cursor:
