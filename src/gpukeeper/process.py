@@ -7,7 +7,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from gpukeeper.dashboard import STATIC_PREFIX, Site, install
 from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidConfiguration
 from gpukeeper.domain.events import format_money
 from gpukeeper.nudges import Nudges
+from gpukeeper.ports import check_port
 from gpukeeper.runtime import Role, Runtime, build, open_novita
 from gpukeeper.runtime.opening import open_database, said
 from gpukeeper.service.overview import Overview
@@ -55,7 +56,8 @@ class CheckResult:
 def serve(settings: Settings, role: Role = Role.ALL) -> int:
     """Serve until SIGTERM or SIGINT and return the exit status.
 
-    Raises InvalidConfiguration when the service cannot start as configured.
+    Raises InvalidConfiguration when the service cannot start as configured, CannotListen when its
+    port cannot be had.
     """
     kept = prepare_data_dir(settings)
     configure_logging(
@@ -65,6 +67,7 @@ def serve(settings: Settings, role: Role = Role.ALL) -> int:
         stream=sys.stdout,
     )
     with _only_engine(settings, role):
+        check_port(settings.host, settings.port, setting="GPUKEEPER_PORT")
         runtime = build(settings, role)
         app = _app(settings, runtime, kept.secret_key)
         return asyncio.run(_serve(settings, runtime, role, app))
@@ -141,9 +144,11 @@ async def _serve(settings: Settings, runtime: Runtime, role: Role, app: FastAPI)
     )
     with _only_stopped_by_signals(server):
         async with runtime.running():
-            await server.serve()
+            # Somebody took the port since it was checked: uvicorn has logged it.
+            with suppress(SystemExit):
+                await server.serve()
     log.info("stopped")
-    return 0 if server.started else 3
+    return 0 if server.started else 1
 
 
 class _Server(uvicorn.Server):

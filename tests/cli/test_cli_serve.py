@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gpukeeper import process
+from gpukeeper import ports, process
 from gpukeeper.cli.serve import Role
 from gpukeeper.process import CheckResult
 from gpukeeper.runtime import Role as RuntimeRole
@@ -19,6 +19,8 @@ KEY = {"NOVITA_API_KEY": "sk-for-tests-0123456789"}
 @pytest.fixture(autouse=True)
 def _in_an_empty_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
+    # Whoever uses a port of this machine at the moment has nothing to do with these tests.
+    monkeypatch.setattr(ports, "check_port", lambda *arguments, **named: None)
 
 
 def replace(

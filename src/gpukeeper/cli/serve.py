@@ -107,9 +107,11 @@ def simulate(
 
     It sells simulated machines: no key, no money.
     """
+    from gpukeeper.ports import check_port
     from gpukeeper.simulator import deeds, server
     from gpukeeper.simulator.settings import Settings
 
+    check_port(host, port, setting="--port")
     behaviour = Settings.fast() if fast else Settings()
     # A service keeps what it bought; a new world must not sell it the same ids again.
     drawn = secrets.randbits(32) if seed is None else seed

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpukeeper.cli import exits
 from gpukeeper.cli.access import open_client
 from gpukeeper.cli.deliveries import as_table
 from gpukeeper.cli.output import Format, Output, note, show
@@ -58,6 +57,7 @@ def listen(
     Each is verified and shown on a line.
     """
     from gpukeeper.cli import listen as receiver
+    from gpukeeper.ports import cannot_listen
 
     write = receiver.format_json if output is Format.JSON else receiver.format_line
     app = receiver.build_receiver(
@@ -71,8 +71,7 @@ def listen(
             app, host=host, port=port, on_listening=lambda url: note(f"Listening on {url}")
         )
     except OSError as error:
-        note(f"Error: cannot listen on {host} port {port}: {error.strerror}.")
-        raise typer.Exit(exits.FAILED) from error
+        raise cannot_listen(host, port, error, setting="--port") from error
 
 
 def print_secret(
