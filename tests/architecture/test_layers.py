@@ -15,8 +15,13 @@ from packaging.utils import canonicalize_name
 _IMPURE = {"asyncio", "logging", "os", "random", "secrets", "socket", "threading", "time", "uuid"}
 _CLOCKS = {"now", "today", "utcnow"}
 
-# Libraries that come with a declared one and are its public face.
-_COMES_WITH = {"starlette": "fastapi", "pydantic_core": "pydantic", "markupsafe": "jinja2"}
+# Libraries that come with a declared one and are its public face, or what it reads with.
+_COMES_WITH = {
+    "starlette": "fastapi",
+    "pydantic_core": "pydantic",
+    "markupsafe": "jinja2",
+    "dotenv": "pydantic_settings",
+}
 
 # Libraries that an extra brings, of several packages each.
 _HAVE_EXTRAS = {"opentelemetry": "otel"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gpukeeper.config import Settings, load, variables
+from gpukeeper.config import Settings, load, value_of, variables
 from gpukeeper.domain.errors import Fault, InvalidConfiguration
 
 KEY = {"NOVITA_API_KEY": "sk_novita"}
@@ -147,6 +147,40 @@ def test_a_file_that_is_no_text_is_a_fault(tmp_path: Path) -> None:
     (fault,) = faults_of(KEY, env_file=env_file)
 
     assert fault == Fault(str(env_file), "cannot be read (UnicodeDecodeError)")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("GPUKEEPER_PORT=9000\nGPUKEEPER_REGION 'hunter22'\n", 2),
+        ("# note\n\nNOVITA_API_KEY='hunter22\n", 3),
+        ("=hunter22\n", 1),
+        ("OTHER\nGPUKEEPER_REGION\n", 2),
+    ],
+)
+def test_a_line_of_the_file_that_says_nothing_is_a_fault_that_names_it(
+    tmp_path: Path, text: str, line: int
+) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text(text)
+
+    (fault,) = faults_of(KEY, env_file=env_file)
+
+    assert fault == Fault(f"{env_file} line {line}", "is not NAME=value, or its quote is open")
+
+
+def test_one_setting_is_found_whatever_the_others_are_like(tmp_path: Path) -> None:
+    env_file, secret = tmp_path / ".env", tmp_path / "secret"
+    env_file.write_text("GPUKEEPER_DATA_DIR=/srv\nGPUKEEPER_TYPO=1\n")
+    secret.write_text(f"{WEBHOOK_SECRET}\n")
+    environ = {"GPUKEEPER_WEBHOOK_SECRET_FILE": str(secret), "GPUKEEPER_PORT": "many"}
+
+    assert value_of("GPUKEEPER_DATA_DIR", environ, env_file=env_file) == "/srv"
+    assert value_of("GPUKEEPER_WEBHOOK_SECRET", environ, env_file=env_file) == WEBHOOK_SECRET
+    assert value_of("GPUKEEPER_REGION", environ, env_file=env_file) is None
+    secret.unlink()
+    with pytest.raises(InvalidConfiguration):
+        value_of("GPUKEEPER_WEBHOOK_SECRET", environ, env_file=env_file)
 
 
 def test_the_process_s_own_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """Say what may be configured, read it, and keep the secrets that are generated once."""
 
 from gpukeeper.config.data_dir import Secrets, examine_data_dir, prepare_data_dir
-from gpukeeper.config.reading import load
+from gpukeeper.config.reading import load, value_of
 from gpukeeper.config.settings import Settings, Variable, variables
 
 __all__ = [
@@ -11,5 +11,6 @@ __all__ = [
     "examine_data_dir",
     "load",
     "prepare_data_dir",
+    "value_of",
     "variables",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from dotenv.parser import Binding, parse_stream
 from pydantic import ValidationError
 from pydantic_settings import DotEnvSettingsSource
 
@@ -59,13 +60,54 @@ def load(
     return settings
 
 
+def value_of(
+    name: str, environ: Mapping[str, str] | None = None, *, env_file: Path | None = Path(".env")
+) -> str | None:
+    """Return the text of one setting as :func:`load` finds it, whatever the others are like.
+
+    Raises :class:`InvalidConfiguration` when it cannot be found out.
+    """
+    faults: list[Fault] = []
+    given = _from_file(env_file, faults) | dict(os.environ if environ is None else environ)
+    given = {key: text.strip() for key, text in given.items() if text.strip()}
+    related = {key: given[key] for key in (name, f"{name}_FILE") if key in given}
+    values = _with_secret_files(related, faults)
+    if faults:
+        raise InvalidConfiguration(faults)
+    return values.get(name)
+
+
 def _from_file(env_file: Path | None, faults: list[Fault]) -> dict[str, str]:
     try:
+        lines = _lines(env_file)
+        wrong = [line for line in lines if line.error or _has_no_value(line)]
+        if wrong:
+            # The reader below would pass over them, and the settings in them with them.
+            message = "is not NAME=value, or its quote is open"
+            faults += [Fault(f"{env_file} line {_number(line)}", message) for line in wrong]
+            return {line.key: line.value for line in lines if line.key and line.value}
         found = DotEnvSettingsSource(Settings, env_file=env_file, case_sensitive=True).env_vars
     except (OSError, UnicodeDecodeError) as error:
         faults.append(Fault(str(env_file), f"cannot be read ({type(error).__name__})"))
         return {}
     return {name: text for name, text in found.items() if text is not None}
+
+
+def _lines(env_file: Path | None) -> list[Binding]:
+    if env_file is None or not env_file.is_file():
+        return []
+    with env_file.open(encoding="utf-8") as stream:
+        return list(parse_stream(stream))
+
+
+def _number(line: Binding) -> int:
+    # Empty lines belong to what follows them.
+    text = line.original.string
+    return line.original.line + text[: len(text) - len(text.lstrip())].count("\n")
+
+
+def _has_no_value(line: Binding) -> bool:
+    return line.key is not None and line.key.startswith(_OURS) and line.value is None
 
 
 def _with_secret_files(given: Mapping[str, str], faults: list[Fault]) -> dict[str, str]:
