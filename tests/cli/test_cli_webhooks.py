@@ -15,6 +15,7 @@ from tests.cli.program import Program
 from tests.client.fake_service import DELIVERY, INSTANCE, ORPHAN, problem
 
 SECRET = "whsec_" + "c2VjcmV0IG9mIDI0IGJ5dGVzIG9yIG1vcmU="
+OTHER = "whsec_" + "YWJj" * 8
 DELIVERIES = {"deliveries": [DELIVERY], "nextCursor": None}
 TABLE = """\
 ID       EVENT             STATUS     URL                            ATTEMPTS  INSTANCE  CREATED
@@ -129,14 +130,28 @@ def test_the_secret_of_the_data_directory_is_printed(program: Program, tmp_path:
     assert (ended.status, ended.stdout, ended.stderr) == (0, SECRET + "\n", "")
 
 
-@pytest.mark.parametrize("options", [(), ("--new",)])
-def test_a_new_secret_is_made_and_not_kept(
-    program: Program, tmp_path: Path, options: tuple[str, ...]
+def test_the_secret_is_found_where_the_service_finds_it(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if options:
-        (tmp_path / "webhook_secret").write_text(SECRET)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/webhook_secret").write_text(SECRET)
+    (tmp_path / ".env").write_text("GPUKEEPER_DATA_DIR=kept\n")
+    assert program.run("webhooks", "secret").stdout == SECRET + "\n"
+    both = {"GPUKEEPER_WEBHOOK_SECRET": f"{OTHER},{SECRET}"}
+    assert program.run("webhooks", "secret", env=both).stdout == OTHER + "\n"
+
+
+def test_a_secret_that_is_not_there_is_not_invented(program: Program, tmp_path: Path) -> None:
+    ended = program.run("webhooks", "secret", "--data-dir", str(tmp_path))
+    assert (ended.status, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(f"Error: there is no webhook secret in '{tmp_path}'. ")
+
+
+def test_a_new_secret_is_made_and_not_kept(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "webhook_secret").write_text(SECRET)
     before = list(tmp_path.iterdir())
-    arguments = ("webhooks", "secret", *options)
+    arguments = ("webhooks", "secret", "--new")
     made = [program.run(*arguments, env={"GPUKEEPER_DATA_DIR": str(tmp_path)}) for _ in range(2)]
     secrets = {parse_secret(ended.stdout).get_secret_value() for ended in made}
     assert len(secrets) == 2
@@ -184,7 +199,10 @@ def test_listen_shows_events_on_stdout_and_everything_else_on_stderr(
     assert ended.status == 0
     assert ended.stdout == "2026-11-23T05:12:25.000Z  webhook.test\n"
     assert ended.stderr == (
-        "Listening on http://127.0.0.1:9091\nRefused: No signature was made with a known secret.\n"
+        "Listening on http://127.0.0.1:9091; "
+        "signatures are verified with the secret of GPUKEEPER_WEBHOOK_SECRET.\n"
+        "The service sends here with GPUKEEPER_WEBHOOK_URL=http://127.0.0.1:9091/\n"
+        "Refused: No signature was made with a known secret.\n"
     )
     assert receiver.secrets == [SECRET]
     assert receiver.address == ("127.0.0.1", 9091)

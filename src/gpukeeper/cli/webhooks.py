@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gpukeeper.cli import exits
 from gpukeeper.cli.access import open_client
 from gpukeeper.cli.deliveries import as_table
 from gpukeeper.cli.output import Format, Output, note, show
@@ -15,10 +16,19 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
 DataDir = Annotated[
-    Path, typer.Option(envvar="GPUKEEPER_DATA_DIR", help="The service's data directory.")
+    Path | None,
+    typer.Option(
+        envvar="GPUKEEPER_DATA_DIR",
+        help="The service's data directory.",
+        show_default="as the service finds it",
+    ),
 ]
 
 _SECRET_BYTES = 32
+
+# What is listened on there is reached under another name.
+_EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - names of it only
+
 _SECRET_VARIABLE = "GPUKEEPER_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
 
 
@@ -46,10 +56,10 @@ def listen(
         typer.Option(
             envvar=_SECRET_VARIABLE,
             show_envvar=True,
-            help="What webhooks are signed with; read from the data directory unless given.",
+            help="What webhooks are signed with; found as the service does unless given.",
         ),
     ] = None,
-    data_dir: DataDir = Path("data"),
+    data_dir: DataDir = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Receive webhooks on this machine.
@@ -59,16 +69,30 @@ def listen(
     from gpukeeper.cli import listen as receiver
     from gpukeeper.ports import cannot_listen
 
+    directory = _directory(data_dir)
+    in_use = _secret_in_use(secret, directory)
+    if in_use is None:
+        raise typer.BadParameter(_missing(directory), param_hint="--secret")
+    verified_with, text = in_use
     write = receiver.format_json if output is Format.JSON else receiver.format_line
     app = receiver.build_receiver(
-        secrets=_known_secrets(secret, data_dir),
+        secrets=_parsed(text),
         clock=lambda: datetime.now(UTC),
         on_event=lambda event: print(write(event), flush=True),
         on_refused=lambda message: note(f"Refused: {message}"),
     )
+
+    def greet(url: str) -> None:
+        note(f"Listening on {url}; signatures are verified with the secret of {verified_with}.")
+        if host not in _EVERY_ADDRESS:
+            note(f"The service sends here with GPUKEEPER_WEBHOOK_URL={url}/")
+
     try:
         receiver.run_receiver(
-            app, host=host, port=port, on_listening=lambda url: note(f"Listening on {url}")
+            app,
+            host=host,
+            port=port,
+            on_listening=greet,
         )
     except OSError as error:
         raise cannot_listen(host, port, error, setting="--port") from error
@@ -78,31 +102,54 @@ def print_secret(
     new: Annotated[
         bool, typer.Option("--new", help="Make another one, as is needed to rotate.")
     ] = False,
-    data_dir: DataDir = Path("data"),
+    data_dir: DataDir = None,
 ) -> None:
     """Print the secret to verify webhooks with.
 
-    It is the one that the service keeps, or a fresh one if there is none.
+    It is the one that the service signs with: run this where the service runs.
     """
     from gpukeeper.webhooks.signing import new_secret
 
-    known = None if new else _kept_secret(data_dir)
-    if known is not None:
-        print(known)
+    if new:
+        print(new_secret(secrets.token_bytes(_SECRET_BYTES)))
+        note(f"This one is new and kept nowhere: put it into {_SECRET_VARIABLE}.")
         return
-    print(new_secret(secrets.token_bytes(_SECRET_BYTES)))
-    note(f"This one is new and kept nowhere: put it into {_SECRET_VARIABLE}.")
+    directory = _directory(data_dir)
+    in_use = _secret_in_use(None, directory)
+    if in_use is None:
+        note(f"Error: {_missing(directory)}")
+        raise typer.Exit(exits.FAILED)
+    # While two are set, every webhook is signed with both.
+    print(in_use[1].partition(",")[0].strip())
 
 
-def _known_secrets(given: str | None, data_dir: Path) -> "tuple[SecretStr, ...]":
+def _directory(given: Path | None) -> Path:
+    from gpukeeper import config
+
+    return given or Path(config.value_of("GPUKEEPER_DATA_DIR") or "data").expanduser()
+
+
+def _secret_in_use(given: str | None, directory: Path) -> tuple[str, str] | None:
+    """Return where the service has its secret from, and the secret; None when there is none."""
+    from gpukeeper import config
+
+    text = given or config.value_of(_SECRET_VARIABLE)
+    if text is not None:
+        return _SECRET_VARIABLE, text
+    kept = _kept_secret(directory)
+    return None if kept is None else (f"'{directory}'", kept)
+
+
+def _missing(directory: Path) -> str:
+    return (
+        f"there is no webhook secret in '{directory}'. The service makes one when it starts: run "
+        f"this where it runs, or say where with --data-dir or {_SECRET_VARIABLE}."
+    )
+
+
+def _parsed(text: str) -> "tuple[SecretStr, ...]":
     from gpukeeper.config import parsing
 
-    text = given or _kept_secret(data_dir)
-    if text is None:
-        raise typer.BadParameter(
-            f"There is no secret in '{data_dir}': give {_SECRET_VARIABLE} or --data-dir.",
-            param_hint="--secret",
-        )
     try:
         return parsing.webhook_secrets(text)
     except ValueError as error:
