@@ -82,12 +82,13 @@ def run(stack: ExitStack, *, once: bool) -> None:
         for name, arguments in processes.items()
     }
     webhooks = read_lines(started["listener"])
-    for name, address in {
-        "simulator": f"http://127.0.0.1:{novita}/_sim",
-        "service": f"http://127.0.0.1:{port}/health/ready",
-    }.items():
-        wait_until_up(name, started[name], address, data_dir)
-        print(f"   {name:10} {address}")
+    for name, base, path in (
+        ("simulator", env["NOVITA_BASE_URL"], "/_sim"),
+        ("service", env["GPUKEEPER_URL"], "/health/ready"),
+    ):
+        wait_until_up(name, started[name], base + path, data_dir)
+        print(f"   {name:10} {base}")
+    print(f"   {'listener':10} {env['GPUKEEPER_WEBHOOK_URL']}")
 
     say(f"2. What is for sale as '{PRODUCT}'")
     command(["offers", "--product", PRODUCT], env, data_dir)
@@ -110,14 +111,17 @@ def run(stack: ExitStack, *, once: bool) -> None:
     for endpoint in instance["endpoints"]:
         print(f"   {endpoint['type']:5} {endpoint['port']:5}  {endpoint['url']}")
     print(f"   ssh          {instance['sshCommand'] or 'gpukeeper ssh ' + instance['id']}")
-    print(f"   costs        ${instance['pricePerHour']} per hour, as long as it exists")
+    print(f"   costs        ${instance['pricePerHour']} per hour until it is stopped or deleted")
     if once:
         say("Done.")
         return
     say(f"The dashboard is up: http://127.0.0.1:{port}/. Ctrl-C ends everything.")
-    print(f"   export GPUKEEPER_URL=http://127.0.0.1:{port}")
-    print("   .venv/bin/gpukeeper ls")
-    print("   .venv/bin/gpukeeper rm demo --wait")
+    print("   In a second terminal, in this folder:")
+    print(f'   export PATH="{Path(sys.executable).parent}:$PATH"')
+    for name in ("GPUKEEPER_URL", "GPUKEEPER_DATA_DIR", "GPUKEEPER_WEBHOOK_SECRET"):
+        print(f"   export {name}={env[name]}")
+    print("   gpukeeper ls")
+    print("   gpukeeper rm demo --wait")
     while all(child.poll() is None for child in started.values()):
         show_webhook(webhooks)
     raise DemoFailed("a process of the demo has ended; see above")
@@ -171,13 +175,22 @@ def command(
     Raises DemoFailed when it fails.
     """
     print(f"   $ gpukeeper {' '.join(map(quoted, arguments))}", flush=True)
-    stdout = subprocess.PIPE if is_read else None
-    ended = subprocess.run(
-        [*GPUKEEPER, *arguments], env=env, cwd=folder, stdout=stdout, text=True, check=False
-    )
-    if ended.returncode != 0:
-        raise DemoFailed(f"gpukeeper {arguments[0]} ended with {ended.returncode}")
-    return ended.stdout or ""
+    with subprocess.Popen(
+        [*GPUKEEPER, *arguments],
+        env=env,
+        cwd=folder,
+        stdout=subprocess.PIPE if is_read else None,
+        # On a terminal of its own the command would write each status over the one before.
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stderr is not None
+        for line in child.stderr:
+            print(line, end="", file=sys.stderr, flush=True)
+        said = child.stdout.read() if child.stdout else ""
+    if child.returncode != 0:
+        raise DemoFailed(f"gpukeeper {arguments[0]} ended with {child.returncode}")
+    return said
 
 
 def read_lines(child: subprocess.Popen[str]) -> "queue.SimpleQueue[str]":
