@@ -7,26 +7,46 @@ from pathlib import Path
 from gpukeeper.config import variables
 from gpukeeper.telemetry import METRIC_LIST
 
-# What the image or compose.scale.yaml sets itself.
-_SET_BY_THE_IMAGE = {
-    "GPUKEEPER_HOST",
-    "GPUKEEPER_PORT",
-    "GPUKEEPER_DATA_DIR",
-    "GPUKEEPER_LOG_FORMAT",
-    "GPUKEEPER_DATABASE_URL",
-}
+# What is the image's own: where the service listens and writes in its container.
+_SET_BY_THE_IMAGE = {"GPUKEEPER_HOST", "GPUKEEPER_PORT", "GPUKEEPER_DATA_DIR"}
 # What Prometheus adds to a metric's name for the parts of a histogram.
 _PART = re.compile(r"_(bucket|sum|count)$")
 
 
 def test_compose_hands_on_every_setting(root: Path) -> None:
     handed_on = set(re.findall(r"^    - ((?:GPUKEEPER|NOVITA)_\w+)$", _compose(root), re.MULTILINE))
-    assert handed_on == {variable.name for variable in variables()} - _SET_BY_THE_IMAGE
+    settings = {variable.name for variable in variables()}
+    files = {f"{variable.name}_FILE" for variable in variables() if variable.is_secret}
+    assert handed_on == (settings | files) - _SET_BY_THE_IMAGE
+
+
+def test_the_example_of_the_settings_names_what_compose_asks_for(root: Path) -> None:
+    texts = [(root / name).read_text() for name in ("compose.yaml", "compose.scale.yaml")]
+    asked = {name for text in texts for name in re.findall(r"\$\{(\w+_PASSWORD)[:}]", text)}
+    asked |= set(re.findall(r"environment: (\w+_KEY)$", texts[0], re.MULTILINE))
+    example = (root / ".env.example").read_text()
+    assert asked == {"POSTGRES_PASSWORD", "GRAFANA_PASSWORD", "METRICS_API_KEY"}
+    assert {name for name in asked if f"#{name}=\n" not in example} == set()
+
+
+def test_no_password_of_compose_has_a_value_that_everybody_knows(root: Path) -> None:
+    for name in ("compose.yaml", "compose.scale.yaml"):
+        assert not re.search(r"\$\{\w+_PASSWORD:-[^}]", (root / name).read_text())
+
+
+def test_no_service_of_compose_takes_as_much_memory_as_it_likes(root: Path) -> None:
+    single = _services(_compose(root))
+    # What one file says of a service is said for the other, too; a replica is a `gpukeeper`.
+    added = _services((root / "compose.scale.yaml").read_text())
+    everything = added | {name: text + added.get(name, "") for name, text in single.items()}
+    bounds = ("memory:", "deploy: *limits", "<<: *replica")
+    assert {"migrate", "postgres", "gateway"} <= everything.keys()
+    assert [name for name, text in everything.items() if not any(b in text for b in bounds)] == []
 
 
 def test_the_image_sets_what_compose_does_not(root: Path) -> None:
     dockerfile = (root / "Dockerfile").read_text()
-    for name in _SET_BY_THE_IMAGE - {"GPUKEEPER_DATABASE_URL"}:
+    for name in _SET_BY_THE_IMAGE:
         assert f"{name}=" in dockerfile
 
 
@@ -57,3 +77,11 @@ def test_every_alert_leads_to_a_part_of_the_runbook(root: Path) -> None:
 
 def _compose(root: Path) -> str:
     return (root / "compose.yaml").read_text()
+
+
+def _services(compose: str) -> dict[str, str]:
+    """Return what a file of Compose says of each service."""
+    services = re.split(r"^services:$", compose, flags=re.MULTILINE)[1]
+    services = re.split(r"^\w+:$", services, flags=re.MULTILINE)[0]
+    parts = re.split(r"^  (\w+):$", services, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
