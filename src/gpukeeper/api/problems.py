@@ -69,8 +69,8 @@ KINDS: Mapping[str, Kind] = {
     "region_not_found": Kind(
         400,
         "There is no such region",
-        "Novita has no region of this name or cluster id. The nearest names are in `detail`.",
-        "Use one of the regions that `GET /api/offers` shows.",
+        "Novita has no region of this name or cluster id. All that there are stand in `detail`.",
+        "Use one of these, or none: GPUKEEPER_REGION, CN-HK-01 unless set, is meant then.",
     ),
     "unauthorized": Kind(
         401,

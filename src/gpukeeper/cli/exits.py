@@ -30,7 +30,8 @@ _STATUS_OF_CODE = {
 
 _ADVICE = {
     "product_not_found": "'gpukeeper offers' shows what is for sale.",
-    "region_not_found": "'gpukeeper offers' shows what is for sale where.",
+    "region_not_found": "Without --region the service's GPUKEEPER_REGION is meant; "
+    "'gpukeeper offers --region …' shows what is for sale in another.",
     "template_not_found": "Novita's console lists the templates and their ids.",
     "out_of_stock": "'gpukeeper offers' shows what is for sale; further --region are tried too.",
     "price_above_limit": "Raise --max-price; 'gpukeeper offers' shows the prices.",

@@ -14,7 +14,6 @@ from gpukeeper.domain.market import (
     Product,
     Template,
 )
-from gpukeeper.domain.offers import nearest
 from gpukeeper.novita.client import NovitaClient
 
 # Whose templates are offered; those of strangers can be ordered by id all the same.
@@ -71,7 +70,8 @@ class Catalog:
     async def cluster(self, region: str) -> Cluster:
         """Return the region of this id, full name, or name without its label; case is ignored.
 
-        Raises InvalidOrder (``region_not_found``) offering the nearest names.
+        Raises InvalidOrder (``region_not_found``) naming all that there are: they are few, and a
+        name that is spelt alike may be on another continent.
         """
         clusters = await self.clusters()
         wanted = region.strip().casefold()
@@ -79,8 +79,8 @@ class Catalog:
             for cluster in clusters:
                 if spelling(cluster).casefold() == wanted:
                     return cluster
-        message = f"Novita has no region '{region}'."
-        message += nearest(region, [cluster.region for cluster in clusters])
+        known = ", ".join(sorted({cluster.region for cluster in clusters}))
+        message = f"Novita has no region '{region}'. Its regions are {known}."
         raise InvalidOrder(
             message, code="region_not_found", faults=[Fault(field="region", message=message)]
         )
