@@ -90,7 +90,8 @@ def test_up_wait_keeps_one_live_line_on_a_terminal(program: Program) -> None:
     program.service.reply(LOOK, CREATING, PULLING, INSTANCE)
     ended = program.run(*UP, "--wait", on_terminal=True)
     start = "\r\x1b[2K"
-    assert ended.stderr == "Ordered ins_01k.\n" + "".join(
+    said = "Waiting until Novita has accepted the order…\nOrdered ins_01k.\n"
+    assert ended.stderr == said + "".join(
         start + line
         for line in (
             "   0 s  creating",
@@ -102,6 +103,14 @@ def test_up_wait_keeps_one_live_line_on_a_terminal(program: Program) -> None:
             "",
         )
     )
+
+
+def test_up_with_a_timeout_waits(program: Program) -> None:
+    program.service.reply(ORDER, CREATING)
+    program.service.reply(LOOK, CREATING)
+    ended = program.run(*UP, "--timeout", "5")
+    assert ended.status == 3
+    assert "'trainer' (ins_01k) is still creating after 5 s." in ended.stderr
 
 
 def test_the_live_line_never_wraps(program: Program) -> None:
@@ -143,14 +152,14 @@ def test_an_instance_that_failed_ends_with_the_status_of_its_reason(
     ended = program.run(*UP, "--wait", "-o", "json")
     assert ended.status == status
     assert json.loads(ended.stdout)["status"] == "failed"
-    assert f"Error: 'trainer' (ins_01k) is failed: It did not work. [{code}]\n" in ended.stderr
+    assert f"Error: 'trainer' (ins_01k) has failed: It did not work. [{code}]\n" in ended.stderr
 
 
 def test_a_failed_machine_that_is_billed_is_pointed_out(program: Program) -> None:
     program.service.reply(LOOK, failed("startup_timeout", is_billing=True))
     ended = program.run("wait", "ins_01k")
     assert ended.stderr.endswith(
-        "Error: 'trainer' (ins_01k) is failed: It did not work. [startup_timeout]\n"
+        "Error: 'trainer' (ins_01k) has failed: It did not work. [startup_timeout]\n"
         "Its machine is still billed; 'gpukeeper rm ins_01k' deletes it.\n"
     )
 
@@ -230,7 +239,8 @@ def test_an_order_that_nothing_fits_ends_with_4_and_every_try(program: Program) 
         "  tried 4090.16c62g in CN-HK-01 at $0.175/h: out_of_stock (sold out)\n"
         "  instance: ins_01k\n"
         "  request id: req_7\n"
-        "'gpukeeper offers' shows what is for sale; further --region are tried too.\n"
+        "'gpukeeper offers', with the order's --disk, --gpus and --region, shows what is for sale; "
+        "further --region are tried too.\n"
     )
 
 

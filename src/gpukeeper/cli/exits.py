@@ -23,6 +23,7 @@ _STATUS_OF_CODE = {
     "price_above_limit": NOTHING_FOR_SALE,
     ServiceUnreachable.code: UNREACHABLE,
     "unauthorized": REFUSED,
+    "too_many_wrong_keys": REFUSED,
     "novita_credentials": REFUSED,
     "insufficient_balance": REFUSED,
     "quota_exceeded": REFUSED,
@@ -33,9 +34,11 @@ _ADVICE = {
     "region_not_found": "Without --region the service's GPUKEEPER_REGION is meant; "
     "'gpukeeper offers --region …' shows what is for sale in another.",
     "template_not_found": "Novita's console lists the templates and their ids.",
-    "out_of_stock": "'gpukeeper offers' shows what is for sale; further --region are tried too.",
+    "out_of_stock": "'gpukeeper offers', with the order's --disk, --gpus and --region, shows what "
+    "is for sale; further --region are tried too.",
     "price_above_limit": "Raise --max-price; 'gpukeeper offers' shows the prices.",
     "unauthorized": "Put one of the service's GPUKEEPER_API_KEYS into GPUKEEPER_API_KEY.",
+    "too_many_wrong_keys": "Correct GPUKEEPER_API_KEY, here or wherever a wrong one is sent from.",
     "novita_credentials": "Check the service's NOVITA_API_KEY with 'gpukeeper check'.",
     "insufficient_balance": "Top up the Novita account.",
     "quota_exceeded": "Delete what is not needed ('gpukeeper ls'), or ask Novita for more.",

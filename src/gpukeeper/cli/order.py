@@ -1,6 +1,7 @@
 """The command ``up``: its options, and the order that they make."""
 
 import os
+import sys
 from collections.abc import Iterable
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
@@ -86,7 +87,7 @@ def up(
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is running.")] = False,
     timeout: Annotated[
-        int | None, typer.Option(min=1, metavar="SECONDS", help="Longest wait.")
+        int | None, typer.Option(min=1, metavar="SECONDS", help="Longest wait; implies --wait.")
     ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="Repeated with the same key, an order is bought once.")
@@ -117,6 +118,9 @@ def up(
             region = region or ([answers.region] if answers.region else None)
             # What was agreed to is not exceeded, if that offer is gone by now.
             max_price = max_price or answers.price_per_hour
+        if sys.stderr.isatty():
+            # It may take 20 seconds, in which nothing else would be seen.
+            note("Waiting until Novita has accepted the order…")
         try:
             ordered = client.order(
                 name,
@@ -141,7 +145,7 @@ def up(
         except KeyboardInterrupt:
             note(f"The order may have been taken: 'gpukeeper ls --name {name}' tells.")
             raise
-        if not wait:
+        if not wait and timeout is None:
             show(output, ordered.raw, lambda: as_table([ordered]))
             return
         note(f"Ordered {ordered.id}.")

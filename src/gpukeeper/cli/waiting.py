@@ -120,7 +120,8 @@ def _end(instance: InstanceInfo) -> NoReturn:
     """Say why the instance is not where it was waited for, and exit."""
     reason = instance.reason
     why = f": {reason.message} [{reason.code}]" if reason else "."
-    note(f"Error: '{instance.name}' ({instance.id}) is {instance.status}{why}")
+    came = "has failed" if instance.status == Status.FAILED else f"is {instance.status}"
+    note(f"Error: '{instance.name}' ({instance.id}) {came}{why}")
     if instance.is_billing:
         note(f"Its machine is still billed; 'gpukeeper rm {instance.id}' deletes it.")
     if reason:
