@@ -4,6 +4,8 @@ import httpx2
 import pytest
 
 from gpukeeper import __version__
+from gpukeeper.api.problems import KINDS
+from gpukeeper.cli import exits
 from tests.cli.program import Program
 from tests.client.fake_service import INSTANCE, problem
 
@@ -26,6 +28,7 @@ LIST = "GET /api/instances"
         (409, "price_above_limit", 4),
         (409, "quota_exceeded", 6),
         (413, "body_too_large", 1),
+        (429, "too_many_wrong_keys", 6),
         (500, "internal_error", 1),
         (502, "novita_rejected", 1),
         (502, "novita_credentials", 6),
@@ -43,6 +46,47 @@ def test_a_problem_ends_with_the_status_of_its_code(
     assert (ended.status, ended.stdout) == (status, "")
     assert ended.stderr.startswith(f"Error: What is wrong. [{code}]\n  request id: req_7\n")
     assert "Traceback" not in ended.stderr
+
+
+def test_every_code_of_the_service_has_its_exit_status() -> None:
+    by_status: dict[int, set[str]] = {}
+    for code in KINDS:
+        by_status.setdefault(exits.status_of(code), set()).add(code)
+    assert by_status == {
+        exits.USAGE: {
+            "invalid_request",
+            "product_not_found",
+            "template_not_found",
+            "region_not_found",
+        },
+        exits.NOTHING_FOR_SALE: {"out_of_stock", "price_above_limit"},
+        exits.REFUSED: {
+            "unauthorized",
+            "too_many_wrong_keys",
+            "novita_credentials",
+            "insufficient_balance",
+            "quota_exceeded",
+        },
+        exits.FAILED: {
+            "instance_not_found",
+            "delivery_not_found",
+            "not_found",
+            "method_not_allowed",
+            "wrong_status",
+            "idempotency_key_reused",
+            "body_too_large",
+            "unsupported_media_type",
+            "request_too_slow",
+            "headers_too_large",
+            "internal_error",
+            "novita_rejected",
+            "novita_rate_limited",
+            "novita_unavailable",
+            "novita_timeout",
+            "too_many_connections",
+            "store_unavailable",
+        },
+    }
 
 
 def test_the_fields_at_fault_are_listed(program: Program) -> None:
@@ -116,6 +160,23 @@ def test_a_wrong_command_line_ends_with_2_and_asks_nothing(
     assert program.service.requests == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("ls", "--status", "runing"), "running"),
+        (("deliveries", "ls", "--status", "deliverd"), "delivered"),
+        (("up", "a", "--product", "p", "--template", "t", "--billing", "spott"), "spot"),
+    ],
+)
+def test_a_word_that_an_option_does_not_know_is_told_with_the_nearest(
+    program: Program, arguments: tuple[str, ...], word: str
+) -> None:
+    said = program.run(*arguments).stderr
+    assert "Value error" not in said
+    assert f"Did you mean '{word}'?" in said
+    assert f"'{arguments[-1]}' is not one of '" in said
+
+
 def test_text_of_others_cannot_steer_the_terminal(program: Program) -> None:
     program.service.reply(LIST, problem(409, "wrong_status", "\x1b[2J\rAll is well.\nError: no"))
     assert program.run("ls").stderr.startswith("Error:  [2J All is well. Error: no [wrong_status]")
@@ -141,9 +202,16 @@ def test_the_key_comes_from_the_environment_or_a_file_and_is_never_shown(
     assert "from-the-environment" not in ended.stdout + ended.stderr
 
 
+def test_an_address_that_is_none_is_told_with_where_it_comes_from(program: Program) -> None:
+    ended = program.run("ls", env={"GPUKEEPER_URL": "foo"})
+    assert ended.status == 2
+    assert "--url or GPUKEEPER_URL: 'foo' is not an address like" in " ".join(ended.stderr.split())
+
+
 def test_a_key_that_cannot_be_one_is_refused_without_being_shown(program: Program) -> None:
     ended = program.run("ls", env={"GPUKEEPER_API_KEY": "s3cret\nX-Other: 1"})
     assert ended.status == 2
+    assert "GPUKEEPER_API_KEY: the API key has characters" in ended.stderr
     assert "s3cret" not in ended.stderr
 
 

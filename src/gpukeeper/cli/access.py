@@ -10,6 +10,7 @@ import typer
 
 from gpukeeper.cli.profile import Profile, read_profile
 from gpukeeper.client import Client
+from gpukeeper.client.exchange import UnusableKey
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -45,8 +46,11 @@ def open_client(ctx: typer.Context) -> Client:
     profile = Profile() if access.url else read_profile(access.profile)
     try:
         return access.connect(access.url or profile.url or DEFAULT_URL, _api_key(access, profile))
+    except UnusableKey as error:
+        raise typer.BadParameter(f"{error}.", param_hint="GPUKEEPER_API_KEY") from error
     except ValueError as error:
-        raise typer.BadParameter(f"{error}.", param_hint="--url, GPUKEEPER_API_KEY") from error
+        hint = "--url or GPUKEEPER_URL" if access.url else "url of the profile"
+        raise typer.BadParameter(f"{error}.", param_hint=hint) from error
 
 
 def _api_key(access: Access, profile: Profile) -> str | None:

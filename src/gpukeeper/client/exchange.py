@@ -25,6 +25,10 @@ _PAUSES_SECONDS = (0.5, 1.0, 2.0)
 _ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 
 
+class UnusableKey(ValueError):
+    """What was given as the API key cannot be one."""
+
+
 def open_http(
     base_url: str,
     api_key: str | None,
@@ -45,7 +49,7 @@ def open_http(
     headers = {"accept": "application/json"}
     if api_key:
         if not (api_key.isascii() and api_key.isprintable()):
-            raise ValueError("the API key has characters that no key has")
+            raise UnusableKey("the API key has characters that no key has")
         headers["authorization"] = f"Bearer {api_key}"
     is_local = _is_loopback(url.host)
     return httpx2.Client(
