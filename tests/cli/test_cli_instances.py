@@ -118,6 +118,13 @@ def test_show_prints_every_fact(program: Program) -> None:
     assert program.service.asked[1] == "GET /api/instances/ins_01k?refresh=true"
 
 
+def test_show_does_not_say_that_a_stopped_instance_is_running(program: Program) -> None:
+    program.service.reply("GET /api/instances/ins_01k", INSTANCE | {"status": "stopped"})
+    said = program.run("show", "ins_01k").stdout
+    assert "running since" not in said
+    assert "\nran from   2026-11-23 05:14:02Z\n" in said
+
+
 def test_show_leaves_out_what_is_not_known_yet(program: Program) -> None:
     body = {"id": "ins_9", "status": "creating", "name": "new", "productName": "RTX 4090"}
     program.service.reply("GET /api/instances/ins_9", body | {"billingMode": "spot"})

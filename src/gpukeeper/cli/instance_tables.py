@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from gpukeeper.cli.output import money, record, table, when
 from gpukeeper.client import InstanceInfo
 from gpukeeper.domain.events import format_money
-from gpukeeper.domain.instance import Attempt, Reason
+from gpukeeper.domain.instance import Attempt, Reason, Status
 
 _COLUMNS = ("ID", "NAME", "STATUS", "PRODUCT", "GPUS", "REGION", "USD/H", "BILLING", "CREATED")
 
@@ -59,7 +59,8 @@ def _facts(instance: InstanceInfo) -> Iterator[tuple[str, str | None]]:
     yield "ssh", instance.ssh_command
     yield "created", when(instance.created_at)
     yield "started", when(instance.started_at)
-    yield "running since", when(instance.running_at)
+    is_up = instance.status in (Status.RUNNING, Status.STOPPING)
+    yield "running since" if is_up else "ran from", when(instance.running_at)
     yield "taken back at", when(instance.reclaim_at)
     yield "deleted", when(instance.deleted_at)
     yield "at novita", _said_by_novita(instance)
