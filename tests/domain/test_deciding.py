@@ -32,6 +32,7 @@ from gpukeeper.domain.lifecycle import (
     schedule,
     want,
 )
+from gpukeeper.domain.watching import confirm_later
 from tests.domain.making import LIMITS, MINUTE, NOW, ORDER, SECOND, instance, offer, requested
 
 DELETES = replace(ORDER, on_failure=OnFailure.DELETE)
@@ -165,6 +166,20 @@ def test_what_is_not_running_at_its_deadline_has_failed(row: Instance) -> None:
     assert failed.wanted is None
 
 
+@pytest.mark.parametrize("status", [Status.CREATING, Status.STARTING, Status.STOPPING])
+def test_while_novita_cannot_be_asked_at_the_deadline_nothing_has_failed(status: Status) -> None:
+    row = instance(status, phase=Phase.STARTING, deadline_at=NOW, asked=Asked(Verb.STOP, NOW, 9))
+    unheard = confirm_later(replace(row, observed_at=NOW - SECOND), NOW, 2 * SECOND)
+    assert decide(unheard, NOW, LIMITS) == Rest(NOW + 2 * SECOND)
+    assert moved(unheard, NOW + 2 * SECOND).status is Status.FAILED
+    # A listing that was asked for after the deadline is as good as an answer.
+    assert unheard.seen_fingerprint is None
+    assert moved(replace(unheard, observed_at=NOW)).status is Status.FAILED
+    # Before the deadline it holds as ever.
+    early = replace(unheard, deadline_at=NOW + SECOND, confirm_at=NOW + MINUTE)
+    assert decide(early, NOW, LIMITS) == Rest(NOW + MINUTE)
+
+
 @pytest.mark.parametrize(
     ("said", "sentence"),
     [
@@ -208,6 +223,7 @@ def test_a_stop_waits_for_a_machine_to_come_up_until_the_deadline(phase: Phase) 
         (instance(Status.FAILED), False),
         (instance(Status.FAILED, order=DELETES, running_at=NOW - MINUTE), False),
         (instance(Status.FAILED, order=DELETES, gone_at=NOW), False),
+        (instance(Status.FAILED, order=DELETES, confirm_at=LATER), False),
         (instance(Status.RECLAIMED, order=DELETES), False),
     ],
 )

@@ -3,6 +3,8 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
+
 from gpukeeper.domain.instance import OnFailure, Status, Verb
 from tests.engine.rig import ORDER, Rig
 
@@ -48,6 +50,32 @@ async def test_the_deadline_asks_before_it_gives_up_a_machine_that_runs(rig: Rig
     await rig.advance(minutes=11)
     assert (await rig.find(ordered.id)).status is Status.RUNNING
     assert rig.machines() == [ordered.novita_id]
+
+
+@pytest.mark.parametrize("on_failure", OnFailure)
+async def test_an_outage_over_the_deadline_fails_and_deletes_nothing_that_runs(
+    rig: Rig, on_failure: OnFailure
+) -> None:
+    ordered = await rig.order(on_failure=on_failure)
+    await rig.advance(seconds=20)
+    for route in ("list", "get"):
+        rig.fault("html", route, status=502, for_seconds=660)
+    await rig.advance(minutes=16)
+    assert (await rig.find(ordered.id)).status is Status.RUNNING
+    assert "failed" not in await rig.history(ordered.id)
+    assert rig.calls("delete") == 0
+
+
+async def test_a_machine_that_listings_show_pulling_fails_though_it_cannot_be_asked_about(
+    rig: Rig,
+) -> None:
+    rig.fate("pull-forever")
+    ordered = await rig.order()
+    rig.fault("html", "get", for_seconds=1200)
+    await rig.advance(minutes=12)
+    failed = await rig.find(ordered.id)
+    assert failed.reason is not None
+    assert (failed.status, failed.reason.code) == (Status.FAILED, "startup_timeout")
 
 
 async def test_a_long_retry_after_does_not_blind_the_watch(rig: Rig) -> None:

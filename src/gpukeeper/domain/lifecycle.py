@@ -128,7 +128,7 @@ def decide(instance: Instance, now: datetime, limits: Limits) -> Step:
 
 
 def _decide(instance: Instance, now: datetime, limits: Limits) -> Step:
-    if is_coming_up(instance) and now >= instance.deadline_at:
+    if is_coming_up(instance) and now >= _gives_up_at(instance):
         code = "startup_timeout" if instance.is_watched else "novita_timeout"
         return Move(fail(instance, code, _too_late(instance), now))
     if _is_to_be_deleted_after_failure(instance):
@@ -316,9 +316,22 @@ def _earliest(step: Step, instance: Instance) -> Step:
     """Let a rest end at the next time that the row itself names."""
     if not isinstance(step, Rest):
         return step
-    deadline_at = instance.deadline_at if is_coming_up(instance) else None
-    times = [at for at in (step.until, instance.confirm_at, deadline_at) if at is not None]
+    gives_up_at = _gives_up_at(instance) if is_coming_up(instance) else None
+    times = [at for at in (step.until, instance.confirm_at, gives_up_at) if at is not None]
     return Rest(min(times, default=None))
+
+
+def _gives_up_at(instance: Instance) -> datetime:
+    """Return when a start has failed: at the deadline, unless Novita could not be asked since.
+
+    An outage changes nothing but the time of the next look (contract 2.5): what is due to be
+    asked about may well be running.
+    """
+    deadline_at, confirm_at = instance.deadline_at, instance.confirm_at
+    has_been_seen_since = instance.observed_at is not None and instance.observed_at >= deadline_at
+    if confirm_at is None or has_been_seen_since:
+        return deadline_at
+    return max(deadline_at, confirm_at)
 
 
 def _delete(instance: Instance, now: datetime) -> Instance:
@@ -335,11 +348,15 @@ def _delete(instance: Instance, now: datetime) -> Instance:
 
 
 def _is_to_be_deleted_after_failure(instance: Instance) -> bool:
-    """A first start-up that failed is deleted if the order says so; data is never at stake."""
+    """A first start-up that failed is deleted if the order says so; data is never at stake.
+
+    What is yet to be asked about may have come up after all.
+    """
     return (
         instance.status is Status.FAILED
         and instance.order.on_failure is OnFailure.DELETE
         and instance.running_at is None
+        and instance.confirm_at is None
         and (instance.is_watched or instance.buying is not None)
     )
 

@@ -27,6 +27,7 @@ from gpukeeper.domain.lifecycle import (
     become,
     conclude_deleted,
     fail,
+    is_coming_up,
     is_new,
 )
 from gpukeeper.domain.market import BillingMode
@@ -104,8 +105,18 @@ def reappear(instance: Instance, seen: Observation, now: datetime, limits: Limit
 
 
 def confirm_later(instance: Instance, now: datetime, delay: timedelta) -> Instance:
-    """Return the instance after Novita could not be asked about this machine."""
-    return replace(instance, confirm_at=now + delay, failures=instance.failures + 1)
+    """Return the instance after Novita could not be asked about this machine.
+
+    While it is open whether the machine comes up, the next listing is taken in even if it says
+    the same: it may be all that there is to conclude from.
+    """
+    is_open = is_coming_up(instance) or instance.status is Status.FAILED
+    return replace(
+        instance,
+        confirm_at=now + delay,
+        failures=instance.failures + 1,
+        seen_fingerprint=None if is_open else instance.seen_fingerprint,
+    )
 
 
 def fingerprint(seen: Observation) -> str:

@@ -134,7 +134,8 @@ class Reconciler:
             case Rest():
                 return lambda row: row
             case Move() if is_coming_up(instance) and instance.is_watched:
-                # The last look may be long ago: ask before giving up what may be running.
+                # The last look may be long ago: ask before giving up what may be running.  Where
+                # Novita cannot be asked, the row moves only if a listing has shown it since.
                 seen = await self._confirm(instance)
                 return lambda row: self._move(seen(row))
             case Move():
