@@ -25,10 +25,12 @@ def kind(request: pytest.FixtureRequest) -> str:
 async def build(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Build]:
     """Give a function that builds rigs on databases of their own and closes them.
 
-    ``store`` is a SQLite file that the rig goes on with.  What holds always is asserted of each
-    in the end (:mod:`tests.invariants`).
+    ``store`` is a SQLite file that the rig goes on with, ``beside`` a rig whose clock and Novita
+    it shares, and whose database if it has none of its own.  What holds always is asserted of
+    each in the end (:mod:`tests.invariants`).
     """
     rigs: list[Rig] = []
+    urls: list[str] = []
     async with AsyncExitStack() as stack:
 
         def database_url(directory: Path, *, is_file: bool) -> str:
@@ -38,15 +40,17 @@ async def build(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> As
             template: str = request.getfixturevalue("migrated")
             return stack.enter_context(databases.new(template=template))
 
-        def make(*, store: Path | None = None, **changes: Any) -> Rig:
+        def make(*, store: Path | None = None, beside: Rig | None = None, **changes: Any) -> Rig:
             directory = tmp_path / f"rig-{len(rigs)}"
             directory.mkdir()
             if store is not None:
                 store.rename(directory / STORE)
-            url = database_url(directory, is_file=store is not None)
-            rig = build_rig(directory, url, **changes)
+            shared = [u for r, u in zip(rigs, urls, strict=True) if r is beside and store is None]
+            url = shared[0] if shared else database_url(directory, is_file=store is not None)
+            rig = build_rig(directory, url, beside=beside, **changes)
             stack.push_async_callback(rig.close)
             rigs.append(rig)
+            urls.append(url)
             return rig
 
         yield make

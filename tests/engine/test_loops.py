@@ -5,9 +5,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from gpukeeper.domain.errors import LeaseLost, StoreUnavailable
+from gpukeeper.domain.errors import StoreUnavailable
 from gpukeeper.engine import sweep
-from gpukeeper.engine.leasing import LEASE
 from gpukeeper.engine.loop import Loop, Workers
 from gpukeeper.telemetry import get_logger
 from tests.engine.conftest import Build
@@ -91,17 +90,6 @@ async def test_a_worker_whose_result_cannot_be_stored_frees_its_place() -> None:
     await freed.wait()
     assert workers.room == 1
     assert watcher.errors == []
-
-
-async def test_a_lease_that_has_ended_is_lost_for_good(rig: Rig) -> None:
-    leasing = rig.engine.buyer.leasing
-    leasing.lease("token", rig.clock())
-    leasing.check("token", rig.clock() + LEASE - timedelta(seconds=1))
-    with pytest.raises(LeaseLost):
-        leasing.check("token", rig.clock() + LEASE)
-    await leasing.renew(rig.clock() + LEASE)
-    with pytest.raises(LeaseLost):
-        leasing.check("token", rig.clock() + LEASE)
 
 
 async def test_a_nudge_ends_a_rest() -> None:

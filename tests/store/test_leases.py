@@ -28,8 +28,10 @@ async def _claimed(
     return [row.id for row in rows]
 
 
-async def _renewed(database: Database, held: dict[str, str], *, until: int) -> None:
-    await database.write(lambda c: leases.renew(c, tables.instances, held, NOW + until * SECOND))
+async def _renewed(database: Database, held: dict[str, str], *, until: int) -> set[str]:
+    return await database.write(
+        lambda c: leases.renew(c, tables.instances, held, NOW + until * SECOND)
+    )
 
 
 def _started(row: Instance) -> Instance:
@@ -69,7 +71,8 @@ async def test_a_lease_that_ran_out_and_was_taken_by_nobody_still_holds(
 async def test_a_renewed_lease_lasts_longer(database: Database) -> None:
     await stored(database, an_instance(1))
     await _claimed(database)
-    await _renewed(database, {"ins_000001": LEASE.token, "ins_404": LEASE.token}, until=60)
+    held = {"ins_000001": LEASE.token, "ins_404": LEASE.token}
+    assert await _renewed(database, held, until=60) == {"ins_000001"}
     assert await _claimed(database, OTHER_LEASE, after=59) == []
     assert await _claimed(database, OTHER_LEASE, after=60) == ["ins_000001"]
 
@@ -84,7 +87,7 @@ async def test_rows_of_one_claim_are_renewed_one_by_one(database: Database) -> N
 async def test_nothing_to_renew_is_no_error(database: Database) -> None:
     await stored(database, an_instance(1))
     await _claimed(database)
-    await _renewed(database, {}, until=60)
+    assert await _renewed(database, {}, until=60) == set()
     assert await _claimed(database, OTHER_LEASE, after=20) == ["ins_000001"]
 
 
@@ -92,7 +95,7 @@ async def test_a_lost_lease_is_not_renewed(database: Database) -> None:
     await stored(database, an_instance(1))
     await _claimed(database)
     await _claimed(database, Lease("theirs", NOW + 40 * SECOND), after=20)
-    await _renewed(database, {"ins_000001": LEASE.token}, until=600)
+    assert await _renewed(database, {"ins_000001": LEASE.token}, until=600) == set()
     assert await _claimed(database, Lease("third", NOW), after=40) == ["ins_000001"]
 
 

@@ -66,7 +66,7 @@ class Deliverer:
     async def work(self, delivery: Delivery, lease_token: str) -> None:
         """Send one leased delivery and store what came of it."""
         try:
-            self.leasing.check(lease_token, self.clock())
+            self.leasing.check(delivery.id, lease_token, self.clock())
             tried, attempt = await self._send(delivery)
             await self.database.write(
                 lambda connection: deliveries.finish(connection, tried, attempt, lease_token)

@@ -46,7 +46,8 @@ async def _keep(renew: Callable[[], Awaitable[None]], log: Logger) -> None:
 class Leasing:
     """Leases the rows of one table for the tasks of one loop.
 
-    ``until`` is when each lease ends that was not lost, by its token.
+    ``until`` is when each lease ends, by its token; ``lost`` holds the rows that are not under it
+    any more, each with that token.
     """
 
     database: Database
@@ -54,34 +55,44 @@ class Leasing:
     workers: Workers
     renewed_at: datetime | None = None
     until: dict[str, datetime] = field(default_factory=dict)
+    lost: set[tuple[str, str]] = field(default_factory=set)
 
     def lease(self, token: str, now: datetime) -> Lease:
         """Return a new lease that begins now."""
         self.until[token] = now + LEASE
         return Lease(token, now + LEASE)
 
-    def check(self, token: str, now: datetime) -> None:
-        """Raise LeaseLost when a lease has ended, so that somebody else may be at work by now.
+    def check(self, row_id: str, token: str, now: datetime) -> None:
+        """Raise LeaseLost when a row is not ours any more, or somebody else may be at work by now.
 
         Asked without the store, at the last moment before something is done that the store cannot
         undo: a process may have been paused for any time since it took the lease.
         """
-        if now >= self.until.get(token, now):
+        if now >= self.until.get(token, now) or (row_id, token) in self.lost:
             raise LeaseLost
 
     async def renew(self, now: datetime) -> None:
         """Extend the leases under way; call it at every turn, it writes only when it is time.
 
-        One that has ended stays so, even if nobody has taken its row yet.
+        One that has ended stays so, even if nobody has taken its row yet.  Only what the store has
+        extended lasts longer: others go by the store.
         """
         # A clock that was set back must not keep us from renewing until it has caught up.
         if self.renewed_at is not None and self.renewed_at <= now < self.renewed_at + _RENEW_EVERY:
             return
-        self.renewed_at = now
         alive = {token for token, until in self.until.items() if now < until}
         held = {row: token for row, token in self.workers.held.items() if token in alive}
-        self.until = dict.fromkeys(held.values(), now + LEASE)
+        renewed: set[str] = set()
         if held:
-            await self.database.write(
+            renewed = await self.database.write(
                 lambda connection: leases.renew(connection, self.table, held, now + LEASE)
             )
+        extended = {held[row] for row in renewed}
+        self.until = {
+            token: now + LEASE if token in extended else self.until[token]
+            for token in held.values()
+        }
+        # Among them are rows that were given back by workers who are about to end.
+        self.lost |= {(row, token) for row, token in held.items() if row not in renewed}
+        self.lost = {(row, token) for row, token in self.lost if token in self.until}
+        self.renewed_at = now

@@ -187,7 +187,7 @@ class Reconciler:
         try:
             novita_id = await self.novita.create(
                 buying.purchase(instance, offer, template, envs=envs),
-                check=self._check(lease_token),
+                check=self._check(instance.id, lease_token),
             )
         except NovitaError as error:
             failure = error
@@ -287,7 +287,7 @@ class Reconciler:
         }
         failure: NovitaError | None = None
         try:
-            await calls[verb](instance.novita_id, check=self._check(lease_token))
+            await calls[verb](instance.novita_id, check=self._check(instance.id, lease_token))
         except NovitaError as error:
             failure = error
             self.log.warning(
@@ -311,13 +311,13 @@ class Reconciler:
             is_accepted=is_accepted,
         )
 
-    def _check(self, lease_token: str) -> Callable[[], None]:
+    def _check(self, instance_id: str, lease_token: str) -> Callable[[], None]:
         """Return what keeps a worker that was paused too long from asking for a change.
 
         Whoever has its row by now looks the machine up, and must be able to trust that no purchase
         comes after.
         """
-        return lambda: self.leasing.check(lease_token, self.clock())
+        return lambda: self.leasing.check(instance_id, lease_token, self.clock())
 
     async def _apply(
         self, instance_id: str, fold: Fold, lease_token: str, *, keep: bool = False

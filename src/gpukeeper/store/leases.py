@@ -50,8 +50,13 @@ def take(connection: Connection, table: Table, ids: Sequence[str], lease: Lease)
     connection.execute(_take(table), parameters)
 
 
-def renew(connection: Connection, table: Table, held: Mapping[str, str], until: datetime) -> None:
-    """Extend the leases of rows (id -> token) that are still held; one that was lost stays lost."""
+def renew(
+    connection: Connection, table: Table, held: Mapping[str, str], until: datetime
+) -> set[str]:
+    """Extend the leases of rows (id -> token) that are still held, and return their ids.
+
+    One that was lost stays lost.
+    """
     # Locked in the order of their ids, as everyone locks who changes several rows.
     ours = (
         select(table.c.id)
@@ -59,7 +64,8 @@ def renew(connection: Connection, table: Table, held: Mapping[str, str], until: 
         .order_by(table.c.id)
         .with_for_update()
     )
-    connection.execute(update(table).where(table.c.id.in_(ours)).values(lease_until=until))
+    extended = update(table).where(table.c.id.in_(ours)).values(lease_until=until)
+    return set(connection.scalars(extended.returning(table.c.id)))
 
 
 def shorten(connection: Connection, table: Table, until: datetime) -> None:
