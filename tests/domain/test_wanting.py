@@ -2,7 +2,8 @@
 
 import pytest
 
-from gpukeeper.domain.errors import WrongStatus
+from gpukeeper.domain.asking import answered
+from gpukeeper.domain.errors import InvalidStateChange, WrongStatus
 from gpukeeper.domain.instance import (
     Asked,
     Buying,
@@ -16,7 +17,8 @@ from gpukeeper.domain.instance import (
     Verb,
 )
 from gpukeeper.domain.lifecycle import Ask, decide, want
-from tests.domain.making import LIMITS, MINUTE, NOW, instance, offer, requested
+from gpukeeper.domain.watching import observe
+from tests.domain.making import LIMITS, MINUTE, NOW, instance, offer, requested, seen
 
 _MAY = {
     Verb.START: {Status.STOPPED, Status.RECLAIMED, Status.FAILED},
@@ -121,3 +123,31 @@ def test_an_order_under_way_is_cancelled_without_forgetting_its_purchase() -> No
     buying = Buying(offer(), NOW)
     row = want(requested(buying=buying), Verb.DELETE, NOW)
     assert (row.status, row.buying) == (Status.DELETING, buying)
+
+
+@pytest.mark.parametrize("status", [Status.CREATING, Status.STARTING])
+@pytest.mark.parametrize("phase", [Phase.DOWN, Phase.PREPARING, Phase.STARTING])
+def test_a_machine_that_was_down_before_it_was_started_is_asked_to_stop(
+    status: Status, phase: Phase
+) -> None:
+    started = instance(status, phase=phase, asked=Asked(Verb.START, NOW, 1, True))
+    row = want(started, Verb.STOP, NOW)
+    assert decide(row, NOW, LIMITS) == Ask(Verb.STOP)
+    # What a look says that began before the start, or lags behind it, is not its end.
+    for before in (Phase.GOING_DOWN, Phase.DOWN):
+        stale = observe(row, seen(before), NOW, LIMITS)
+        assert (stale.status, decide(stale, NOW, LIMITS)) == (Status.STOPPING, Ask(Verb.STOP))
+    refused = answered(row, Verb.STOP, InvalidStateChange(), NOW, LIMITS)
+    assert observe(refused, seen(Phase.DOWN), NOW, LIMITS).status is Status.STOPPING
+    assert observe(refused, seen(Phase.STARTING), NOW, LIMITS).phase is Phase.STARTING
+    again = answered(refused, Verb.STOP, InvalidStateChange(), NOW, LIMITS)
+    assert observe(again, seen(Phase.DOWN), NOW, LIMITS).status is Status.STOPPED
+    accepted = answered(row, Verb.STOP, None, NOW, LIMITS)
+    assert observe(accepted, seen(Phase.DOWN), NOW, LIMITS).status is Status.STOPPED
+
+
+def test_a_start_that_is_answered_after_the_wish_to_stop_does_not_end_it() -> None:
+    row = want(instance(Status.STARTING, phase=Phase.DOWN), Verb.STOP, NOW)
+    started = answered(row, Verb.START, None, NOW, LIMITS)
+    stale = observe(started, seen(Phase.DOWN), NOW, LIMITS)
+    assert (stale.status, decide(stale, NOW, LIMITS)) == (Status.STOPPING, Ask(Verb.STOP))

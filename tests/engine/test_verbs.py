@@ -1,9 +1,15 @@
 """Start, stop, restart and delete: asked once, repeated when lost, done when Novita shows it."""
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
 from gpukeeper.domain.errors import WrongStatus
-from gpukeeper.domain.instance import Status, Verb
+from gpukeeper.domain.instance import Phase, Status, Verb
+from gpukeeper.domain.lifecycle import Limits
+from gpukeeper.domain.watching import observe
+from gpukeeper.store import instances
 from tests.engine.rig import Rig
 
 
@@ -20,6 +26,32 @@ async def test_a_machine_is_stopped_and_started_again(rig: Rig) -> None:
     assert rig.calls("start") == 1
     history = await rig.history(running.id)
     assert history[-4:] == ["stopping", "stopped", "starting", "running"]
+
+
+async def test_a_stop_right_after_a_start_is_carried_out_though_a_listing_lags(rig: Rig) -> None:
+    running = await rig.running()
+    await rig.service.want(running.id, Verb.STOP)
+    await rig.advance(minutes=2)
+    await rig.service.want(running.id, Verb.START)
+    await rig.work()
+    rig.clock.at += timedelta(seconds=1)
+    await rig.service.want(running.id, Verb.STOP)
+    stale = replace(await rig.novita.get(str(running.novita_id)), word="exited", phase=Phase.DOWN)
+    await rig.database.write(
+        lambda c: instances.change(
+            c,
+            running.id,
+            lambda row: observe(row, stale, rig.clock(), Limits()),
+            rig.clock(),
+            rig.service.outbox,
+        )
+    )
+    await rig.advance(minutes=6)
+    assert (await rig.find(running.id)).status is Status.STOPPED
+    assert rig.calls("stop") >= 2
+    moment = rig.world.machines[str(running.novita_id)].at(rig.world.now())
+    assert moment is not None
+    assert moment.status == "exited"
 
 
 async def test_a_restart_ends_running_again(rig: Rig) -> None:

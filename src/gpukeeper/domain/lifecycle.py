@@ -172,6 +172,8 @@ def want(instance: Instance, verb: Verb, now: datetime) -> Instance:
             now,
             desired=Desired.STOPPED,
             deadline_at=now + instance.order.startup_timeout,
+            # A start may have had its effect since the machine was seen down.
+            phase=None if _may_have_been_started(instance) else instance.phase,
             **_AFRESH,
         )
     coming_up = become(
@@ -269,6 +271,10 @@ _AFRESH: dict[str, Any] = {
     "doubts": 0,
     "failures": 0,
 }
+
+
+def _may_have_been_started(instance: Instance) -> bool:
+    return instance.status in (Status.CREATING, Status.STARTING) and instance.phase is Phase.DOWN
 
 
 def _check_may(instance: Instance, verb: Verb) -> None:

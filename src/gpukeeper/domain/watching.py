@@ -59,6 +59,8 @@ def observe(
         return instance
     if seen.phase is Phase.GONE:
         return _gone(instance, now, limits) if is_single else _missed(instance, now, limits)
+    if _may_precede_a_start(instance, seen):
+        return replace(instance, misses=0, failures=0, confirm_at=None, seen_fingerprint=None)
     if instance.doubts == 0 and _is_surprising(instance, seen, now, limits):
         return replace(
             instance, doubts=1, misses=0, failures=0, confirm_at=None, seen_fingerprint=None
@@ -139,6 +141,22 @@ def _is_surprising(instance: Instance, seen: Observation, now: datetime, limits:
     if instance.status in _AT_REST or is_stopped_elsewhere:
         return seen.phase in RISING or seen.phase is Phase.UP
     return False
+
+
+def _may_precede_a_start(instance: Instance, seen: Observation) -> bool:
+    """Whether Novita may show what was before a start that was followed by the wish to stop.
+
+    Such a machine has to be stopped, and is down when Novita has taken the stop, or has refused
+    it twice because there is nothing to stop.
+    """
+    is_to_stop = instance.status is Status.STOPPING and instance.desired is Desired.STOPPED
+    if not is_to_stop or not (instance.phase is None or instance.phase in RISING):
+        return False
+    asked = instance.asked
+    is_stopped = (
+        asked is not None and asked.verb is Verb.STOP and (asked.is_acknowledged or asked.times > 1)
+    )
+    return seen.phase in (Phase.GOING_DOWN, Phase.DOWN) and not is_stopped
 
 
 def _was_just_asked(instance: Instance, now: datetime, limits: Limits) -> bool:
