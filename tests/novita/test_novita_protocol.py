@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from gpukeeper.domain.errors import NovitaRejected, NovitaUnavailable, OutcomeUnknown
+from gpukeeper.domain.errors import NovitaError, NovitaRejected, NovitaUnavailable, OutcomeUnknown
 from gpukeeper.domain.instance import Phase, Verb
 from gpukeeper.domain.market import BillingMode
 from gpukeeper.novita import protocol
@@ -167,10 +167,15 @@ def test_a_verb_accepts_any_success(body: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [error(400, "VALIDATOR_PARAM"), {"error": "no"}, {"code": "400", "message": "no"}]
+    ("body", "kind"),
+    [
+        (error(400, "VALIDATOR_PARAM"), NovitaRejected),
+        ({"error": "no"}, OutcomeUnknown),
+        ({"code": "400", "message": "no"}, NovitaRejected),
+    ],
 )
-def test_a_success_shaped_like_an_error_is_one(body: object) -> None:
-    with pytest.raises(NovitaRejected):
+def test_a_success_shaped_like_an_error_is_one(body: object, kind: type[NovitaError]) -> None:
+    with pytest.raises(kind):
         protocol.acknowledged(STOP, answer(200, body))
     for request, read in READS:
         with pytest.raises(NovitaRejected):

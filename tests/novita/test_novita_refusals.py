@@ -218,6 +218,18 @@ def test_a_refusal_in_a_success_takes_its_own_code_for_the_status() -> None:
     assert type(refusal(GET, answer(200, {"reason": "ODD"}))) is NovitaRejected
 
 
+@pytest.mark.parametrize(
+    "body", [{"error": "upstream timed out"}, error(10_001), {"reason": "ODD"}]
+)
+def test_an_unknown_error_in_a_success_does_not_say_that_nothing_was_bought(body: object) -> None:
+    assert type(refusal(CREATE, answer(200, body))) is OutcomeUnknown
+    assert type(refusal(START, answer(200, body))) is OutcomeUnknown
+    assert type(refusal(CREATE, answer(200, error(400)))) is NovitaRejected
+    assert type(refusal(CREATE, answer(200, {"reason": "BALANCE_NOT_ENOUGH"}))) is (
+        InsufficientBalance
+    )
+
+
 def test_a_bad_answer_to_a_change_leaves_its_outcome_unknown() -> None:
     assert type(bad_answer(GET, answer(200, ""))) is NovitaUnavailable
     assert type(bad_answer(START, answer(200, ""))) is OutcomeUnknown

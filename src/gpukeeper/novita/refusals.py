@@ -76,7 +76,7 @@ def is_refusal(data: object) -> bool:
 
 def refusal(request: Request, answer: Answer) -> NovitaError:
     """Return the error that an answer stands for; never raises."""
-    said = _said(answer)
+    said = _said(request, answer)
     return _error(_kind(request, said), request, answer, said)
 
 
@@ -117,7 +117,7 @@ class _Said:
     is_page: bool = False
 
 
-def _said(answer: Answer) -> _Said:
+def _said(request: Request, answer: Answer) -> _Said:
     data = answer.parsed()
     if not isinstance(data, dict):
         return _said_in_text(answer)
@@ -125,7 +125,9 @@ def _said(answer: Answer) -> _Said:
     code = _code(body)
     status = answer.status
     if answer.is_success:
-        status = code if 400 <= code < 600 else 400
+        # Without a word that is known, an error in a success does not say that nothing was done.
+        unknown = 500 if request.is_change else 400
+        status = code if 400 <= code < 600 else unknown
     reason = body.reason or body.error.reason or _word(body.code_text, body.error.code_text)
     message = body.message or body.error.message
     return _Said(reason.strip().upper()[:_REASON_MAX_CHARS], message, status)
