@@ -1,12 +1,13 @@
 """Buying under fault: one machine per order, whatever Novita answers."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from gpukeeper.domain.errors import KeyReused
-from gpukeeper.domain.instance import Status, Verb
+from gpukeeper.domain.instance import Listing, Status, Verb
 from gpukeeper.service import OrderFailed
 from tests.engine.rig import ORDER, Rig
 
@@ -53,6 +54,25 @@ async def test_nothing_is_bought_while_novita_cannot_be_listed(rig: Rig) -> None
     assert rig.calls("create") == 1
     await rig.advance(minutes=5)
     assert (await rig.find(ordered.id)).status is Status.RUNNING
+
+
+async def test_a_machine_that_novitas_filter_does_not_find_is_not_bought_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list_all = rig.novita.list_all
+
+    async def list_without_filtered(*, name: str | None = None, **_: object) -> Listing:
+        listing = await list_all()
+        return listing if name is None else replace(listing, machines=())
+
+    monkeypatch.setattr(rig.novita, "list_all", list_without_filtered)
+    rig.fault("reset", "create", when="after", times=1)
+    ordered = await rig.order()
+    await rig.advance(minutes=5)
+    running = await rig.find(ordered.id)
+    assert running.status is Status.RUNNING
+    assert rig.machines() == [running.novita_id]
+    assert rig.calls("create") == 1
 
 
 async def test_out_of_stock_leads_to_the_next_offer(rig: Rig) -> None:

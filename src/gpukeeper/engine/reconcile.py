@@ -6,7 +6,7 @@ left here are the rows that are due: to be bought, looked up, started, confirmed
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gpukeeper.domain import buying, surplus, watching
@@ -20,7 +20,7 @@ from gpukeeper.domain.errors import (
     OutOfStock,
 )
 from gpukeeper.domain.events import Change
-from gpukeeper.domain.instance import Instance, Phase, Verb
+from gpukeeper.domain.instance import Instance, Listing, Observation, Phase, Verb
 from gpukeeper.domain.lifecycle import (
     Ask,
     Choose,
@@ -228,16 +228,13 @@ class Reconciler:
     async def _look_up(self, instance: Instance) -> Fold:
         try:
             listing = await self.novita.list_all(name=instance.novita_name)
-            is_believed = listing.is_complete and await self._shows_the_fleet(instance, listing.at)
+            if not _of_this_name(listing, instance) and _is_last_look(instance, listing):
+                # Before anything is bought again the filter is not trusted to find what is there.
+                listing = await self._list_the_fleet()
         except NovitaError as error:
             self.log.warning("look_up_failed", instance_id=instance.id, code=error.error_code)
             return lambda row: buying.look_up_later(row, self.clock())
-        # The filter is fuzzy (API notes §9): only the exact name is ours.
-        found = [
-            seen
-            for seen in listing.machines
-            if seen.name == instance.novita_name and seen.phase is not Phase.GONE
-        ]
+        found = _of_this_name(listing, instance)
         for seen in found:
             await self._make_way(seen.novita_id, instance)
         return lambda row: buying.looked_up(
@@ -246,19 +243,16 @@ class Reconciler:
             self.clock(),
             self.limits,
             asked_at=listing.at,
-            is_complete=is_believed,
+            is_complete=listing.is_complete,
         )
 
-    async def _shows_the_fleet(self, instance: Instance, asked_at: datetime) -> bool:
-        """Whether Novita lists anything of what exists: only then may we buy again (§6.3)."""
-        assert instance.buying is not None
-        until = instance.buying.lookup_until
-        if until is None or asked_at < until:
-            return True  # nothing is concluded yet
+    async def _list_the_fleet(self) -> Listing:
+        """List everything; complete only if it shows anything of what exists (§6.3)."""
         rows = await self.database.read(instances.watched)
-        listing = await self.novita.list_all() if rows else None
+        listing = await self.novita.list_all()
         known = {row.novita_id for row in rows}
-        return listing is None or any(seen.novita_id in known for seen in listing.machines)
+        is_believed = not rows or any(seen.novita_id in known for seen in listing.machines)
+        return replace(listing, is_complete=listing.is_complete and is_believed)
 
     async def _confirm(self, instance: Instance) -> Fold:
         assert instance.novita_id is not None
@@ -346,3 +340,18 @@ class Reconciler:
         self.nudges.changed([change], is_held=is_due)
         self.on_change(change)
         return change, is_due
+
+
+def _of_this_name(listing: Listing, instance: Instance) -> list[Observation]:
+    """Return the machines of exactly the name: Novita's filter is fuzzy (API notes §9)."""
+    return [
+        seen
+        for seen in listing.machines
+        if seen.name == instance.novita_name and seen.phase is not Phase.GONE
+    ]
+
+
+def _is_last_look(instance: Instance, listing: Listing) -> bool:
+    """Whether an absence in this listing would mean that nothing was bought."""
+    until = instance.buying.lookup_until if instance.buying else None
+    return until is not None and listing.at >= until
