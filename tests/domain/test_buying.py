@@ -126,6 +126,16 @@ def test_a_sold_machine_is_known_and_the_order_created() -> None:
     assert row.failures == 0
 
 
+def test_a_machine_that_was_bought_late_has_the_whole_time_to_come_up() -> None:
+    late = NOW + 9 * MINUTE
+    row = bought(asking(), OFFER, "m1", late)
+    assert row.deadline_at == late + ORDER.startup_timeout
+    found = looked_up(
+        looking(), [seen(Phase.STARTING)], late, LIMITS, asked_at=late, is_complete=True
+    )
+    assert found.deadline_at == late + ORDER.startup_timeout
+
+
 @pytest.mark.parametrize("status", [Status.DELETING, Status.FAILED])
 def test_a_machine_sold_too_late_is_known_so_that_it_can_be_deleted(status: Status) -> None:
     row = bought(asking(status=status, desired=Desired.DELETED), OFFER, "m1", NOW)

@@ -190,8 +190,13 @@ def test_while_novita_cannot_be_asked_at_the_deadline_nothing_has_failed(status:
 def test_the_deadline_says_how_long_it_was_and_what_novita_says(
     said: str | None, sentence: str
 ) -> None:
-    failed = moved(instance(Status.STARTING, deadline_at=NOW, novita_status=said))
-    assert failed.reason == Reason("startup_timeout", sentence)
+    row = instance(Status.STARTING, novita_status=said)
+    assert moved(row, row.deadline_at).reason == Reason("startup_timeout", sentence)
+
+
+def test_an_order_that_was_never_bought_says_how_long_it_was_tried() -> None:
+    failed = moved(requested(), NOW + 10 * MINUTE)
+    assert failed.reason == Reason("novita_timeout", "Not bought 600 s after the order.")
 
 
 @pytest.mark.parametrize(

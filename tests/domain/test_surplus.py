@@ -16,6 +16,7 @@ from tests.domain.making import (
     LIMITS,
     MINUTE,
     NOW,
+    ORDER,
     REPEATABLE,
     SECOND,
     TEMPLATE,
@@ -191,7 +192,9 @@ def test_however_late_purchases_take_effect_one_machine_is_left_or_none(
     effects: list[timedelta | None], cancelled_after: int | None
 ) -> None:
     shop, told = Shop(), list[EventType]()
-    row = schedule(requested(deadline_at=NOW + 60 * MINUTE), NOW, LIMITS)
+    patient = replace(ORDER, startup_timeout=60 * MINUTE)
+    row = requested(order=patient, deadline_at=NOW + patient.startup_timeout)
+    row = schedule(row, NOW, LIMITS)
     unanswered = list(effects)
     for second in range(0, 1500, 10):
         shop.now = NOW + second * SECOND

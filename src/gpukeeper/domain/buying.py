@@ -124,7 +124,9 @@ def bought(instance: Instance, offer: Offer, novita_id: str, now: datetime) -> I
     )
     if instance.status is not Status.REQUESTED:
         return owned
-    return become(owned, Status.CREATING, now)
+    # The time to come up begins now, however long the purchase took.
+    deadline_at = now + instance.order.startup_timeout
+    return become(owned, Status.CREATING, now, deadline_at=deadline_at)
 
 
 def not_bought(

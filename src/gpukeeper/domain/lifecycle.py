@@ -368,6 +368,14 @@ def _is_to_be_deleted_after_failure(instance: Instance) -> bool:
 
 
 def _too_late(instance: Instance) -> str:
-    seconds = int(instance.order.startup_timeout.total_seconds())
+    if not instance.is_watched:
+        return (
+            f"Not bought {_seconds(instance.deadline_at - instance.created_at)} s after the order."
+        )
+    begun_at = instance.started_at or instance.created_at
     said = f"; Novita says '{instance.novita_status}'" if instance.novita_status else ""
-    return f"Not running {seconds} s after it was started{said}."
+    return f"Not running {_seconds(instance.deadline_at - begun_at)} s after it was started{said}."
+
+
+def _seconds(duration: timedelta) -> int:
+    return int(duration.total_seconds())
