@@ -1,6 +1,6 @@
 """Orphans: machines with our mark that the store does not know; others are left alone."""
 
-from gpukeeper.domain.instance import Status, Verb
+from gpukeeper.domain.instance import Desired, Status, Verb
 from gpukeeper.simulator.console import Arrival, arrive
 from tests.engine.rig import Rig
 
@@ -77,6 +77,20 @@ async def test_an_orphan_can_be_adopted(rig: Rig) -> None:
     await rig.advance(minutes=3)
     assert (await rig.find(adopted.id)).status is Status.RUNNING
     assert await rig.service.orphans() == ()
+
+
+async def test_a_stopped_orphan_is_adopted_without_being_started(rig: Rig) -> None:
+    (machine,) = arrive(rig.world, Arrival(name=OURS, status="exited"))
+    await rig.advance(minutes=4)
+    adopted = (await rig.service.adopt(machine.id)).instance
+    assert (adopted.status, adopted.desired) == (Status.STOPPED, Desired.STOPPED)
+    await rig.advance(minutes=3)
+    assert (await rig.find(adopted.id)).status is Status.STOPPED
+    assert await rig.history(adopted.id) == ["created", "stopped"]
+    assert rig.calls("start") == 0
+    await rig.service.want(adopted.id, Verb.START)
+    await rig.advance(minutes=3)
+    assert (await rig.find(adopted.id)).status is Status.RUNNING
 
 
 async def test_an_orphan_can_be_deleted_and_is_followed_until_it_is_gone(rig: Rig) -> None:

@@ -5,14 +5,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from gpukeeper.domain import ids
+from gpukeeper.domain import ids, watching
 from gpukeeper.domain.instance import (
     Desired,
     Instance,
     Observation,
     Order,
+    Phase,
     Status,
 )
+from gpukeeper.domain.lifecycle import Limits, become
 from gpukeeper.domain.market import BillingMode
 
 # As much as the columns of these names hold; a machine may be called anything.
@@ -84,9 +86,22 @@ def adopted(
     )
 
 
+def taken_in(row: Instance, machine: Observation, now: datetime, limits: Limits) -> Instance:
+    """Return the row of an adopted machine as it was found; one that is down is left so."""
+    seen = watching.observe(row, machine, now, limits)
+    left_as = _LEFT_AS.get(machine.phase)
+    if left_as is None or seen.status is not Status.CREATING:
+        return seen
+    return become(seen, left_as, now, desired=Desired.STOPPED)
+
+
 def _unique_name(machine: Observation) -> str:
     name = f"{machine.name}#{machine.novita_id}"
     if len(name) <= _UNIQUE_NAME_MAX_CHARS:
         return name
     digest = hashlib.blake2b(name.encode(), digest_size=_DIGEST_BYTES).hexdigest()
     return f"{name[: _UNIQUE_NAME_MAX_CHARS - len(digest) - 1]}#{digest}"
+
+
+# To start a machine costs money, which nobody asked for.
+_LEFT_AS = {Phase.DOWN: Status.STOPPED, Phase.GOING_DOWN: Status.STOPPING}

@@ -294,7 +294,7 @@ class Service:
                 connection,
                 adopted.id,
                 lambda row: schedule(
-                    wish(watching.observe(row, orphan.machine, now, self.limits)),
+                    wish(placing.taken_in(row, orphan.machine, now, self.limits)),
                     now,
                     self.limits,
                 ),
