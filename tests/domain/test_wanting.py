@@ -1,5 +1,7 @@
 """What the owner may ask for in which status, and what a wish does to the row."""
 
+from dataclasses import replace
+
 import pytest
 
 from gpukeeper.domain.asking import answered
@@ -16,7 +18,7 @@ from gpukeeper.domain.instance import (
     Status,
     Verb,
 )
-from gpukeeper.domain.lifecycle import Ask, decide, want
+from gpukeeper.domain.lifecycle import Ask, Rest, decide, want
 from gpukeeper.domain.watching import observe
 from tests.domain.making import LIMITS, MINUTE, NOW, instance, offer, requested, seen
 
@@ -151,3 +153,16 @@ def test_a_start_that_is_answered_after_the_wish_to_stop_does_not_end_it() -> No
     started = answered(row, Verb.START, None, NOW, LIMITS)
     stale = observe(started, seen(Phase.DOWN), NOW, LIMITS)
     assert (stale.status, decide(stale, NOW, LIMITS)) == (Status.STOPPING, Ask(Verb.STOP))
+
+
+@pytest.mark.parametrize("phase", [None, Phase.PREPARING, Phase.STARTING])
+def test_a_stop_that_waited_for_the_machine_is_asked_as_soon_as_it_is_up(
+    phase: Phase | None,
+) -> None:
+    refused = Asked(Verb.STOP, NOW, times=4)
+    waiting = instance(Status.STOPPING, phase=phase, asked=refused)
+    assert isinstance(decide(waiting, NOW, LIMITS), Rest)
+    up = observe(waiting, seen(Phase.UP), NOW, LIMITS)
+    assert decide(up, NOW, LIMITS) == Ask(Verb.STOP)
+    still_up = observe(replace(up, asked=refused), seen(Phase.UP), NOW, LIMITS)
+    assert isinstance(decide(still_up, NOW, LIMITS), Rest)

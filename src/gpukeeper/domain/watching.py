@@ -66,6 +66,8 @@ def observe(
             instance, doubts=1, misses=0, failures=0, confirm_at=None, seen_fingerprint=None
         )
     known = _with_facts(instance, seen, is_single=is_single)
+    if _can_be_stopped_at_last(instance, seen):
+        known = replace(known, asked=None)
     return _BY_PHASE[seen.phase](known, now, limits)
 
 
@@ -141,6 +143,12 @@ def _is_surprising(instance: Instance, seen: Observation, now: datetime, limits:
     if instance.status in _AT_REST or is_stopped_elsewhere:
         return seen.phase in RISING or seen.phase is Phase.UP
     return False
+
+
+def _can_be_stopped_at_last(instance: Instance, seen: Observation) -> bool:
+    """Whether a machine came up that is to be stopped: what Novita refused before it now takes."""
+    was_not_up = instance.phase is None or instance.phase in RISING
+    return instance.status is Status.STOPPING and was_not_up and seen.phase is Phase.UP
 
 
 def _may_precede_a_start(instance: Instance, seen: Observation) -> bool:
