@@ -4,7 +4,7 @@ import pytest
 
 from gpukeeper.domain.instance import Asked, Instance, Phase, Reason, Status, Verb
 from gpukeeper.domain.lifecycle import Ask, decide
-from gpukeeper.domain.watching import reappear
+from gpukeeper.domain.watching import observe, reappear
 from tests.domain.making import LIMITS, MINUTE, NOW, ON_DEMAND, SECOND, instance, seen
 
 GONE_AT = NOW - LIMITS.adoption_window
@@ -65,7 +65,9 @@ def test_a_lost_machine_is_taken_for_what_it_is_now(phase: Phase, status: Status
 
 
 def test_a_failed_machine_that_comes_back_up_is_running() -> None:
-    back = shown(ended(Status.FAILED))
+    listed = shown(ended(Status.FAILED))
+    assert (listed.status, listed.is_watched, listed.confirm_at) == (Status.FAILED, True, NOW)
+    back = observe(listed, seen(Phase.UP), NOW, LIMITS, is_single=True)
     assert (back.status, back.running_at) == (Status.RUNNING, NOW)
 
 

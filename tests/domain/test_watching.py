@@ -19,7 +19,7 @@ from gpukeeper.domain.instance import (
     Status,
     Verb,
 )
-from gpukeeper.domain.lifecycle import want
+from gpukeeper.domain.lifecycle import Confirm, decide, want
 from gpukeeper.domain.watching import fingerprint, observe
 from tests.domain.making import LIMITS, MINUTE, NOW, ON_DEMAND, SECOND, instance, requested, seen
 
@@ -38,7 +38,6 @@ FIRST_LOOK = {
     (S.CREATING, P.STARTING): S.STARTING,
     (S.CREATING, P.UP): S.RUNNING,
     (S.STARTING, P.UP): S.RUNNING,
-    (S.FAILED, P.UP): S.RUNNING,
     (S.RUNNING, P.GOING_DOWN): S.STOPPING,
     (S.RUNNING, P.GOING): S.STOPPING,
     (S.RUNNING, P.DOWN): S.STOPPED,
@@ -66,6 +65,11 @@ def test_what_a_look_makes_of_a_status(status: Status, phase: Phase, is_single: 
     once = look(row, phase, is_single=is_single)
     twice = look(once, phase, at=NOW + SECOND, is_single=is_single)
     expected = FIRST_LOOK.get((status, phase), status)
+    if (status, phase) == (S.FAILED, P.UP):
+        # A listing leads to a question about this machine alone.
+        assert (once.status, once.confirm_at) == ((S.RUNNING if is_single else status), NOW)
+        assert twice.status is once.status
+        return
     assert once.status is expected
     assert twice.status is SECOND_LOOK.get((status, phase), expected)
     assert twice.novita_status == seen(phase).word
@@ -185,13 +189,24 @@ def test_a_failure_keeps_its_reason_until_the_machine_comes_up() -> None:
     reason = Reason("startup_timeout", "Too late.")
     failed = look(instance(S.FAILED, reason=reason), P.STARTING, error="other")
     assert failed.reason == reason
-    late = look(failed, P.UP, at=NOW + MINUTE)
+    late = look(failed, P.UP, at=NOW + MINUTE, is_single=True)
     assert (late.status, late.reason, late.running_at) == (S.RUNNING, None, NOW + MINUTE)
+
+
+def test_a_failed_machine_that_is_listed_once_with_its_former_word_is_not_announced() -> None:
+    failed = instance(S.FAILED, reason=Reason("startup_timeout", "Late."))
+    listed = look(failed, P.UP)
+    assert (listed.status, decide(listed, NOW, LIMITS)) == (S.FAILED, Confirm())
+    again = look(replace(listed, confirm_at=NOW - SECOND), P.UP)
+    assert again.confirm_at == NOW - SECOND
+    down = look(listed, P.DOWN, is_single=True)
+    assert (down.status, down.reason, down.confirm_at) == (S.FAILED, failed.reason, None)
+    assert look(listed, P.UP, is_single=True).status is S.RUNNING
 
 
 def test_what_failed_while_it_was_to_be_stopped_is_stopped_once_it_is_up() -> None:
     failed = instance(S.FAILED, desired=Desired.STOPPED, reason=Reason("startup_timeout", "Late."))
-    late = look(failed, P.UP)
+    late = look(failed, P.UP, is_single=True)
     assert (late.status, late.desired) == (S.STOPPING, Desired.STOPPED)
     assert look(late, P.DOWN, at=NOW + MINUTE).status is S.STOPPED
 

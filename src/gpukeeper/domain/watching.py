@@ -1,8 +1,9 @@
 """What a look at Novita does to an instance: one observation, or one absence, folded into its row.
 
 Answers of Novita's may be late, short, or go back once (API notes §3.2, §16.2).  So a look that
-contradicts the status without a cause is believed when the next look says the same, and an
-absence when Novita has confirmed it for this machine in two looks (in one, if we deleted it).
+contradicts the status without a cause is believed when the next look says the same, the end of a
+failure when Novita has said it of this machine alone, and an absence when Novita has confirmed it
+for this machine in two looks (in one, if we deleted it).
 """
 
 import hashlib
@@ -64,6 +65,11 @@ def observe(
     if instance.doubts == 0 and _is_surprising(instance, seen, now, limits):
         return replace(
             instance, doubts=1, misses=0, failures=0, confirm_at=None, seen_fingerprint=None
+        )
+    if instance.status is Status.FAILED and seen.phase is Phase.UP and not is_single:
+        # A listing may show once more what was before it failed: Novita is asked about it alone.
+        return replace(
+            instance, confirm_at=instance.confirm_at or now, misses=0, seen_fingerprint=None
         )
     known = _with_facts(instance, seen, is_single=is_single)
     if _can_be_stopped_at_last(instance, seen):
