@@ -154,6 +154,24 @@ def test_prices_follow_the_region_and_the_estimate_the_product(open_page: Open) 
     expect(page.get_by_label("Name", exact=True)).to_have_value("kept")
 
 
+def test_a_choice_stays_with_its_product_when_the_offers_change(open_page: Open) -> None:
+    page = open_page("/order")
+    page.get_by_role("radio", name="RTX 3090 24GB").check()
+    region = page.get_by_label("Region", exact=True)
+
+    # Here that product is not sold, and others stand in its place.
+    region.select_option("AS-SGP-02")
+    expect(page.locator(".also").first).to_contain_text("AS-SGP-02")
+    expect(page.locator("#offers input:checked")).to_have_count(0)
+    expect(page.locator("#estimate")).to_have_text("Choose a product to see what it costs")
+
+    page.get_by_role("radio", name="RTX 4090 24GB").check()
+    region.select_option("CN-HK-01")
+    expect(page.locator(".also").first).to_contain_text("CN-HK-01")
+    expect(page.locator("#offers input:checked")).to_have_value("RTX 4090 24GB")
+    expect(page.locator("#estimate")).to_contain_text("$0.175 per hour")
+
+
 def test_a_double_click_orders_once(open_page: Open, service: Service) -> None:
     page = open_page("/order")
     page.get_by_label("Name", exact=True).fill("once-only")

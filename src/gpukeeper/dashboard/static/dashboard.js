@@ -197,20 +197,45 @@ document.addEventListener("click", (event) => {
 
 const order = $("#order");
 
+let lastAsked = 0;
+
 async function showPrices() {
+  const asked = ++lastAsked;
   const fields = new URLSearchParams(new FormData(order));
   fields.set("intent", "prices");
-  const response = await fetch(order.action, { method: "POST", body: fields });
-  morph($("#offers"), $("#offers", parse(await response.text())));
+  const fresh = await fetch(order.action, { method: "POST", body: fields })
+    .then(async (response) => $("#offers", parse(await response.text())))
+    .catch(() => null);
+  // Whoever has asked for something else in the meantime waits for that.
+  if (asked !== lastAsked) return;
+  if (!fresh) {
+    $("#estimate").textContent = "The prices are not known: the service did not answer";
+    return;
+  }
+  showOffers(fresh);
   estimate();
+}
+
+/** Replace all offers: a choice is a product, and no place in the list. */
+function showOffers(fresh) {
+  const old = $("#offers");
+  const wasFocused = old.contains(document.activeElement);
+  const product = new FormData(order).get("productName");
+  old.replaceWith(fresh);
+  for (const radio of fresh.querySelectorAll("input[type=radio]")) {
+    radio.checked = radio.value === product;
+  }
+  if (wasFocused) $("input:checked, input", fresh)?.focus();
 }
 
 function estimate() {
   const chosen = $("input[name=productName]:checked", order);
-  if (!chosen) return;
   const bold = (text) => Object.assign(document.createElement("b"), { textContent: text });
-  const { hour, day } = chosen.dataset;
-  $("#estimate").replaceChildren("About ", bold(hour), " per hour, ", bold(day), " a day while it runs");
+  $("#estimate").replaceChildren(
+    ...(chosen
+      ? ["About ", bold(chosen.dataset.hour), " per hour, ", bold(chosen.dataset.day), " a day while it runs"]
+      : ["Choose a product to see what it costs"]),
+  );
 }
 
 order?.addEventListener("change", (event) => {
