@@ -279,6 +279,27 @@ async def test_a_browser_is_shown_where_to_sign_in_and_comes_back(
 
 
 @pytest.mark.parametrize(
+    ("referer", "place"),
+    [
+        (f"{HOST}/ui/instances/ins_1?a=b", "/login?next=/ui/instances/ins_1%3Fa%3Db"),
+        ("http://evil.example/ui", "/login?next=/"),
+        ("http://[", "/login?next=/"),
+        (None, "/login?next=/"),
+    ],
+)
+async def test_a_form_that_is_sent_after_the_session_leads_to_the_login_and_back_to_its_page(
+    browser: Any, clock: Clock, referer: str | None, place: str
+) -> None:
+    headers = ORIGIN | {"Accept": "text/html"} | ({"Referer": referer} if referer else {})
+    async with browser as client:
+        await sign_in(client)
+        clock.now += timedelta(hours=13)
+        response = await client.post("/ui/instances/ins_1/stop", headers=headers)
+
+    assert (response.status_code, response.headers["location"]) == (303, place)
+
+
+@pytest.mark.parametrize(
     ("path", "headers"),
     [
         ("/", {"Accept": "*/*"}),

@@ -1,7 +1,7 @@
 """Let in only those who may: with a key, signed in at the dashboard, or from this machine."""
 
 from collections.abc import Callable
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse
@@ -43,12 +43,23 @@ class Auth:
         try:
             self._check(scope)
         except GpuKeeperError as error:
-            if self._keys and _is_for_a_page(scope):
+            if self._keys and self._is_sent_to_sign_in(scope):
                 await RedirectResponse(_login_url(scope), 303)(scope, receive, send)
             else:
                 await problem(scope, error)(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    def _is_sent_to_sign_in(self, scope: Scope) -> bool:
+        """Whether a person looks at the answer, and not a program, and has no session."""
+        headers = Headers(scope=scope)
+        return (
+            scope["method"] in {"GET", "POST"}
+            and "text/html" in headers.get("accept", "")
+            and "authorization" not in headers
+            and not scope["path"].startswith("/api/")
+            and not self._sessions.is_signed_in(headers)
+        )
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
@@ -64,18 +75,20 @@ class Auth:
             check_same_origin(headers)
 
 
-def _is_for_a_page(scope: Scope) -> bool:
-    """Whether a person looks at the answer, and not a program."""
-    headers = Headers(scope=scope)
-    return (
-        scope["method"] == "GET"
-        and "text/html" in headers.get("accept", "")
-        and "authorization" not in headers
-        and not scope["path"].startswith("/api/")
-    )
-
-
 def _login_url(scope: Scope) -> str:
-    query = scope["query_string"].decode("latin-1")
-    asked = quote(scope["path"]) + (f"?{query}" if query else "")
-    return f"{LOGIN_PATH}?next={quote(asked, safe='/')}"
+    return f"{LOGIN_PATH}?next={quote(_page_of(scope), safe='/')}"
+
+
+def _page_of(scope: Scope) -> str:
+    """Return the page that a person is on: what was asked for, or where the form stands."""
+    if scope["method"] in SAFE_METHODS:
+        query = scope["query_string"].decode("latin-1")
+        return quote(scope["path"]) + (f"?{query}" if query else "")
+    headers = Headers(scope=scope)
+    # Where a form is sent to need not be a page. The login page vets where it leads to.
+    try:
+        form = urlsplit(headers.get("referer", ""))
+    except ValueError:
+        return "/"
+    is_ours = form.netloc == headers.get("host", "") and form.path.startswith("/")
+    return (form.path + (f"?{form.query}" if form.query else "")) if is_ours else "/"
