@@ -65,7 +65,10 @@ async def test_a_filter_that_matches_nothing_says_so(dashboard: Dashboard) -> No
 
 @pytest.mark.parametrize("path", ["/?view=nonsense", "/?status=nonsense"])
 async def test_a_filter_that_does_not_exist_is_not_found(dashboard: Dashboard, path: str) -> None:
-    assert "There is no such filter." in (await dashboard.get(path, status=404)).text
+    page = await dashboard.get(path, status=404)
+
+    assert "There is no such filter" in page.text
+    assert page.all("a", class_="button")[-1]["href"] == "/"
 
 
 async def test_a_bad_cursor_is_refused_on_a_page(dashboard: Dashboard) -> None:

@@ -139,19 +139,37 @@ async def test_static_files_need_no_key_and_may_be_kept_for_ever(rig: Rig) -> No
 
 
 @pytest.mark.parametrize(
-    "path",
+    ("path", "way"),
     [
-        "/instances/ins_nobody",
-        "/instances/ins_nobody/delete",
-        "/instances/ins_nobody/connection",
-        "/instances/a%00b",
-        "/deliveries/dlv_nobody",
-        "/orphans/nobody/adopt",
-        "/orphans/nobody/nonsense",
+        ("/instances/ins_nobody", "/?view=all"),
+        ("/instances/ins_nobody/delete", "/?view=all"),
+        ("/instances/ins_nobody/connection", "/?view=all"),
+        ("/instances/a%00b", "/?view=all"),
+        ("/deliveries/dlv_nobody", "/deliveries"),
+        ("/deliveries?status=nonsense", "/deliveries"),
+        ("/orphans/nobody/adopt", "/orphans"),
+        ("/orphans/nobody/nonsense", "/orphans"),
+        ("/deliveries/dlv_nobody/redeliver", "/deliveries"),
+        ("/nobody/was/here", "/"),
     ],
 )
-async def test_what_does_not_exist_is_a_page_that_says_so(dashboard: Dashboard, path: str) -> None:
+async def test_what_does_not_exist_is_a_page_that_says_so_once_and_leads_on(
+    dashboard: Dashboard, path: str, way: str
+) -> None:
     page = await dashboard.get(path, status=404)
 
     assert page.response.headers["content-type"].startswith("text/html")
-    assert "Back to the fleet" in page.text
+    said = page.text.partition("Order")[2].partition("gpukeeper 0.1.0")[0]
+    assert said.count("There is no") == 1, said
+    assert "GET /" not in said
+    assert page.all("a", class_="button")[-1]["href"] == way
+
+
+@pytest.mark.parametrize("path", ["/api/nobody", "/static/nobody/nowhere"])
+async def test_what_programs_ask_for_is_refused_with_a_problem(
+    dashboard: Dashboard, path: str
+) -> None:
+    answer = await dashboard.http.get(path)
+
+    assert answer.status_code == 404
+    assert answer.json()["code"] == "not_found"

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from gpukeeper.dashboard import fleet, health, instance, order, orphans, trends, webhooks
 from gpukeeper.dashboard.assets import STATIC_PREFIX, serve_asset
-from gpukeeper.dashboard.rendering import error_page
+from gpukeeper.dashboard.explaining import error_page, show_refusals
 from gpukeeper.dashboard.site import Site, site_of
 from gpukeeper.domain.errors import GpuKeeperError
 
@@ -60,6 +60,7 @@ def install(app: FastAPI, site: Site) -> None:
     ):
         router.add_api_route(path, handle, methods=[method], response_model=None)
     app.include_router(router)
+    show_refusals(app)
 
 
 async def _show_asset(name: str) -> Response:

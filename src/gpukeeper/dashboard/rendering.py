@@ -10,7 +10,6 @@ from starlette.responses import HTMLResponse
 from gpukeeper.dashboard import wording
 from gpukeeper.dashboard.assets import asset_url
 from gpukeeper.dashboard.site import Site, site_of
-from gpukeeper.domain.errors import GpuKeeperError, InvalidOrder
 
 
 def _environment() -> Environment:
@@ -41,14 +40,3 @@ def page(request: Request, template: str, *, http_status: int = 200, **facts: An
     """Render a page and return it as an answer."""
     text = render(site_of(request), template, request.url.path, facts)
     return HTMLResponse(text, http_status)
-
-
-def error_page(request: Request, error: GpuKeeperError) -> HTMLResponse:
-    """Return the page that tells of an error in the words of the API."""
-    kind = site_of(request).explain(error)
-    # For the line that the log has about each request.
-    request.scope["state"]["problem"] = {"code": error.error_code, "detail": error.message}
-    faults = error.faults if isinstance(error, InvalidOrder) else ()
-    return page(
-        request, "error.html", http_status=kind.status, kind=kind, error=error, faults=faults
-    )
