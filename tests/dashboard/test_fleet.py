@@ -90,6 +90,12 @@ async def test_a_long_fleet_is_shown_page_by_page(dashboard: Dashboard) -> None:
     assert "machine-0 " not in first.text
     assert "machine-0 " in second.text
     assert not [link for link in second.links if "cursor=" in link]
+    assert "Newest" in second.text
+
+    filtered = await dashboard.get(f"{older}&status=creating&name=machine")
+    newest = "/?view=current&status=creating&name=machine"
+    assert newest in filtered.links
+    assert "machine-100 " in (await dashboard.get(newest)).text
 
 
 async def test_everyone_sees_a_change_at_once_although_pages_are_kept(dashboard: Dashboard) -> None:

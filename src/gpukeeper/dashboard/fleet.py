@@ -42,7 +42,7 @@ async def show_fleet(request: Request) -> Response:
     """Show a page of the fleet."""
     site = site_of(request)
     query = request.query_params
-    view = query.get("view", "current")
+    view = query.get("view") or "current"
     status = query.get("status", "")
     name = query.get("name", "").strip()[:255]
     cursor = query.get("cursor") or None
@@ -56,7 +56,6 @@ async def show_fleet(request: Request) -> Response:
             statuses=statuses, name=name or None, limit=_ROWS, cursor=cursor
         )
         kept = {"view": view, "status": status, "name": name}
-        following = {**kept, "cursor": fleet.next_cursor or ""}
         return render(
             site,
             "fleet.html",
@@ -69,7 +68,8 @@ async def show_fleet(request: Request) -> Response:
                 "name": name,
                 "cursor": cursor,
                 "statuses": list(Status),
-                "older": f"/?{urlencode({key: text for key, text in following.items() if text})}",
+                "newest": _address(kept),
+                "older": _address(kept | {"cursor": fleet.next_cursor or ""}),
                 "spend": area((await recent(site, hours=24)).spend),
             },
         )
@@ -82,6 +82,10 @@ async def show_fleet(request: Request) -> Response:
         keep_for=_KEEP_PAGE,
     )
     return HTMLResponse(text)
+
+
+def _address(query: dict[str, str]) -> str:
+    return f"/?{urlencode({key: text for key, text in query.items() if text})}"
 
 
 async def recent(site: Site, *, hours: int) -> Trends:
