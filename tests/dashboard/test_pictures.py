@@ -1,6 +1,8 @@
 """What the figures say, and how they are drawn."""
 
+import re
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -79,7 +81,7 @@ async def test_trends_show_spending_statuses_and_times_to_running(dashboard: Das
     failed = await dashboard.rig.order(name="other", product_name="RTX 3090 24GB")
     await dashboard.rig.advance(minutes=3)
 
-    page = await dashboard.get("/trends")
+    page = await dashboard.get("/trends?last=day")
 
     assert running.price_per_hour is not None
     spent = float(running.price_per_hour) * 3
@@ -92,6 +94,48 @@ async def test_trends_show_spending_statuses_and_times_to_running(dashboard: Das
     assert failed.status is Status.CREATING
     assert "Last week" in (await dashboard.get("/trends?last=week")).text
     assert "Spend rate" in (await dashboard.get("/trends?last=nonsense")).text
+
+
+async def test_trends_of_a_young_service_are_of_the_time_that_there_was(
+    dashboard: Dashboard,
+) -> None:
+    for number in range(4):
+        await dashboard.rig.running(name=f"machine-{number}", max_price_per_hour=Decimal("0.175"))
+    await dashboard.rig.advance(seconds=30)
+    assert dashboard.rig.clock() - NOW < timedelta(minutes=20)
+
+    pages = [await dashboard.get(path) for path in ("/trends", "/trends?last=day")]
+
+    for page in pages:
+        assert "$0.70 per hour now, $0.70 at most; $0." in page.text
+        assert "$0.00" not in page.text
+        assert "running 4" in page.text
+        (running,) = page.all("path", class_="layer-running")
+        # Of a scale to 4 machines, 4 are all of it.
+        assert running["d"].endswith("V0.0H96V100Z")
+        assert "4 2 0" in page.text
+    assert pages[0].all("a", href="/trends?last=hour")[0]["aria-current"] == "true"
+
+
+async def test_the_first_day_of_trends_is_the_last_one_and_a_week_has_dates(
+    dashboard: Dashboard,
+) -> None:
+    await dashboard.rig.running()
+    dashboard.rig.clock.at += timedelta(hours=30)
+
+    page = await dashboard.get("/trends")
+    week = await dashboard.get("/trends?last=week")
+
+    assert page.all("a", href="/trends?last=day")[0]["aria-current"] == "true"
+    assert re.search(r"1 Jan 00:0\d .* 2 Jan 06:0\d", week.text)
+
+
+async def test_the_line_of_spending_is_shown_when_it_has_points(dashboard: Dashboard) -> None:
+    await dashboard.rig.order()
+    assert (await dashboard.get("/")).all("a", class_="spark") == []
+
+    await dashboard.rig.advance(minutes=10)
+    assert len((await dashboard.get("/")).all("a", class_="spark")) == 1
 
 
 async def test_trends_of_an_empty_store_say_that_there_is_nothing(dashboard: Dashboard) -> None:

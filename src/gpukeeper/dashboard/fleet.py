@@ -36,6 +36,8 @@ _ROWS = 100
 _KEEP_PAGE = timedelta(seconds=2)
 # Trends are of hours: nobody sees them change within seconds.
 _KEEP_TRENDS = timedelta(seconds=20)
+# Of fewer steps a line says nothing that the figure beside it does not say.
+_FEWEST_STEPS = 8
 
 
 async def show_fleet(request: Request) -> Response:
@@ -52,6 +54,7 @@ async def show_fleet(request: Request) -> Response:
         raise GpuKeeperError("There is no such filter.", code="not_found") from error
 
     async def make() -> str:
+        trends = await recent(site, hours=24)
         fleet = await site.overview.fleet(
             statuses=statuses, name=name or None, limit=_ROWS, cursor=cursor
         )
@@ -70,7 +73,7 @@ async def show_fleet(request: Request) -> Response:
                 "statuses": list(Status),
                 "newest": _address(kept),
                 "older": _address(kept | {"cursor": fleet.next_cursor or ""}),
-                "spend": area((await recent(site, hours=24)).spend),
+                "spend": area(trends.spend) if trends.covered >= _FEWEST_STEPS else None,
             },
         )
 

@@ -90,8 +90,8 @@ def stacked(levels: Mapping[str, Sequence[float]]) -> Stack:
         total = [below + own for below, own in zip(total, series, strict=True)]
         if any(series):
             sums.append((name, total))
-    # Machines are counted: a scale of fractions would say nothing.
-    top = round_top(max(1.0, max(total, default=0.0)))
+    # Machines are counted: a scale of which a half is a fraction would say nothing.
+    top = 2 * math.ceil(round_top(max(2.0, max(total, default=0.0))) / 2)
     return Stack(
         width=width,
         top=top,

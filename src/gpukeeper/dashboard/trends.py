@@ -1,5 +1,7 @@
 """The page of pictures: spend over time, time to running, statuses."""
 
+from datetime import timedelta
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -9,13 +11,15 @@ from gpukeeper.dashboard.rendering import page
 from gpukeeper.dashboard.site import site_of
 
 _HOURS = {"hour": 1, "day": 24, "week": 7 * 24}
+_DAY = timedelta(days=1)
 
 
 async def show_trends(request: Request) -> Response:
-    """Show the last hour, day or week."""
-    asked = request.query_params.get("last", "day")
-    last = asked if asked in _HOURS else "day"
+    """Show the last hour, day or week; at first the day, or the hour before there is a day."""
     site = site_of(request)
+    last = request.query_params.get("last", "")
+    if last not in _HOURS:
+        last = "day" if await site.overview.age() >= _DAY else "hour"
     trends = await recent(site, hours=_HOURS[last])
     return page(
         request,
@@ -28,4 +32,6 @@ async def show_trends(request: Request) -> Response:
         levels=stacked(trends.levels),
         times=strips(trends.times_to_running),
         ticks=ticks(trends.window),
+        # Over more than a day, the time of day alone does not say when.
+        has_dates=trends.window.end - trends.window.start > _DAY,
     )

@@ -97,6 +97,11 @@ def price(amount: Decimal | None) -> str:
     return money(amount, places)
 
 
+def rate(amount: Decimal | float) -> str:
+    """Return a sum or a mean of prices per hour like a price, to a hundredth of a cent."""
+    return price(round(Decimal(amount), 4))
+
+
 def moment(at: datetime | None) -> str:
     """Return a time as people read it: ``23 Nov 2026, 05:12:25 UTC``."""
     return "—" if at is None else at.astimezone(UTC).strftime("%-d %b %Y, %H:%M:%S UTC")
@@ -105,6 +110,11 @@ def moment(at: datetime | None) -> str:
 def clock(at: datetime) -> str:
     """Return the time of day: ``05:12``."""
     return at.astimezone(UTC).strftime("%H:%M")
+
+
+def day(at: datetime) -> str:
+    """Return the day of a time: ``23 Nov``."""
+    return at.astimezone(UTC).strftime("%-d %b")
 
 
 def machine_time(at: datetime) -> str:
@@ -151,6 +161,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "age": age,
     "clock": clock,
     "cost": cost,
+    "day": day,
     "duration": duration,
     "inline": inline,
     "machine_time": machine_time,
@@ -159,6 +170,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "money": money,
     "pretty": pretty,
     "price": price,
+    "rate": rate,
     "tone": tone,
 }
 GLOBALS: dict[str, Any] = {

@@ -3,6 +3,7 @@
 Nothing here changes anything.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from gpukeeper.service.service import Service
 from gpukeeper.service.views import View, decode_cursor, encode_cursor, view
 from gpukeeper.store import facts, history, instances, lives
 from gpukeeper.store.database import Connection
+
+# A picture of less would have the same time at all of its ticks.
+_SHORTEST_WINDOW = timedelta(hours=1)
 
 # What is counted together over time; statuses that are missing here have no machine.
 _LEVELS: dict[str, frozenset[Status]] = {
@@ -62,12 +66,14 @@ class Trends:
     """The last hours in figures.
 
     ``spend`` is USD per hour and ``levels`` the number of machines in a group of statuses, both
-    as the mean of each step of ``window``; ``levels_now`` is the number now.
+    as the mean of each step of ``window`` and, in the last one, as it is now; ``levels_now`` is
+    the number now.  ``covered`` is how many steps the history reaches back.
     ``times_to_running`` are those of each product in order; ``entered`` counts how often each
     status was entered.
     """
 
     window: Window
+    covered: int
     spend: Sequence[float]
     spent: Decimal
     levels: dict[str, Sequence[float]]
@@ -142,14 +148,28 @@ class Overview:
         life = _life(instance, entered.get(instance.id, ()))
         return Story(spans_of(life), cost_so_far(life, self.now()))
 
+    async def age(self) -> timedelta:
+        """Return how far the history reaches back."""
+        begins_at = await self.service.database.read(history.begins_at)
+        return timedelta() if begins_at is None else self.now() - begins_at
+
     async def trends(self, *, hours: int, steps: int) -> Trends:
-        """Return the figures of the last hours, with so many steps."""
+        """Return the figures of the last hours, with so many steps.
+
+        Of a history that is shorter it is as long as that, but an hour at least: the mean of a
+        time in which there was no service says nothing.
+        """
         now = self.now()
-        window = Window(now - timedelta(hours=hours), now, steps)
+
+        def read(connection: Connection) -> Trends:
+            begins_at = history.begins_at(connection) or now
+            start = max(now - timedelta(hours=hours), min(begins_at, now - _SHORTEST_WINDOW))
+            window = Window(start, now, steps)
+            covered = math.ceil((now - max(begins_at, start)) / window.step)
+            return _trends(lives.since(connection, start), window, covered)
+
         # In the reader's thread as well: of a large fleet it is more than the event loop can spare.
-        return await self.service.database.read(
-            lambda connection: _trends(lives.since(connection, window.start), window)
-        )
+        return await self.service.database.read(read)
 
     async def shop(
         self, *, region: str, billing_mode: BillingMode, gpu_num: int, rootfs_size_gb: int
@@ -195,7 +215,7 @@ def _life(instance: Instance, entered: tuple[tuple[Status, datetime], ...]) -> L
     )
 
 
-def _trends(found: Sequence[Life], window: Window) -> Trends:
+def _trends(found: Sequence[Life], window: Window, covered: int) -> Trends:
     billed = [
         (since, until, float(life.price_per_hour))
         for life in found
@@ -203,6 +223,7 @@ def _trends(found: Sequence[Life], window: Window) -> Trends:
         for since, until in billed_of(life)
     ]
     spend = levels(billed, window)
+    spend_now = sum(rate for _, until, rate in billed if until is None)
     hours_per_step = window.step / timedelta(hours=1)
     times: dict[str, list[timedelta]] = defaultdict(list)
     entered: Counter[Status] = Counter()
@@ -212,14 +233,20 @@ def _trends(found: Sequence[Life], window: Window) -> Trends:
         took = time_to_running(life)
         if took is not None:
             times[life.product_name].append(took)
+    levels_now = {
+        name: sum(until is None for _, until, _ in spans) for name, spans in weighed.items()
+    }
     return Trends(
         window=window,
-        spend=spend,
+        covered=covered,
+        # The right edge is now: the mean of a step that has just begun to change would lie.
+        spend=[*spend[:-1], spend_now],
         spent=Decimal(sum(spend) * hours_per_step),
-        levels={name: levels(spans, window) for name, spans in weighed.items()},
-        levels_now={
-            name: sum(until is None for _, until, _ in spans) for name, spans in weighed.items()
+        levels={
+            name: [*levels(spans, window)[:-1], float(levels_now[name])]
+            for name, spans in weighed.items()
         },
+        levels_now=levels_now,
         times_to_running={name: tuple(sorted(times[name])) for name in sorted(times)},
         entered=dict(entered),
     )

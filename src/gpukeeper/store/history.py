@@ -1,6 +1,7 @@
 """The event table, read: what happened to an instance, and what happened since."""
 
 import json
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, select
@@ -28,6 +29,12 @@ def bounds(connection: Connection) -> tuple[int, int]:
     return oldest or 0, newest or 0
 
 
+def begins_at(connection: Connection) -> datetime | None:
+    """Return when the oldest event happened; None when there is none."""
+    at: datetime | None = connection.scalar(_BEGINS_AT)
+    return at
+
+
 # Built once: building a statement takes longer than SQLite takes to run it.
 _SINCE = (
     select(events)
@@ -35,6 +42,8 @@ _SINCE = (
     .order_by(events.c.number)
     .limit(bindparam("limit"))
 )
+# Ids sort by time and have an index.
+_BEGINS_AT = select(events.c.at).order_by(events.c.id).limit(1)
 # Two questions, not one: SQLite finds each end by the key, but both at once by reading all.
 _BOUNDS = select(
     select(func.min(events.c.number)).scalar_subquery(),
