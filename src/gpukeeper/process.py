@@ -23,7 +23,7 @@ from gpukeeper.api.listening import limited
 from gpukeeper.api.orders import order_of
 from gpukeeper.api.problems import kind_of
 from gpukeeper.config import Settings, examine_data_dir, prepare_data_dir
-from gpukeeper.dashboard import STATIC_PREFIX, Site, install
+from gpukeeper.dashboard import STATIC_PREFIX, Site, frame, install
 from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidConfiguration
 from gpukeeper.domain.events import format_money
 from gpukeeper.nudges import Nudges
@@ -198,6 +198,7 @@ def _app(settings: Settings, runtime: Runtime, secret_key: SecretStr) -> FastAPI
         default_startup_timeout=settings.startup_timeout,
         version=__version__,
         is_public=lambda path: path.startswith(STATIC_PREFIX),
+        frame=partial(frame, version=__version__, can_log_out=bool(settings.api_keys)),
     )
     site = Site(
         service=runtime.service,

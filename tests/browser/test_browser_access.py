@@ -6,7 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # has none
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Open
+from tests.browser.conftest import Open, sign_in
 from tests.e2e.novita import Novita
 from tests.e2e.serving import Service
 
@@ -36,11 +36,14 @@ def test_every_page_is_readable_for_everyone(
 ) -> None:
     running = service.running(name=f"shown-on-{theme}-{size['width']}", labels={"team": "x"})
     failing = service.try_order(name="unknown-product", productName="nonsense").json()
-    page = open_page("/", color_scheme=theme, viewport=size)
+    page = open_page("/", is_signed_in=False, color_scheme=theme, viewport=size)
+    check(page)
+    sign_in(page)
     delivery = service.get("/api/deliveries").json()["deliveries"][0]["id"]
 
     for path in (
         *("/", "/order", "/deliveries", "/orphans", "/trends?last=hour", "/status"),
+        *("/docs", "/problems"),
         f"/instances/{running['id']}",
         f"/instances/{running['id']}/delete",
         f"/instances/{running['id']}/connection",

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from gpukeeper.api.app import create_app
 from gpukeeper.api.orders import order_of
 from gpukeeper.api.problems import kind_of
-from gpukeeper.dashboard import STATIC_PREFIX, Site, install
+from gpukeeper.dashboard import STATIC_PREFIX, Site, frame, install
 from gpukeeper.domain.instance import Instance
 from gpukeeper.service.overview import Overview
 from gpukeeper.store import instances
@@ -88,6 +88,7 @@ def build_app(rig: Rig, *keys: str) -> FastAPI:
         metrics=create_metrics(),
         version="0.1.0",
         is_public=lambda path: path.startswith(STATIC_PREFIX),
+        frame=partial(frame, version="0.1.0", can_log_out=bool(keys)),
         clock=rig.clock,
     )
     site = Site(

@@ -12,7 +12,10 @@ from tests.dashboard.conftest import HOST, Dashboard, browsing, build_app
 from tests.dashboard.pages import Page
 from tests.engine.rig import Rig
 
-PATHS = ("/", "/order", "/deliveries", "/orphans", "/trends", "/trends?last=week", "/status")
+PATHS = (
+    *("/", "/order", "/deliveries", "/orphans", "/trends", "/trends?last=week", "/status"),
+    *("/docs", "/problems"),
+)
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 
 
@@ -93,6 +96,17 @@ async def test_with_keys_every_page_asks_to_sign_in_first(rig: Rig, path: str) -
 
         assert answer.status_code == 303
         assert answer.headers["location"].startswith("/login?next=")
+
+
+async def test_the_login_looks_like_the_dashboard_and_leads_nowhere_else(rig: Rig) -> None:
+    async with browsing(build_app(rig, "the-key-of-this-test")) as http:
+        page = Page(await http.get("/login?next=/trends"))
+
+        assert page.all("header", class_="top")
+        assert page.all("link", rel="stylesheet")
+        assert page.links == ["#main", "/"]
+        assert page.actions == ["/login"]
+        assert page.value("next") == "/trends"
 
 
 async def test_whoever_has_signed_in_sees_the_fleet_and_can_log_out(rig: Rig) -> None:

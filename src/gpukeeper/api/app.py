@@ -23,7 +23,7 @@ from gpukeeper.api.health import HEALTH_PATHS
 from gpukeeper.api.keys import Keys
 from gpukeeper.api.login import LOGIN_PATH, LOGOUT_PATH, login_routes
 from gpukeeper.api.openapi import build_openapi
-from gpukeeper.api.pages import api_page, problems_page
+from gpukeeper.api.pages import Frame, api_page, plain, problems_page
 from gpukeeper.api.problems import KINDS, kind_of, problem
 from gpukeeper.api.requests import Requests
 from gpukeeper.api.session import Sessions
@@ -57,6 +57,7 @@ def create_app(
     metrics: Metrics,
     version: str,
     is_public: Callable[[str], bool] = lambda path: False,
+    frame: Frame = plain,
     new_request_id: Callable[[], str] = lambda: f"req_{uuid.uuid4().hex[:16]}",
     timer: Callable[[], float] = time.perf_counter,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -68,7 +69,8 @@ def create_app(
     ``check_webhook_url`` vets a caller's URL: it returns the URL in its normal form or raises
     ForbiddenAddress.  Without ``api_keys`` only this machine is served.  ``secret_key`` (32
     bytes in URL-safe base64) signs the dashboard's cookie.  ``is_public`` says which further
-    paths need neither a key nor the cookie.  ``timer`` returns seconds that never go backwards,
+    paths need neither a key nor the cookie, and ``frame`` makes documents of the content of pages.
+    ``timer`` returns seconds that never go backwards,
     ``stream_pace`` is that of the live events.
     """
     app = FastAPI(
@@ -90,8 +92,8 @@ def create_app(
     sessions = Sessions(secret_key=secret_key, digests=keys.digests, clock=clock)
     for routes in (instances, live, offers, deliveries, orphans, health):
         app.include_router(routes.router)
-    app.include_router(login_routes(keys, sessions))
-    _add_pages(app)
+    app.include_router(login_routes(keys, sessions, frame))
+    _add_pages(app, frame)
     app.add_exception_handler(GpuKeeperError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_refusal)
@@ -108,7 +110,7 @@ def create_app(
     return app
 
 
-def _add_pages(app: FastAPI) -> None:
+def _add_pages(app: FastAPI, frame: Frame) -> None:
     documents: list[dict[str, Any]] = []
 
     def document() -> dict[str, Any]:
@@ -120,10 +122,10 @@ def _add_pages(app: FastAPI) -> None:
         return JSONResponse(document())
 
     async def show_api() -> Response:
-        return api_page(document())
+        return api_page(document(), frame)
 
     async def show_problems() -> Response:
-        return problems_page()
+        return problems_page(frame)
 
     app.openapi = document  # type: ignore[method-assign]  # the way that FastAPI documents
     app.add_api_route("/openapi.json", show_document, include_in_schema=False)

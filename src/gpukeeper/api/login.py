@@ -6,12 +6,12 @@ from urllib.parse import parse_qsl
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from gpukeeper.api.body import is_json, json_body, read_body
 from gpukeeper.api.keys import Keys
 from gpukeeper.api.origins import check_not_foreign, is_from_https
-from gpukeeper.api.pages import page
+from gpukeeper.api.pages import Frame
 from gpukeeper.api.problems import headers_of, kind_of
 from gpukeeper.api.session import COOKIE, LIFETIME, Sessions
 from gpukeeper.domain.errors import (
@@ -34,7 +34,7 @@ _MAX_FIELDS = 10
 _FORM_TYPE = "application/x-www-form-urlencoded"
 
 
-def login_routes(keys: Keys, sessions: Sessions) -> APIRouter:
+def login_routes(keys: Keys, sessions: Sessions, frame: Frame) -> APIRouter:
     """Return the routes; they let everybody in, and must not ask for a key."""
     router = APIRouter(include_in_schema=False)
 
@@ -43,7 +43,7 @@ def login_routes(keys: Keys, sessions: Sessions) -> APIRouter:
         place = _local(request.query_params.get("next", _HOME))
         if not keys or sessions.is_signed_in(request.headers):
             return RedirectResponse(place, 303)
-        return _login_page(place)
+        return _login_page(frame, place)
 
     @router.post(LOGIN_PATH)
     async def sign_in(request: Request) -> Response:
@@ -57,7 +57,7 @@ def login_routes(keys: Keys, sessions: Sessions) -> APIRouter:
         except (Unauthorized, TooManyWrongKeys) as error:
             if is_json(request.headers):
                 raise
-            return _login_page(place, error)
+            return _login_page(frame, place, error)
         response = RedirectResponse(place, 303)
         response.set_cookie(
             COOKIE,
@@ -119,21 +119,22 @@ def _local(place: str) -> str:
     return _HOME if is_elsewhere else place
 
 
-def _login_page(place: str, error: GpuKeeperError | None = None) -> Response:
+def _login_page(frame: Frame, place: str, error: GpuKeeperError | None = None) -> Response:
     parts = [
-        f"<form method='post' action='{LOGIN_PATH}'>",
+        f"<form method='post' action='{LOGIN_PATH}' class='login'>",
         f"<input type='hidden' name='next' value='{escape(place)}'>",
-        f"<p role='alert'><strong>{escape(_sentence(error))}</strong></p>" if error else "",
+        f"<p role='alert' class='note bad'>{escape(_sentence(error))}</p>" if error else "",
         "<p><label for='key'>API key</label>",
         "<input id='key' name='key' type='password' autocomplete='current-password' required "
         "autofocus aria-describedby='hint'></p>",
         "<p id='hint'>One of the keys in <code>GPUKEEPER_API_KEYS</code>.</p>",
-        "<p><button>Sign in</button></p></form>",
+        "<p><button class='primary'>Sign in</button></p></form>",
     ]
+    document = frame(LOGIN_PATH, "Sign in to gpukeeper", "".join(parts))
     if error is None:
-        return page("Sign in to gpukeeper", parts)
+        return HTMLResponse(document)
     _, kind = kind_of(error)
-    return page("Sign in to gpukeeper", parts, status=kind.status, headers=headers_of(error))
+    return HTMLResponse(document, kind.status, headers=headers_of(error))
 
 
 def _sentence(error: GpuKeeperError) -> str:

@@ -2,9 +2,7 @@
 
 import json
 import re
-from base64 import b64encode
-from collections.abc import Iterator, Mapping
-from hashlib import sha256
+from collections.abc import Callable
 from html import escape
 from typing import Any
 
@@ -12,33 +10,13 @@ from starlette.responses import HTMLResponse
 
 from gpukeeper.api.problems import KINDS
 
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem;
-  color: #1a1a1a; background: #fff; }
-code, pre { font: 14px/1.5 ui-monospace, monospace; background: #f3f3f1; border-radius: 4px; }
-code { padding: 1px 4px; } pre { padding: 12px; overflow-x: auto; }
-h2 { margin-top: 3rem; border-top: 1px solid #ddd; padding-top: 1rem; }
-table { border-collapse: collapse; width: 100%; } a { color: #0b57d0; }
-th, td { text-align: left; vertical-align: top; padding: 4px 12px 4px 0; }
-th { border-bottom: 1px solid #ddd; }
-label { display: block; }
-input, button { font: inherit; padding: 6px 10px; max-width: 100%; box-sizing: border-box; }
-input { width: 30rem; }
-@media (prefers-color-scheme: dark) {
-  body { color: #e8e8e6; background: #161616; } code, pre { background: #262626; }
-  h2, th { border-color: #444; } a { color: #8ab4f8; } }
-"""
-
-# Only this style and nothing else: no script, no image, no frame.
-_POLICY = (
-    f"default-src 'none'; style-src 'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'"
-    "; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
+# Makes a document of its path, its title and the HTML below the title.
+Frame = Callable[[str, str, str], str]
 
 _REF_PREFIX = "#/components/schemas/"
 
 
-def api_page(document: dict[str, Any]) -> HTMLResponse:
+def api_page(document: dict[str, Any], frame: Frame) -> HTMLResponse:
     """Return the OpenAPI document as a page to read."""
     operations = [
         (method, path, operation)
@@ -56,10 +34,11 @@ def api_page(document: dict[str, Any]) -> HTMLResponse:
         "<h2>Bodies</h2>",
         *(_schema(*each) for each in document["components"]["schemas"].items()),
     ]
-    return page(f"{document['info']['title']} {document['info']['version']}: API", parts)
+    title = f"{document['info']['title']} {document['info']['version']}: API"
+    return HTMLResponse(frame("/docs", title, "".join(parts)))
 
 
-def problems_page() -> HTMLResponse:
+def problems_page(frame: Frame) -> HTMLResponse:
     """Return what each problem means and what to do about it."""
     parts = (
         f"<h2 id='{_anchor(code)}'>{kind.title}</h2>"
@@ -67,17 +46,16 @@ def problems_page() -> HTMLResponse:
         f"<p>{_inline(kind.remedy)}</p>"
         for code, kind in KINDS.items()
     )
-    return page("gpukeeper: problems", list(parts))
+    return HTMLResponse(frame("/problems", "Problems", "".join(parts)))
 
 
-def page(
-    title: str, parts: list[str], *, status: int = 200, headers: Mapping[str, str] | None = None
-) -> HTMLResponse:
-    """Return a page of these pieces of HTML."""
-    return HTMLResponse(
-        "".join(_html(title, parts)),
-        status,
-        headers={"Content-Security-Policy": _POLICY, **(headers or {})},
+def plain(path: str, title: str, content: str) -> str:
+    """Return a document without any looks, for an API that has no dashboard."""
+    return (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width'>"
+        f"<title>{escape(title)}</title></head>"
+        f"<body><main><h1>{escape(title)}</h1>{content}</main></body></html>"
     )
 
 
@@ -117,7 +95,10 @@ def _response(status: str, response: dict[str, Any]) -> str:
 
 def _schema(name: str, schema: dict[str, Any]) -> str:
     text = escape(json.dumps(schema, indent=2))
-    return f"<h3 id='body-{name}'>{name}</h3><details><pre>{text}</pre></details>"
+    return (
+        f"<h3 id='body-{name}'>{name}</h3>"
+        f"<details><summary>Schema</summary><pre tabindex='0'>{text}</pre></details>"
+    )
 
 
 def _link(schema: dict[str, Any]) -> str:
@@ -135,12 +116,3 @@ def _inline(text: str) -> str:
 
 def _anchor(code: str) -> str:
     return code.replace("_", "-")
-
-
-def _html(title: str, parts: list[str]) -> Iterator[str]:
-    yield "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-    yield "<meta name='viewport' content='width=device-width'>"
-    yield f"<title>{escape(title)}</title><style>{_STYLE}</style></head>"
-    yield f"<body><main><h1>{escape(title)}</h1>"
-    yield from parts
-    yield "</main></body></html>"

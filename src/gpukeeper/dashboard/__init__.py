@@ -2,6 +2,7 @@
 
 from gpukeeper.dashboard.assets import STATIC_PREFIX
 from gpukeeper.dashboard.install import install
+from gpukeeper.dashboard.rendering import frame
 from gpukeeper.dashboard.site import Kind, Site
 
-__all__ = ["STATIC_PREFIX", "Kind", "Site", "install"]
+__all__ = ["STATIC_PREFIX", "Kind", "Site", "frame", "install"]

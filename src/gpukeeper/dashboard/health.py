@@ -10,4 +10,4 @@ from gpukeeper.dashboard.site import site_of
 async def show_health(request: Request) -> Response:
     """Show loops, Novita and the queue."""
     site = site_of(request)
-    return page(request, "health.html", health=await site.service.health(), version=site.version)
+    return page(request, "health.html", health=await site.service.health())

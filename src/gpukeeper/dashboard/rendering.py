@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
@@ -32,7 +33,22 @@ _TEMPLATES = _environment()
 def render(site: Site, template: str, path: str, facts: Mapping[str, Any]) -> str:
     """Return a page as text; ``path`` is where it is found, for the navigation."""
     return _TEMPLATES.get_template(template).render(
-        site=site, path=path, now=site.overview.now(), **facts
+        path=path,
+        version=site.version,
+        can_log_out=site.can_log_out,
+        now=site.overview.now(),
+        **facts,
+    )
+
+
+def frame(path: str, title: str, content: str, *, version: str, can_log_out: bool) -> str:
+    """Return a page of the API as one of the dashboard; its content is HTML and is trusted."""
+    return _TEMPLATES.get_template("document.html").render(
+        path=path,
+        version=version,
+        can_log_out=can_log_out,
+        title=title,
+        content=Markup(content),  # noqa: S704 - made by the API, which escapes what it puts in
     )
 
 
