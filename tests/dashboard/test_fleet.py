@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gpukeeper.domain.instance import Reason, Status
+from gpukeeper.service import OrderFailed
 from tests.dashboard.conftest import Dashboard
 
 
@@ -57,6 +58,28 @@ async def test_what_has_ended_is_shown_when_it_is_asked_for(dashboard: Dashboard
     only = (await dashboard.get("/?name=CURR&view=all")).text
     assert "current creating" in only
     assert "gone deleted" not in only
+
+
+async def test_an_order_that_was_refused_needs_no_attention_and_has_ended(
+    dashboard: Dashboard,
+) -> None:
+    with pytest.raises(OrderFailed):
+        await dashboard.rig.order(name="typo", product_name="RTX 9999")
+    dashboard.rig.fate("pull-forever")
+    await dashboard.rig.order(name="stuck")
+    await dashboard.rig.advance(minutes=11)
+
+    page = await dashboard.get("/?view=attention")
+    assert "Need attention 1 1 failed" in page.text
+    assert "stuck failed" in page.text
+    assert "typo" not in page.text
+    assert "typo" not in (await dashboard.get("/")).text
+    ended = await dashboard.get("/?view=ended")
+    assert "typo failed refused, nothing bought" in ended.text
+    assert "stuck" not in ended.text
+    both = (await dashboard.get("/?status=failed")).text
+    assert "typo failed" in both
+    assert "stuck failed" in both
 
 
 async def test_a_filter_that_matches_nothing_says_so(dashboard: Dashboard) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gpukeeper.domain.instance import Status
+from gpukeeper.service import OrderFailed
 from tests.dashboard.conftest import Dashboard
 
 
@@ -128,6 +129,19 @@ async def test_a_failed_machine_that_exists_is_said_to_be_billed(dashboard: Dash
     assert "Its machine exists, is still watched and still billed" in page.text
     assert "startup_timeout" in page.text
     assert "failed still billed" in (await dashboard.get("/")).text
+
+
+async def test_a_refused_order_says_that_nothing_was_bought(dashboard: Dashboard) -> None:
+    with pytest.raises(OrderFailed) as refused:
+        await dashboard.rig.order(product_name="RTX 9999")
+
+    page = await dashboard.get(f"/instances/{refused.value.instance.id}")
+
+    assert "The order was refused. Nothing was bought, and it costs nothing." in page.text
+    assert "No offer was tried." in page.text
+    assert "Price none, spot" in page.text
+    assert "Cost so far nothing" in page.text
+    assert "\N{EM DASH} per hour" not in page.text
 
 
 async def test_the_connection_of_a_machine_that_does_not_run_is_refused_on_a_page(

@@ -1,5 +1,6 @@
 """The first page: every instance, what it costs, and what it has cost."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import urlencode
 
@@ -13,21 +14,38 @@ from gpukeeper.domain.errors import GpuKeeperError
 from gpukeeper.domain.instance import Status
 from gpukeeper.service.overview import Trends
 
-# The tabs over the list, and which statuses they show; nothing means all.
-VIEWS: dict[str, frozenset[Status]] = {
-    "current": frozenset(Status) - {Status.DELETED, Status.LOST},
-    "running": frozenset({Status.RUNNING}),
-    "on the way": frozenset(
-        {
-            Status.REQUESTED,
-            Status.CREATING,
-            Status.STARTING,
-            Status.STOPPING,
-            Status.DELETING,
-        }
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What a tab over the list shows: statuses, none for all, and refused orders.
+
+    An order that was refused costs nothing and needs nobody's attention, although its status is
+    that of a machine which failed: ``has_refused`` is as in :meth:`Overview.fleet`.
+    """
+
+    statuses: frozenset[Status]
+    has_refused: bool | None = None
+
+
+VIEWS = {
+    "current": _View(frozenset(Status) - {Status.DELETED, Status.LOST}, has_refused=False),
+    "running": _View(frozenset({Status.RUNNING})),
+    "on the way": _View(
+        frozenset(
+            {
+                Status.REQUESTED,
+                Status.CREATING,
+                Status.STARTING,
+                Status.STOPPING,
+                Status.DELETING,
+            }
+        )
     ),
-    "attention": frozenset({Status.FAILED, Status.RECLAIMED, Status.LOST}),
-    "all": frozenset(),
+    "attention": _View(
+        frozenset({Status.FAILED, Status.RECLAIMED, Status.LOST}), has_refused=False
+    ),
+    "ended": _View(frozenset({Status.DELETED, Status.LOST}), has_refused=True),
+    "all": _View(frozenset()),
 }
 
 _ROWS = 100
@@ -49,15 +67,20 @@ async def show_fleet(request: Request) -> Response:
     name = query.get("name", "").strip()[:255]
     cursor = query.get("cursor") or None
     try:
-        statuses = frozenset({Status(status)}) if status else VIEWS[view]
+        meant = _View(frozenset({Status(status)})) if status else VIEWS[view]
     except (KeyError, ValueError) as error:
         raise GpuKeeperError("There is no such filter.", code="not_found") from error
 
     async def make() -> str:
         trends = await recent(site, hours=24)
         fleet = await site.overview.fleet(
-            statuses=statuses, name=name or None, limit=_ROWS, cursor=cursor
+            statuses=meant.statuses,
+            has_refused=meant.has_refused,
+            name=name or None,
+            limit=_ROWS,
+            cursor=cursor,
         )
+        counts = fleet.census.by_status
         kept = {"view": view, "status": status, "name": name}
         return render(
             site,
@@ -65,6 +88,7 @@ async def show_fleet(request: Request) -> Response:
             "/",
             {
                 "fleet": fleet,
+                "counts": {**counts, Status.FAILED: counts[Status.FAILED] - fleet.census.refused},
                 "views": VIEWS,
                 "view": "" if status else view,
                 "status": status,

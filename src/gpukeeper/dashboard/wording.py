@@ -22,7 +22,7 @@ STATUS_MEANS: dict[Status, str] = {
     Status.STOPPED: "Down. Its disk is kept for a while, and Novita may bill for it.",
     Status.DELETING: "To be deleted; Novita has not confirmed that it is gone.",
     Status.DELETED: "Novita confirmed that it is gone. It costs nothing any more.",
-    Status.FAILED: "Refused, or not running in time.",
+    Status.FAILED: "It did not come up.",
     Status.RECLAIMED: "Novita took the spot machine back.",
     Status.LOST: "Gone at Novita, and nobody here asked for that.",
 }
@@ -152,6 +152,19 @@ def tone(status: str) -> str:
     return _TONES[status]
 
 
+def is_refused(instance: Instance) -> bool:
+    """Whether an order failed with nothing bought, so that it never cost anything."""
+    is_failed = instance.status is Status.FAILED
+    return is_failed and instance.novita_id is None and not instance.may_be_billed
+
+
+def meaning(instance: Instance) -> str:
+    """Return what an instance's status means to its owner."""
+    if is_refused(instance):
+        return "The order was refused. Nothing was bought, and it costs nothing."
+    return STATUS_MEANS[instance.status]
+
+
 def verbs_for(instance: Instance) -> list[Verb]:
     """Return what may be asked of an instance now."""
     return [verb for verb in Verb if may(instance, verb)]
@@ -174,7 +187,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "tone": tone,
 }
 GLOBALS: dict[str, Any] = {
-    "STATUS_MEANS": STATUS_MEANS,
+    "is_refused": is_refused,
+    "meaning": meaning,
     "CONSEQUENCES": CONSEQUENCES,
     "is_web_address": is_web_address,
     "verbs_for": verbs_for,

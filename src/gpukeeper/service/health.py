@@ -81,7 +81,8 @@ class Queues:
 class Census:
     """How many instances and orphans there are, and what all machines cost in USD per hour.
 
-    ``vanished`` is how many machines a listing lacked that was too poor to be believed.
+    ``vanished`` is how many machines a listing lacked that was too poor to be believed,
+    ``refused`` how many orders failed with nothing bought.
     """
 
     by_status: Mapping[Status, int]
@@ -89,6 +90,7 @@ class Census:
     orphans: int
     queues: Queues
     vanished: int = 0
+    refused: int = 0
 
 
 def take_census(connection: Connection, now: datetime) -> Census:
@@ -100,6 +102,7 @@ def take_census(connection: Connection, now: datetime) -> Census:
         orphans=len(orphans.every(connection)),
         queues=_measure_queues(connection, now),
         vanished=facts.looks(connection).vanished,
+        refused=instances.count_refused(connection),
     )
 
 

@@ -108,10 +108,18 @@ class Overview:
         return newest
 
     async def fleet(
-        self, *, statuses: Collection[Status], name: str | None, limit: int, cursor: str | None
+        self,
+        *,
+        statuses: Collection[Status],
+        has_refused: bool | None,
+        name: str | None,
+        limit: int,
+        cursor: str | None,
     ) -> Fleet:
         """Return a page of instances, newest first; no ``statuses`` means all.
 
+        Orders that failed with nothing bought are among them, or left out, or there whatever the
+        statuses are, as ``has_refused`` (None, False, True) says.
         Raises InvalidOrder for a bad cursor.
         """
         before = decode_cursor(cursor)
@@ -119,7 +127,12 @@ class Overview:
 
         def read(connection: Connection) -> Fleet:
             rows, total, following = instances.page(
-                connection, statuses=statuses, name=name, before=before, limit=limit
+                connection,
+                statuses=statuses,
+                has_refused=has_refused,
+                name=name,
+                before=before,
+                limit=limit,
             )
             looks = facts.looks(connection)
             entered = lives.entered_by(connection, [row.id for row in rows])

@@ -19,6 +19,7 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
+    not_,
     or_,
     select,
     true,
@@ -191,6 +192,11 @@ def count_by_status(connection: Connection) -> dict[Status, int]:
     return {Status(status): count for status, count in rows}
 
 
+def count_refused(connection: Connection) -> int:
+    """Return how many orders failed with nothing bought, so that they never cost anything."""
+    return connection.scalar(select(func.count()).select_from(instances).where(_IS_REFUSED)) or 0
+
+
 def spend_per_hour(connection: Connection) -> Decimal:
     """Return the USD per hour of all machines that run or may run at Novita."""
     micro = connection.scalar(
@@ -244,18 +250,24 @@ def page(
     connection: Connection,
     *,
     statuses: Collection[Status] = (),
+    has_refused: bool | None = None,
     name: str | None,
     before: int | None,
     limit: int,
 ) -> tuple[list[Instance], int, int | None]:
     """Return instances newest first, how many there are, and where the next page begins.
 
-    ``statuses`` empty means all; ``name`` is a part of the name, case folded; ``before`` is where
+    ``statuses`` empty means all; orders that failed with nothing bought are among them, or left
+    out, or there whatever the statuses are, as ``has_refused`` (None, False, True) says.
+    ``name`` is a part of the name, case folded; ``before`` is where
     a page before ended.
     """
     conditions: list[ColumnElement[bool]] = []
     if statuses:
-        conditions.append(instances.c.status.in_([status.value for status in statuses]))
+        is_meant = instances.c.status.in_([status.value for status in statuses])
+        conditions.append(or_(is_meant, _IS_REFUSED) if has_refused else is_meant)
+    if has_refused is False:
+        conditions.append(not_(_IS_REFUSED))
     if name is not None:
         conditions.append(func.lower(instances.c.name).contains(name.lower(), autoescape=True))
     total = connection.scalar(select(func.count()).select_from(instances).where(*conditions)) or 0
@@ -319,6 +331,12 @@ _WAITING = select(func.count(), func.min(instances.c.due_at)).where(
 # A machine that is stopped costs its disk alone (API notes §7).
 _AT_REST = (Status.STOPPED.value, Status.RECLAIMED.value)
 _IS_WATCHED = (instances.c.novita_id.is_not(None), instances.c.gone_at.is_(None))
+# While a purchase or a machine too many has not been cleared up, the row has something due.
+_IS_REFUSED = and_(
+    instances.c.status == Status.FAILED.value,
+    instances.c.novita_id.is_(None),
+    instances.c.due_at.is_(None),
+)
 _WATCHED = select(
     instances.c.id, instances.c.novita_id, instances.c.status, instances.c.seen_fingerprint
 ).where(*_IS_WATCHED)
