@@ -43,6 +43,9 @@ _FIELD_OF_CODE = {
     "price_above_limit": "maxPricePerHour",
 }
 
+# No line of a certificate or the like, which a value of several lines would leave.
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+
 _KEY = re.compile(r"[\x21-\x7e]{16,255}")
 
 
@@ -69,6 +72,7 @@ async def place(request: Request) -> Response:
     if form.get("intent") == "prices":
         return await _form(request, form)
     try:
+        _check_blanked(form)
         body = body_of(form)
         view = await site.service.order(
             _read_order(site, body),
@@ -130,6 +134,25 @@ def _read_order(site: Site, body: dict[str, Any]) -> Any:
     return order
 
 
+def _check_blanked(form: Form) -> None:
+    """Refuse an order whose environment lacks the values that no page sends back.
+
+    Raises InvalidOrder.
+    """
+    blanked = set(form.get("blanked", "").split())
+    empty = [parts[0].strip() for parts in _lines(form.get("envs", "")) if not parts[-1].strip()]
+    missing = [name for name in empty if name in blanked]
+    if missing:
+        names = ", ".join(missing)
+        raise InvalidOrder(faults=[Fault("envs", f"must have the value of {names} typed again")])
+
+
+def _without_values(envs: str) -> tuple[str, ...]:
+    """Return the names in an environment: its values are shown nowhere (contract §4.3)."""
+    names = (parts[0].strip() for parts in _lines(envs) if len(parts) == 2)
+    return tuple(dict.fromkeys(name for name in names if _ENV_NAME.fullmatch(name)))
+
+
 def _pairs(name: str, lines: list[list[str]]) -> tuple[dict[str, str], list[Fault]]:
     pairs: dict[str, str] = {}
     faults: list[Fault] = []
@@ -178,12 +201,15 @@ async def _form(request: Request, form: Form, refusal: Refusal | None = None) ->
     site = site_of(request)
     values = dict.fromkeys(_FIELDS, "") | form
     values["region"] = values["region"] or site.default_region
+    names = _without_values(values["envs"])
+    values["envs"] = "\n".join(f"{name}=" for name in names)
     choices, problem = await _choices(site, values)
     return page(
         request,
         "order.html",
         http_status=refusal.status if refusal else 200,
         values=values,
+        blanked=" ".join(names),
         choices=choices,
         problem=problem,
         refusal=refusal,
