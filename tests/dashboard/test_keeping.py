@@ -55,6 +55,7 @@ async def test_what_could_not_be_made_is_tried_again() -> None:
 
     with pytest.raises(LookupError):
         await kept.get("page", fail, version=1, now=NOW, keep_for=SECOND)
+    assert kept._turns == {}
     assert await get(kept, Maker()) == 1
 
 

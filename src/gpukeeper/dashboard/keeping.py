@@ -39,8 +39,13 @@ class Kept:
                 value: T = known[2]
                 return value
             self._drop_oldest()
-            made = await make()
-            self._values[key] = (version, now, made)
+            try:
+                made = await make()
+                self._values[key] = (version, now, made)
+            finally:
+                # Of what could not be made, nothing may stay: a caller invents any number of keys.
+                if key not in self._values:
+                    self._turns.pop(key, None)
             return made
 
     def _drop_oldest(self) -> None:
