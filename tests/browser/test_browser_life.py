@@ -1,6 +1,6 @@
 """What people do at the dashboard, in a real browser: from signing in to deleting a machine."""
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import Open, sign_in
 from tests.e2e.receiver import Receiver
@@ -198,6 +198,32 @@ def test_the_password_is_shown_when_it_is_asked_for_and_can_be_copied(
     page.get_by_role("button", name="Copy the password").click()
     expect(page.locator("#news")).to_have_text("Copied")
     assert page.evaluate("navigator.clipboard.readText()") == connection["sshPassword"]
+
+
+def test_a_lost_connection_is_seen_and_what_failed_can_be_tried_again(
+    browser: Browser, service: Service
+) -> None:
+    instance = service.running(name="cut-off")
+    with browser.new_context(base_url=service.url) as context:
+        page = context.new_page()
+        page.goto(f"/instances/{instance['id']}")
+        sign_in(page)
+        show = page.get_by_role("link", name="Show the password")
+
+        page.route("**/connection", lambda route: route.abort())
+        show.click()
+        expect(page.locator("#connection")).to_contain_text("The service did not answer.")
+        page.unroute("**/connection")
+        show.click()
+        expect(page.get_by_role("button", name="Copy the password")).to_be_visible()
+
+        page.route("**/instances/**", lambda route: route.abort())
+        look_again = "document.dispatchEvent(new Event('visibilitychange'))"
+        page.evaluate(look_again)
+        expect(page.locator("#lost")).to_be_visible()
+        page.unroute("**/instances/**")
+        page.evaluate(look_again)
+        expect(page.locator("#lost")).to_be_hidden()
 
 
 def test_without_scripts_everything_can_be_done(open_page: Open, service: Service) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from gpukeeper.domain.events import EventType
 from gpukeeper.domain.instance import Reason, Status
 from gpukeeper.service import OrderFailed
 from tests.dashboard.conftest import Dashboard
@@ -119,6 +120,12 @@ async def test_a_long_fleet_is_shown_page_by_page(dashboard: Dashboard) -> None:
     newest = "/?view=current&status=creating&name=machine"
     assert newest in filtered.links
     assert "machine-100 " in (await dashboard.get(newest)).text
+
+
+async def test_a_page_listens_to_every_kind_of_event(dashboard: Dashboard) -> None:
+    (body,) = (await dashboard.get("/")).all("body")
+
+    assert body["data-types"].split() == [event_type.value for event_type in EventType]
 
 
 async def test_everyone_sees_a_change_at_once_although_pages_are_kept(dashboard: Dashboard) -> None:

@@ -135,6 +135,17 @@ async def test_health_shows_novita_the_loops_and_the_queue(dashboard: Dashboard)
     assert "Deliveries due 0" in page.text
 
 
+async def test_health_is_not_all_green_while_novita_cannot_be_asked(dashboard: Dashboard) -> None:
+    await dashboard.rig.running()
+    dashboard.rig.fault("error", "list")
+    await dashboard.rig.advance(minutes=3)
+
+    page = await dashboard.get("/status")
+
+    assert "Health ready, but Novita cannot be asked" in page.text
+    assert page.html.partition('<span id="status">')[2].startswith('<span class="status warn">')
+
+
 async def test_health_names_what_is_wrong(dashboard: Dashboard) -> None:
     async def examine(is_brief: bool) -> Health:
         body: dict[str, Any] = {"loops": [{"name": "look", "lastTurnAt": None}], "role": "all"}

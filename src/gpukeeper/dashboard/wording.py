@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from gpukeeper.domain.events import DeliveryStatus
+from gpukeeper.domain.events import DeliveryStatus, EventType
 from gpukeeper.domain.instance import Instance, Status, Verb
 from gpukeeper.domain.lifecycle import may
 
@@ -190,6 +190,7 @@ GLOBALS: dict[str, Any] = {
     "is_refused": is_refused,
     "meaning": meaning,
     "CONSEQUENCES": CONSEQUENCES,
+    "EVENT_TYPES": [event_type.value for event_type in EventType],
     "is_web_address": is_web_address,
     "verbs_for": verbs_for,
 }

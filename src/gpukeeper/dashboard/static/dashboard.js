@@ -16,6 +16,7 @@ const eventsUrl = document.body.dataset.events;
 let pending = 0;
 let refreshing = false;
 let refreshedAt = 0;
+let isLost = false;
 
 function refreshSoon() {
   if (pending) return;
@@ -30,10 +31,12 @@ async function refresh() {
   try {
     const response = await fetch(location.href, { headers: { accept: "text/html" } });
     if (response.redirected) return location.assign(response.url);
-    if (response.status < 500) morph($("#main"), $("#main", parse(await response.text())));
+    isLost = response.status >= 500;
+    if (!isLost) morph($("#main"), $("#main", parse(await response.text())));
   } catch {
-    say("offline, trying again");
+    isLost = true;
   } finally {
+    $("#lost").hidden = !isLost;
     refreshing = false;
     refreshedAt = performance.now();
   }
@@ -102,10 +105,12 @@ function listen() {
     refreshSoon();
   };
   // The browser connects again by itself, unless it was refused for good.
-  source.onerror = () => say(source.readyState === EventSource.CLOSED ? "refreshed every 30 s" : "connecting again");
-  const types = ["requested", "created", "starting", "running", "stopping", "stopped", "deleting",
-    "deleted", "failed", "reclaim_notified", "reclaimed", "lost"].map((word) => `instance.${word}`);
-  for (const type of [...types, "webhook.test", "message"]) {
+  source.onerror = () => {
+    say(source.readyState === EventSource.CLOSED ? "refreshed every 30 s" : "connecting again");
+    // Whether the service is away or only this stream has ended, a refresh finds out.
+    refreshSoon();
+  };
+  for (const type of [...document.body.dataset.types.split(" "), "message"]) {
     source.addEventListener(type, (event) => {
       refreshSoon();
       announce(event.data);
@@ -135,7 +140,7 @@ if (eventsUrl) {
   addEventListener("pagehide", () => source?.close());
   addEventListener("pageshow", (event) => event.persisted && listenWhileSeen());
   setInterval(() => {
-    const isQuick = $("[data-quick] .status.coming") !== null;
+    const isQuick = isLost || $("[data-quick] .status.coming") !== null;
     const isDue = performance.now() - refreshedAt > (isQuick ? 0 : SLOW_REFRESH_MS);
     if (isDue && !document.hidden) refreshSoon();
   }, QUICK_REFRESH_MS);
@@ -146,9 +151,11 @@ if (eventsUrl) {
 const dialog = $("#dialog");
 
 async function confirmIn(link) {
-  const response = await fetch(link.href);
-  const form = $(".confirm", parse(await response.text()));
-  if (!form || response.redirected) return location.assign(link.href);
+  const form = await fetch(link.href)
+    .then(async (response) => (response.redirected ? null : $(".confirm", parse(await response.text()))))
+    .catch(() => null);
+  // Whatever keeps the dialog from being shown, the page behind the link tells of.
+  if (!form) return location.assign(link.href);
   dialog.replaceChildren(form);
   dialog.showModal();
   $("[data-close]", dialog).focus();
@@ -157,11 +164,16 @@ async function confirmIn(link) {
 // --- The password, only when it is asked for -------------------------------------------------------
 
 async function showPassword(link) {
-  const response = await fetch(link.dataset.password);
-  const body = await response.json();
   const place = link.parentElement;
-  if (!response.ok) {
-    place.textContent = body.detail;
+  const { ok, body } = await fetch(link.dataset.password)
+    .then(async (response) => ({ ok: response.ok, body: await response.json() }))
+    .catch(() => ({ ok: false, body: { detail: "The service did not answer." } }));
+  if (!ok) {
+    // The link stays, so that it can be tried again.
+    const reason = Object.assign(document.createElement("span"), { className: "reason", textContent: body.detail });
+    reason.setAttribute("role", "alert");
+    place.replaceChildren(link, reason);
+    link.focus();
     return;
   }
   const code = document.createElement("code");
