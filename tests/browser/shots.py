@@ -80,7 +80,7 @@ def test_a_picture_is_taken_and_is_small(
 
 def test_a_picture_of_a_day_is_taken_and_is_small(browser: Browser, yesterday: Service) -> None:
     page = browser.new_page(base_url=yesterday.url, color_scheme="dark", viewport=TALL)
-    page.goto("/trends")
+    page.goto("/trends?last=day")
     sign_in(page)
     expect(page.get_by_role("heading", name="Trends")).to_be_visible()
     take(page, "trends")

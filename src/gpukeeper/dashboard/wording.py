@@ -107,9 +107,9 @@ def moment(at: datetime | None) -> str:
     return "—" if at is None else at.astimezone(UTC).strftime("%-d %b %Y, %H:%M:%S UTC")
 
 
-def clock(at: datetime) -> str:
-    """Return the time of day: ``05:12``."""
-    return at.astimezone(UTC).strftime("%H:%M")
+def clock(at: datetime, *, seconds: bool = False) -> str:
+    """Return the time of day: ``05:12`` or ``05:12:25``."""
+    return at.astimezone(UTC).strftime("%H:%M:%S" if seconds else "%H:%M")
 
 
 def day(at: datetime) -> str:
