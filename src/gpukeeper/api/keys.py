@@ -4,7 +4,7 @@ import hashlib
 import hmac
 from collections.abc import Callable, Collection
 from datetime import datetime
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from pydantic import SecretStr
 from starlette.datastructures import Headers
@@ -14,13 +14,21 @@ from gpukeeper.api.throttle import Throttle
 from gpukeeper.domain.errors import TooManyWrongKeys, Unauthorized
 from gpukeeper.telemetry import get_logger
 
+Address = IPv4Address | IPv6Address
+
 _log = get_logger(__name__)
 
 # Wrong keys a minute: more than anybody mistypes, and hopeless against 16 characters.
 _LIMIT = 10
 
-# The same for all whom one proxy speaks for, since what it says of them may be made up.
-_PROXY_LIMIT = 100
+# Where a proxy of ours may stand.  What anybody else says of whom he speaks for may be made up.
+_PROXIES = tuple(
+    ip_network(network)
+    for network in (
+        *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),
+        *("::1/128", "fc00::/7", "fe80::/10"),
+    )
+)
 
 # Whoever has an address of version 6 has a whole network of this size.
 _IPV6_PREFIX_BITS = 64
@@ -32,8 +40,7 @@ class Keys:
     def __init__(self, keys: Collection[SecretStr], *, clock: Callable[[], datetime]) -> None:
         # Digests are equally long, so that comparing them does not tell the length of a key.
         self.digests = tuple(_digest(key.get_secret_value()) for key in keys)
-        self._by_source = Throttle(limit=_LIMIT, clock=clock)
-        self._by_peer = Throttle(limit=_PROXY_LIMIT, clock=clock)
+        self._guesses = Throttle(limit=_LIMIT, clock=clock)
 
     def __bool__(self) -> bool:
         return bool(self.digests)
@@ -45,15 +52,14 @@ class Keys:
         TooManyWrongKeys without looking at the key when too many wrong ones came before it.
         """
         given = _digest(key)
-        peer, source = _sources(scope)
-        wait = max(self._by_source.wait(source, given), self._by_peer.wait(peer, given))
+        source = _source(scope)
+        wait = self._guesses.wait(source, given)
         if wait:
             raise TooManyWrongKeys(retry_after=wait)
         matches = [hmac.compare_digest(given, digest) for digest in self.digests]
         if any(matches):
             return given
-        self._by_source.count(source, given)
-        self._by_peer.count(peer, given)
+        self._guesses.count(source, given)
         _log.warning("wrong_key", client=source, path=scope["path"])
         raise Unauthorized
 
@@ -68,24 +74,37 @@ def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
-def _sources(scope: Scope) -> tuple[str, str]:
-    """Return who is connected, and for whom: a proxy appends its client to X-Forwarded-For.
+def _source(scope: Scope) -> str:
+    """Return who asks: whoever is connected, or for whom a proxy of ours says that it speaks.
 
-    Whoever makes that up gains the proxy's limit at most, and nothing else is concluded from it.
+    Each proxy adds the one that is connected to it at the end of X-Forwarded-For, some of them
+    in a line of its own, so what a client has made up stands before what is true.
     """
-    peer = _network((scope.get("client") or ("unknown", 0))[0])
-    *_, last = Headers(scope=scope).get("x-forwarded-for", "").split(",")
-    forwarded = _network(last.strip())
-    return peer, f"{forwarded} via {peer}" if forwarded != "unknown" else peer
+    peer = _address((scope.get("client") or ("", 0))[0])
+    source = peer
+    lines = ",".join(Headers(scope=scope).getlist("x-forwarded-for")).split(",")
+    for forwarded in map(_address, reversed(lines)):
+        if source is None or forwarded is None or not _is_proxy(source):
+            break
+        source = forwarded
+    return _network(source) if source == peer else f"{_network(source)} via {_network(peer)}"
 
 
-def _network(address: str) -> str:
+def _address(text: str) -> Address | None:
     try:
-        found = ip_address(address)
+        found = ip_address(text.strip())
     except ValueError:
+        return None
+    return (isinstance(found, IPv6Address) and found.ipv4_mapped) or found
+
+
+def _is_proxy(address: Address) -> bool:
+    return any(address in network for network in _PROXIES)
+
+
+def _network(address: Address | None) -> str:
+    if address is None:
         return "unknown"
-    if not isinstance(found, IPv6Address):
-        return str(found)
-    if found.ipv4_mapped:
-        return str(found.ipv4_mapped)
-    return str(ip_network((int(found), _IPV6_PREFIX_BITS), strict=False))
+    if isinstance(address, IPv6Address):
+        return str(ip_network((int(address), _IPV6_PREFIX_BITS), strict=False))
+    return str(address)
