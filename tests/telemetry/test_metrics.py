@@ -57,8 +57,19 @@ def test_each_set_of_metrics_counts_for_itself() -> None:
     one.orders.labels("accepted").inc()
 
     assert b'gpukeeper_orders_total{outcome="accepted"} 1.0' in exposition(one)
-    assert b"gpukeeper_orders_total{" not in exposition(other)
+    assert b'gpukeeper_orders_total{outcome="accepted"} 0.0' in exposition(other)
 
 
 def test_the_process_is_measured_too() -> None:
     assert b"process_cpu_seconds_total" in exposition(create_metrics())
+
+
+def test_what_alerts_wait_for_is_there_at_0_from_the_start() -> None:
+    registry = create_metrics().registry
+    for name, label, value in (
+        ("gpukeeper_orders_total", "outcome", "accepted"),
+        ("gpukeeper_looks_total", "result", "complete"),
+        ("gpukeeper_webhook_attempts_total", "outcome", "exhausted"),
+        ("gpukeeper_unhandled_errors_total", "where", "reconcile"),
+    ):
+        assert registry.get_sample_value(name, {label: value}) == 0

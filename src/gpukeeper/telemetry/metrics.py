@@ -29,12 +29,17 @@ _LAG_BUCKETS_SECONDS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 60, 300, 1800, 7200)
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """How a metric is called, what it tells, and by what it is told apart."""
+    """How a metric is called, what it tells, and by what it is told apart.
+
+    ``shown`` are values of its one label that are there at 0 from the start: to Prometheus a
+    series that begins at 1 has not increased, and no alert would tell of the first.
+    """
 
     name: str
     sentence: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    shown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class Metrics:
             "gpukeeper_orders_total",
             "Orders by outcome: accepted, or the code of what stood in the way.",
             labels=("outcome",),
+            shown=("accepted",),
         ),
     ]
     instances: Annotated[
@@ -120,6 +126,7 @@ class Metrics:
             "gpukeeper_looks_total",
             "Looks at the whole fleet by result: complete, incomplete, doubted or failed.",
             labels=("result",),
+            shown=("complete", "incomplete", "doubted", "failed"),
         ),
     ]
     look_duration: Annotated[
@@ -136,6 +143,7 @@ class Metrics:
             "gpukeeper_webhook_attempts_total",
             "Attempts to deliver a webhook by outcome: delivered, failed, exhausted or ended.",
             labels=("outcome",),
+            shown=("delivered", "failed", "exhausted", "ended"),
         ),
     ]
     deliveries_pending: Annotated[
@@ -181,6 +189,7 @@ class Metrics:
             "gpukeeper_unhandled_errors_total",
             "Faults of our own, logged with a traceback, by the part that they happened in.",
             labels=("where",),
+            shown=("api", "events", "look", "buy", "reconcile", "deliver", "listen"),
         ),
     ]
     loop_heartbeat: Annotated[
@@ -242,7 +251,10 @@ def exposition(metrics: Metrics) -> bytes:
 
 def _build(metric: type, named: Named, registry: CollectorRegistry) -> Any:
     buckets = {"buckets": named.buckets} if named.buckets else {}
-    return metric(named.name, named.sentence, named.labels, registry=registry, **buckets)
+    built = metric(named.name, named.sentence, named.labels, registry=registry, **buckets)
+    for value in named.shown:
+        built.labels(value)
+    return built
 
 
 def _declared() -> Iterator[tuple[str, type, Named]]:
