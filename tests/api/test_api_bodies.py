@@ -132,3 +132,32 @@ async def test_the_test_webhook_takes_no_body_or_an_empty_object(
     response = await client.post("/api/webhooks/test", json={"url": "https://hooks.example"})
 
     assert response.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/instances/ins_1/start"),
+        ("POST", "/api/instances/ins_1/restart"),
+        ("DELETE", "/api/instances/ins_1"),
+        ("POST", "/api/deliveries/dlv_1/redeliver"),
+        ("POST", "/api/webhooks/test"),
+        ("POST", "/api/orphans/n1/adopt"),
+        ("DELETE", "/api/orphans/n1"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("body", "content_type", "code"),
+    [
+        (b"now", "text/plain", "unsupported_media_type"),
+        (b"x" * (1024 * 1024 + 1), "application/json", "body_too_large"),
+        (b'{"force": true}', "application/json", "invalid_request"),
+    ],
+)
+async def test_a_body_where_none_is_taken_is_refused(
+    client: httpx2.AsyncClient, method: str, path: str, body: bytes, content_type: str, code: str
+) -> None:
+    response = await client.request(
+        method, path, content=body, headers={"Content-Type": content_type}
+    )
+    assert response.json()["code"] == code

@@ -118,7 +118,7 @@ async def test_a_caller_that_hangs_up_is_no_fault_of_ours(
 
     assert sent == []
     assert [line["status"] for line in log()] == [499]
-    assert b"gpukeeper_unhandled_errors_total{" not in exposition(metrics)
+    assert b'gpukeeper_unhandled_errors_total{where="api"} 0.0' in exposition(metrics)
 
 
 async def test_a_fault_in_the_middle_of_an_answer_is_logged_and_ends_it(

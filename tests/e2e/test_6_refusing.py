@@ -74,7 +74,7 @@ def test_6_1_errors_of_a_purchase_become_fitting_statuses_and_messages(
     ("fields", "status", "code", "words"),
     [
         ({"productName": "RTX 409"}, 400, "product_not_found", "'RTX 4090D 24GB'"),
-        ({"templateId": "tpl-none"}, 400, "template_not_found", "tpl-none"),
+        ({"templateId": "tpl-basc"}, 400, "template_not_found", "Did you mean 'tpl-basic'"),
         ({"region": "CN-HK-02"}, 400, "region_not_found", "CN-HK-01"),
         ({"region": "AS-SGP-02", "productName": "H100 SXM 80GB"}, 409, "out_of_stock", "sold out"),
         ({"maxPricePerHour": 0.1}, 409, "price_above_limit", "$0.175"),

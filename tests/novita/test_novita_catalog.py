@@ -213,8 +213,8 @@ async def test_a_template_is_kept_for_thirty_seconds() -> None:
 
 async def test_an_unknown_template_is_refused_and_asked_for_again() -> None:
     gone = reply(400, error(400, "", "template not found"))
-    catalog, _, _ = catalog_of(gone, reply(200, template()))
-    with pytest.raises(InvalidOrder) as caught:
+    catalog, _, _ = catalog_of(gone, DOWN, reply(200, template()))
+    with pytest.raises(InvalidOrder, match=r"'tpl-basic'\.$") as caught:
         await catalog.template("tpl-basic")
     assert caught.value.error_code == "template_not_found"
     assert [fault.field for fault in caught.value.faults] == ["templateId"]

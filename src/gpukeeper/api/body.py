@@ -5,6 +5,7 @@ import json
 from decimal import Decimal, DecimalException
 from typing import Any
 
+from fastapi import Depends
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
@@ -26,6 +27,15 @@ async def json_body(request: Request) -> Any:
     check_json(request.headers)
     raw = await read_body(request)
     return _parse(raw) if raw else {}
+
+
+async def _refuse_body(request: Request) -> None:
+    if await json_body(request) != {}:
+        raise InvalidOrder(faults=[Fault("body", "must be empty or {}")])
+
+
+# For routes that take no body: nobody who sends one is left to believe that it was heeded.
+NO_BODY = Depends(_refuse_body)
 
 
 def body_hash(body: Any) -> str:

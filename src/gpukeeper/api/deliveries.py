@@ -7,11 +7,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from gpukeeper.api import schemas
-from gpukeeper.api.body import json_body
+from gpukeeper.api.body import NO_BODY
 from gpukeeper.api.context import NO_QUERY, NO_REPEATS, checked_id, service_of
 from gpukeeper.api.documented import answer, refusals
 from gpukeeper.api.queries import DeliveriesQuery
-from gpukeeper.domain.errors import Fault, InvalidOrder
 from gpukeeper.domain.events import DeliveryAttempt, format_time
 from gpukeeper.service import DeliveryView
 
@@ -57,9 +56,9 @@ async def get_delivery(request: Request, delivery_id: DeliveryId) -> Response:
     operation_id="redeliver",
     summary="Deliver again",
     status_code=202,
-    dependencies=[NO_QUERY],
+    dependencies=[NO_QUERY, NO_BODY],
     responses=answer(202, schemas.Delivery, "The delivery is due again.")
-    | refusals(_NOT_FOUND, "unsupported_media_type"),
+    | refusals(_NOT_FOUND, "body_too_large", "unsupported_media_type"),
 )
 async def redeliver(request: Request, delivery_id: DeliveryId) -> Response:
     """Send a delivery again, with its retries renewed."""
@@ -72,15 +71,12 @@ async def redeliver(request: Request, delivery_id: DeliveryId) -> Response:
     operation_id="sendTestWebhook",
     summary="Send a test event",
     status_code=202,
-    dependencies=[NO_QUERY],
+    dependencies=[NO_QUERY, NO_BODY],
     responses=answer(202, schemas.TestDeliveries, "The test is on its way.")
     | refusals("body_too_large", "unsupported_media_type"),
 )
 async def send_test(request: Request) -> Response:
     """Send a `webhook.test` event to every URL of GPUKEEPER_WEBHOOK_URL."""
-    body = await json_body(request)
-    if body != {}:
-        raise InvalidOrder(faults=[Fault("body", "must be empty or {}")])
     views = await service_of(request).send_test()
     return JSONResponse({"deliveries": list(map(_body, views))}, 202)
 

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from gpukeeper.api import schemas
-from gpukeeper.api.body import body_hash, json_body
+from gpukeeper.api.body import NO_BODY, body_hash, json_body
 from gpukeeper.api.context import NO_QUERY, NO_REPEATS, checked_id, context_of, service_of
 from gpukeeper.api.documented import LOCATED, REF, STALE, answer, refusals
 from gpukeeper.api.orders import OrderBody, order_of
@@ -195,11 +195,13 @@ def _verb(verb: Verb, method: str, path: str, summary: str, description: str) ->
         summary=summary,
         description=description,
         status_code=202,
-        dependencies=[NO_QUERY],
+        dependencies=[NO_QUERY, NO_BODY],
         responses=answer(
             202, schemas.Instance, "The wish is stored and carried out.", headers=STALE
         )
-        | refusals("instance_not_found", "wrong_status", "unsupported_media_type"),
+        | refusals(
+            "instance_not_found", "wrong_status", "body_too_large", "unsupported_media_type"
+        ),
     )
 
 

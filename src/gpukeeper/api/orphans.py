@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from gpukeeper.api import schemas
+from gpukeeper.api.body import NO_BODY
 from gpukeeper.api.context import NO_QUERY, NO_REPEATS, checked_id, service_of
 from gpukeeper.api.documented import LOCATED, answer, refusals
 from gpukeeper.api.instances import located
@@ -35,9 +36,9 @@ async def list_orphans(request: Request) -> Response:
     operation_id="adoptOrphan",
     summary="Adopt an orphan",
     status_code=201,
-    dependencies=[NO_QUERY],
+    dependencies=[NO_QUERY, NO_BODY],
     responses=answer(201, schemas.Instance, "The machine is an instance now.", headers=LOCATED)
-    | refusals("instance_not_found", "unsupported_media_type"),
+    | refusals("instance_not_found", "body_too_large", "unsupported_media_type"),
 )
 async def adopt_orphan(request: Request, novita_id: NovitaId) -> Response:
     """Take an orphan in as an instance."""
@@ -49,11 +50,11 @@ async def adopt_orphan(request: Request, novita_id: NovitaId) -> Response:
     operation_id="deleteOrphan",
     summary="Delete an orphan",
     status_code=202,
-    dependencies=[NO_QUERY],
+    dependencies=[NO_QUERY, NO_BODY],
     responses=answer(
         202, schemas.Instance, "The machine is adopted and being deleted.", headers=LOCATED
     )
-    | refusals("instance_not_found", "wrong_status", "unsupported_media_type"),
+    | refusals("instance_not_found", "wrong_status", "body_too_large", "unsupported_media_type"),
 )
 async def delete_orphan(request: Request, novita_id: NovitaId) -> Response:
     """Adopt an orphan and delete it, so that it is followed until it is gone."""

@@ -4,10 +4,17 @@ import asyncio
 from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
-from gpukeeper.domain.errors import Fault, InvalidOrder, NovitaNotFound, NovitaUnavailable
+from gpukeeper.domain.errors import (
+    Fault,
+    InvalidOrder,
+    NovitaError,
+    NovitaNotFound,
+    NovitaUnavailable,
+)
 from gpukeeper.domain.market import (
     BillingMode,
     Cluster,
@@ -86,7 +93,10 @@ class Catalog:
         )
 
     async def template(self, template_id: str) -> Template:
-        """Return a template.  Raises InvalidOrder (``template_not_found``) when there is none."""
+        """Return a template.
+
+        Raises InvalidOrder (``template_not_found``) naming the nearest ids when there is none.
+        """
 
         async def fetch() -> Template:
             return await self._client.template(template_id)
@@ -94,12 +104,21 @@ class Catalog:
         try:
             return await self._templates.get(template_id, fetch)
         except NovitaNotFound as error:
-            message = f"Novita has no template '{template_id}'."
+            message = f"Novita has no template '{template_id}'.{await self._meant(template_id)}"
             raise InvalidOrder(
                 message,
                 code="template_not_found",
                 faults=[Fault(field="templateId", message=message)],
             ) from error
+
+    async def _meant(self, template_id: str) -> str:
+        try:
+            known = [template.id for template in await self.templates()]
+        except NovitaError:
+            # It is help only; that there is no such template is known without it.
+            return ""
+        near = get_close_matches(template_id, known)
+        return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
     async def templates(self) -> tuple[Template, ...]:
         """Return the account's own templates, then Novita's, each by name."""
