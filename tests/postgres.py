@@ -23,6 +23,7 @@ VARIABLE = "GPUKEEPER_TEST_POSTGRES_URL"
 # PostgreSQL refuses to run as root; then it runs as this user.
 _UNPRIVILEGED = "nobody"
 _PATIENCE_SECONDS = 30
+_PATIENT = f"connect_timeout={_PATIENCE_SECONDS}"
 # A test's database is thrown away: nothing of it has to survive a power cut.
 _FAST = ("fsync=off", "full_page_writes=off", "autovacuum=off", "max_connections=300")
 
@@ -158,8 +159,10 @@ class Databases:
             self._do(f"DROP DATABASE {name} WITH (FORCE)")
 
     def url(self, name: str) -> str:
-        """Return the URL of a database."""
-        return urlunsplit(urlsplit(self.server)._replace(path=f"/{name}"))
+        """Return the URL of a database, which is waited for even on a machine that is busy."""
+        parts = urlsplit(self.server)
+        query = f"{parts.query}&{_PATIENT}" if parts.query else _PATIENT
+        return urlunsplit(parts._replace(path=f"/{name}", query=query))
 
     def name(self, url: str) -> str:
         """Return the name of the database that a URL is of."""

@@ -50,7 +50,7 @@ def test_without_a_look_at_its_lease_a_paused_worker_buys_a_second_machine(
 
     # Two things stand in its way: what the store says of the lease, and the clock.
     monkeypatch.setattr(instances, "envs_of", envs_of_anybodys)
-    monkeypatch.setattr(Leasing, "check", lambda leasing, token, now: None)
+    monkeypatch.setattr(Leasing, "check", lambda leasing, row_id, token, now: None)
     pause_before_the_purchase(house)
     assert bought_twice(house.world) != []
 
