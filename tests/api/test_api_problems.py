@@ -202,11 +202,11 @@ async def test_a_path_without_a_route_is_a_problem(client: httpx2.AsyncClient) -
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("PUT", "/api/instances", "GET, POST"),
-        ("PATCH", "/api/instances/ins_1", "GET, DELETE"),
-        ("GET", "/api/instances/ins_1/start", "POST"),
-        ("OPTIONS", "/api/offers", "GET"),
-        ("BREW", "/health", "GET"),
+        ("PUT", "/api/instances", "GET, HEAD, POST"),
+        ("PATCH", "/api/instances/ins_1", "GET, HEAD, DELETE"),
+        ("GET, HEAD", "/api/instances/ins_1/start", "POST"),
+        ("OPTIONS", "/api/offers", "GET, HEAD"),
+        ("BREW", "/health", "GET, HEAD"),
     ],
 )
 async def test_a_method_that_a_path_does_not_have_is_a_problem_with_those_that_it_has(

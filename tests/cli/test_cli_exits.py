@@ -102,8 +102,8 @@ def test_the_fields_at_fault_are_listed(program: Program) -> None:
     assert ended.status == 2
     assert ended.stderr == (
         "Error: The request is not valid [invalid_request]\n"
-        "  gpuNum must be a whole number between 1 and 8\n"
-        "  ports[1] must be a port\n"
+        "  gpuNum: must be a whole number between 1 and 8\n"
+        "  ports[1]: must be a port\n"
         "  request id: req_7\n"
     )
 

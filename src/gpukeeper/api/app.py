@@ -164,4 +164,8 @@ def _allowed(request: Request) -> str:
         scope: Scope = {**request.scope, "method": method}
         return any(route.matches(scope)[0] is Match.FULL for route in routes)
 
-    return ", ".join(filter(is_served, _METHODS))
+    served = set(filter(is_served, _METHODS))
+    if "GET" in served:
+        # Whatever answers GET answers HEAD (:class:`gpukeeper.api.requests.Requests`).
+        served.add("HEAD")
+    return ", ".join(method for method in _METHODS if method in served)

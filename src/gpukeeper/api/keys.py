@@ -61,7 +61,7 @@ class Keys:
             return given
         self._guesses.count(source, given)
         _log.warning("wrong_key", client=source, path=scope["path"])
-        raise Unauthorized
+        raise Unauthorized("This key is not one of those in GPUKEEPER_API_KEYS.")
 
 
 def bearer_key(headers: Headers) -> str | None:

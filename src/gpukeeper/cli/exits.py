@@ -91,7 +91,7 @@ def _headline(error: GpuKeeperError) -> str:
 
 def _report_details(problem: ApiProblem) -> None:
     for fault in problem.faults:
-        note(f"  {fault.field} {fault.message}")
+        note(f"  {fault.field}: {fault.message}")
     for attempt in problem.attempts:
         note(f"  tried {attempt_text(attempt)}")
     if problem.retry_after is not None:
