@@ -163,9 +163,19 @@ class Rig:
                 await self.engine.sweep.turn(),
                 await self.engine.deliverer.turn(),
             ]
+            if self._is_at_work():
+                # What the last look made due has been taken up: time stands still meanwhile.
+                await self.work()
+                continue
             times = [at for at in due if at is not None and at > self.clock()]
             self.clock.at = min([*times, target])
             await self.work()
+
+    def _is_at_work(self) -> bool:
+        engine = self.engine
+        return any(
+            part.workers.held for part in (engine.buyer, engine.reconciler, engine.deliverer)
+        )
 
     async def find(self, instance_id: str) -> Instance:
         """Return the row as it is now."""
