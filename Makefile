@@ -80,7 +80,7 @@ ssrf: $(ready) ## try every hostile webhook URL, and print how many were refused
 bench: bench-order bench-dashboard bench-webhooks ## every benchmark
 
 bench-order: $(ready) ## how fast an order goes through
-	$(python) bench/order.py $(ARGS)
+	$(python) -m bench.order $(ARGS)
 
 bench-dashboard: $(ready) ## 500 instances and 50 open dashboards
 	$(python) -m bench.dashboard $(ARGS)

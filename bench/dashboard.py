@@ -12,41 +12,19 @@ import json
 import os
 import random
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
-from bench.order import (
-    API_KEY,
-    GPUKEEPER,
-    BenchFailed,
-    Spread,
-    client,
-    cpu_seconds_of,
-    free_port,
-    process,
-    rss_bytes_of,
-    wait_until_up,
-)
-from gpukeeper.domain import ids
-from gpukeeper.domain.events import Change
-from gpukeeper.domain.instance import Desired, Instance, Order, Status
-from gpukeeper.domain.lifecycle import become
-from gpukeeper.store import instances, migrations
-from gpukeeper.store.database import Connection, Database, sqlite_url
-from gpukeeper.store.outbox import Outbox
-from gpukeeper.store.sealing import Seal
+from bench.figures import Spread
+from bench.history import SECRET_KEY, write_history
+from bench.processes import API_KEY, BenchFailed, Stage
 
-SECRET_KEY = "A" * 43 + "="
-PRODUCTS = {"RTX 4090 24GB": "0.175", "RTX 3090 24GB": "0.105", "H100 SXM 80GB": "1.28"}
 # The first page is kept while nothing happens: asked for in other words, it is made anew.
 ANEW = "/, made anew"
 PAGES = ("/", ANEW, "/trends", "/trends?last=week", "/deliveries", "/status")
@@ -100,35 +78,23 @@ def main() -> int:
 
 def measure(stack: ExitStack, arguments: argparse.Namespace) -> Figures:
     """Start the API on a store with a history, and look at it."""
-    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gpukeeper-bench-")))
-    data_dir = directory / "data"
-    data_dir.mkdir(mode=0o700)
-    running = write_history(data_dir / "gpukeeper.db", arguments.instances)
-    port = free_port()
-    env = os.environ | {
-        "NOVITA_API_KEY": "none",
-        "NOVITA_BASE_URL": "http://127.0.0.1:9",
-        "GPUKEEPER_API_KEYS": API_KEY,
-        "GPUKEEPER_DATA_DIR": str(data_dir),
-        "GPUKEEPER_PORT": str(port),
-        "GPUKEEPER_SECRET_KEY": SECRET_KEY,
-        "GPUKEEPER_LOG_FORMAT": "json",
-    }
-    log = directory / "service.log"
-    service = stack.enter_context(process([*GPUKEEPER, "serve", "--role", "api"], env, log))
-    http = stack.enter_context(client(port, key=API_KEY))
-    wait_until_up(service, http, "/health/live", log)
-    before = rss_bytes_of(service.pid)
+    stage = Stage(stack)
+    running = write_history(stage.data_dir, arguments.instances, urls=("https://hooks.example/",))
+    service = stage.service(
+        "http://127.0.0.1:9", role="api", settings={"GPUKEEPER_SECRET_KEY": SECRET_KEY}
+    )
+    http, log = service.http, service.log
+    before = service.rss_mb
     for number, path in enumerate(PAGES * ROUNDS):
         asked = OTHER_WORDS[number // len(PAGES)] if path == ANEW else path
         http.get(asked).raise_for_status()
     alone = {path: Spread.of(times) for path, times in server_times(log, PAGES).items()}
     skipped = len(requests_of(log))
-    cpu = cpu_seconds_of(service.pid)
+    cpu = service.cpu_seconds
     began = time.monotonic()
-    events, refreshes = asyncio.run(watch(port, running, arguments))
+    events, refreshes = asyncio.run(watch(service.port, running, arguments))
     seconds = time.monotonic() - began
-    cpu = cpu_seconds_of(service.pid) - cpu
+    cpu = service.cpu_seconds - cpu
     times = [ms / 1000 for route, ms in requests_of(log)[skipped:] if route == "/"]
     return Figures(
         instances=arguments.instances,
@@ -139,81 +105,10 @@ def measure(stack: ExitStack, arguments: argparse.Namespace) -> Figures:
         alone=alone,
         open_pages=Spread.of(times),
         cpu_percent=round(100 * cpu / seconds, 1),
-        rss_mb_before=round(before / 1e6, 1),
-        rss_mb=round(rss_bytes_of(service.pid) / 1e6, 1),
+        rss_mb_before=before,
+        rss_mb=service.rss_mb,
         load_average=round(os.getloadavg()[0], 2),
     )
-
-
-def write_history(path: Path, count: int) -> list[str]:
-    """Store instances that came up during the last day; return the ids of those that run."""
-    now = datetime.now(UTC)
-    draw = random.Random(7)
-    numbers = itertools.count(1)
-    outbox = Outbox(
-        ("https://hooks.example/",), 3, lambda p, at: ids.new_id(p, at, next(numbers).to_bytes(10))
-    )
-    seal = Seal(SECRET_KEY)
-    database = Database(sqlite_url(path))
-    migrations.upgrade(database.engine)
-    running: list[str] = []
-
-    def write(connection: Connection) -> None:
-        for number in range(count):
-            at = now - timedelta(hours=24 * draw.random() + 0.5)
-            row = ordered(number, at, draw)
-            instances.add(connection, row, seal, outbox)
-            for status, seconds in way(draw):
-                at += timedelta(seconds=seconds)
-                row = pass_on(connection, row, status, at, outbox)
-            if row.status is Status.RUNNING:
-                running.append(row.id)
-
-    with database.engine.begin() as connection:
-        write(connection)
-    database.close()
-    return running
-
-
-def ordered(number: int, at: datetime, draw: random.Random) -> Instance:
-    """Return an order as it is stored."""
-    product, _ = list(PRODUCTS.items())[number % len(PRODUCTS)]
-    return Instance(
-        id=ids.new_id("ins", at, draw.randbytes(10)),
-        novita_name=f"machine-{number}-gkbnch{number:08}",
-        order=Order(f"machine-{number}", product, "tpl-basic", region="CN-HK-01"),
-        status=Status.REQUESTED,
-        desired=Desired.RUNNING,
-        created_at=at,
-        deadline_at=at + timedelta(minutes=10),
-        price_per_hour=Decimal(PRODUCTS[product]),
-    )
-
-
-def way(draw: random.Random) -> list[tuple[Status, float]]:
-    """Return what an instance goes through; four in five run in the end."""
-    up = [
-        (Status.CREATING, 1.0),
-        (Status.STARTING, draw.uniform(3, 10)),
-        (Status.RUNNING, draw.uniform(10, 90)),
-    ]
-    down = [(Status.STOPPING, draw.uniform(60, 1500)), (Status.STOPPED, draw.uniform(5, 20))]
-    return up if draw.random() < 0.8 else up + down
-
-
-def pass_on(
-    connection: Connection, row: Instance, status: Status, at: datetime, outbox: Outbox
-) -> Instance:
-    """Store that an instance has entered a status."""
-
-    def fold(found: Instance) -> Instance:
-        machine = replace(
-            found, novita_id=f"nv-{found.id}", accepted_at=at, observed_at=datetime.now(UTC)
-        )
-        return become(machine, status, at)
-
-    change: Change = instances.change(connection, row.id, fold, at, outbox)
-    return change.after
 
 
 async def watch(port: int, running: list[str], arguments: argparse.Namespace) -> tuple[int, int]:

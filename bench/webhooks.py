@@ -1,35 +1,24 @@
-"""Measure whether one receiver that hangs delays the webhooks of nine others.
+"""Measure webhooks: a long queue for ten receivers, and how soon they tell what has just happened.
 
-A queue of test events for ten receivers, which run in a process of their own, is written to a
-store; then the service starts and sends them.  Once all ten answer, once the tenth hangs.
+A queue of test events is written to a store; then the service starts and sends them, once while all
+receivers answer, once while the tenth hangs.  Then instances turn `running`, many at once.  Novita
+and the receivers are processes of their own.
 """
 
 import argparse
-import asyncio
-import json
-import os
 import secrets
 import sys
-import tempfile
 import time
-from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx2
 from sqlalchemy import func, select
 
-from bench.order import (
-    API_KEY,
-    GPUKEEPER,
-    BenchFailed,
-    Spread,
-    client,
-    free_port,
-    process,
-    wait_until_up,
-)
+from bench import load, receivers
+from bench.figures import Figure, Report, Row, Spread, run
+from bench.processes import BenchFailed, Process, Stage, free_port, patience
 from gpukeeper.domain import ids
 from gpukeeper.domain.events import DeliveryStatus
 from gpukeeper.store import migrations
@@ -38,129 +27,97 @@ from gpukeeper.store.outbox import Outbox
 from gpukeeper.store.tables import deliveries, delivery_attempts
 
 RECEIVERS = 10
-ANSWER_SECONDS = 0.02
-HANG_SECONDS = 10
+ORDER = {"name": "bench", "productName": "RTX 4090 24GB", "templateId": "tpl-basic"}
+# Longer than any machine of the simulator takes to come up, and shorter than the deadline.
+BOOT_SECONDS = 300
 # Far more than a queue takes on a busy machine.
 PATIENCE_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """What became of the nine receivers' deliveries: how many a second, and how late in ms.
+class Queue:
+    """What became of the nine receivers' deliveries: how many, how late, and at what cost.
 
     A lag is from the first attempt of the run to the moment at which a delivery was stored as done.
     """
 
-    deliveries: int
+    lags: list[float]
     per_second: float
-    lag: Spread
-    max_lag: float
-    to_the_tenth: int
+    cpu_us: float
+    rss_mb: float
+
+    def row(self, name: str) -> Row:
+        """Return it as a line of the table."""
+        return Row(name, Spread.of(self.lags), self.per_second, self.cpu_us, self.rss_mb)
 
 
 def main() -> int:
     """Measure, and print what came of it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--deliveries", type=int, default=10_000, help="how many are queued (10000)"
-    )
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    parser.add_argument("--receive", metavar="PORTS", help=argparse.SUPPRESS)
-    parser.add_argument("--hangs", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.receive:
-        asyncio.run(receive([int(port) for port in arguments.receive.split(",")], arguments.hangs))
-        return 0
-    load_average = round(os.getloadavg()[0], 2)
-    try:
-        alive = measure(arguments.deliveries // RECEIVERS, hangs=False)
-        hanging = measure(arguments.deliveries // RECEIVERS, hangs=True)
-    except (BenchFailed, httpx2.HTTPError) as failure:
-        print(f"✗ {failure!r}", file=sys.stderr)
-        return 1
-    if arguments.json:
-        runs = {"alive": asdict(alive), "hanging": asdict(hanging)}
-        print(json.dumps(runs | {"load_average": load_average}))
-    else:
-        print(table(alive, hanging, load_average))
-    return 0
+    return run(__doc__, measure, add_options)
 
 
-async def receive(ports: list[int], hangs: bool) -> None:
-    """Answer every webhook on these ports after a while; the last one hangs, if asked to."""
-
-    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        port = writer.get_extra_info("sockname")[1]
-        seconds = HANG_SECONDS if hangs and port == ports[-1] else ANSWER_SECONDS
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).lower()
-                length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
-                await reader.readexactly(length)
-                await asyncio.sleep(seconds)
-                writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
-                await writer.drain()
-        writer.close()
-
-    for port in ports:
-        await asyncio.start_server(converse, "127.0.0.1", port)
-    await asyncio.Event().wait()
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Say what may be set."""
+    parser.add_argument("--deliveries", type=int, default=10_000, help="how many wait (10000)")
+    parser.add_argument("--turning", type=int, default=100, help="instances at once (100)")
+    parser.add_argument("--rounds", type=int, default=5, help="of instances at once (5)")
+    parser.add_argument("--profile", metavar="FILE", help="run the service under cProfile")
 
 
-def measure(each: int, *, hangs: bool) -> Figures:
+def measure(stack: ExitStack, arguments: argparse.Namespace) -> Report:
+    """Work through a queue twice, and announce what happens."""
+    rows: list[Row] = []
+    figures: list[Figure] = []
+    if arguments.deliveries:
+        each = arguments.deliveries // RECEIVERS
+        alive = work_through(each, hangs=False, profile=arguments.profile)
+        hanging = work_through(each, hangs=True)
+        lost = 1 - hanging.per_second / alive.per_second
+        rows += [alive.row("queue, all answer"), hanging.row("queue, one hangs")]
+        figures += [
+            Figure("webhooks from a queue", f"{alive.per_second}/s", "≥ 300/s"),
+            Figure("lost by nine while a tenth hangs", f"{100 * lost:.1f} %", "< 5 %"),
+        ]
+    for turning, rounds in ((1, 4 * arguments.rounds), (arguments.turning, arguments.rounds)):
+        if rounds:
+            row = announce(turning, rounds)
+            rows.append(row)
+            measured = f"{row.times.median:.0f} ms in the median, {row.times.p99:.0f} p99"
+            figures.append(Figure(row.name, measured, "median ≤ 30 ms, p99 ≤ 150 ms"))
+    return Report("webhooks, receivers answer in 20 ms", rows, figures)
+
+
+def work_through(each: int, *, hangs: bool, profile: str | None = None) -> Queue:
     """Queue ``each`` deliveries for every receiver, and let the service send them."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gpukeeper-bench-")))
-        ports = [free_port() for _ in range(RECEIVERS)]
-        urls = [f"http://127.0.0.1:{port}/" for port in ports]
-        data_dir = folder / "data"
-        data_dir.mkdir(mode=0o700)
-        database = Database(sqlite_url(data_dir / "gpukeeper.db"))
+        stage = Stage(stack)
+        novita = stage.novita(answer_ms=20)
+        urls, _ = start_receivers(stage, RECEIVERS, hangs=hangs)
+        database = Database(sqlite_url(stage.data_dir / "gpukeeper.db"))
         stack.callback(database.close)
         migrations.upgrade(database.engine)
         with database.engine.begin() as connection:
             queue(connection, urls, each)
-        receivers = [str(Path(__file__)), "--receive", ",".join(map(str, ports))]
-        env = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
-        options = ["--hangs"] if hangs else []
-        stack.enter_context(process([*receivers, *options], env, folder / "receivers.log"))
-        serve(stack, folder, data_dir)
+        service = stage.service(novita.url, profile=profile)
         wait_until_sent(database, urls[:-1])
         with database.engine.connect() as connection:
-            return figures_of(connection, urls)
+            return queue_of(connection, urls, service)
 
 
-def new_id(prefix: str, at: datetime) -> str:
-    """Return an id that sorts by time."""
-    return ids.new_id(prefix, at, secrets.token_bytes(10))
+def start_receivers(stage: Stage, count: int, *, hangs: bool = False) -> tuple[list[str], Path]:
+    """Start receivers in a process of their own; return their URLs and what they print."""
+    ports = [free_port() for _ in range(count)]
+    program = ["-m", "bench.receivers", ",".join(map(str, ports)), *(["--hangs"] * hangs)]
+    started = stage.start("receivers", program, ports[0])
+    return [f"http://127.0.0.1:{port}/" for port in ports], started.log
 
 
 def queue(connection: Connection, urls: list[str], each: int) -> None:
     """Store test events, each with one delivery per URL."""
-    outbox = Outbox((), 3, new_id)
+    outbox = Outbox((), 3, lambda prefix, at: ids.new_id(prefix, at, secrets.token_bytes(10)))
     now = datetime.now(UTC)
     for _ in range(each):
         outbox.record_test(connection, [(url, True) for url in urls], now)
-
-
-def serve(stack: ExitStack, folder: Path, data_dir: Path) -> None:
-    """Start the service on the store, and a Novita with nothing to tell beside it."""
-    novita, port = free_port(), free_port()
-    foreign = ("GPUKEEPER_", "NOVITA_")
-    shell = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    env = shell | {
-        "NOVITA_API_KEY": "simulated",
-        "NOVITA_BASE_URL": f"http://127.0.0.1:{novita}",
-        "GPUKEEPER_API_KEYS": API_KEY,
-        "GPUKEEPER_DATA_DIR": str(data_dir),
-        "GPUKEEPER_PORT": str(port),
-        "GPUKEEPER_LOG_FORMAT": "json",
-    }
-    simulate = [*GPUKEEPER, "simulate", "--port", str(novita)]
-    stack.enter_context(process(simulate, env, folder / "novita.log"))
-    service = stack.enter_context(process([*GPUKEEPER, "serve"], env, folder / "service.log"))
-    http = stack.enter_context(client(port, key=API_KEY))
-    wait_until_up(service, http, "/health/live", folder / "service.log")
 
 
 def wait_until_sent(database: Database, urls: list[str]) -> None:
@@ -177,44 +134,68 @@ def wait_until_sent(database: Database, urls: list[str]) -> None:
     raise BenchFailed("deliveries are still pending")
 
 
-def figures_of(connection: Connection, urls: list[str]) -> Figures:
+def queue_of(connection: Connection, urls: list[str], service: Process) -> Queue:
     """Return what the store tells of the run."""
     began_at = connection.scalar(select(func.min(delivery_attempts.c.at)))
     assert began_at is not None, "nothing was sent"
-    is_delivered = deliveries.c.status == DeliveryStatus.DELIVERED.value
     finished = connection.scalars(
-        select(deliveries.c.finished_at).where(deliveries.c.url.in_(urls[:-1]), is_delivered)
-    )
-    lags = sorted((at - began_at) / timedelta(seconds=1) for at in finished)
-    of_tenth = connection.scalar(
-        select(func.count()).where(deliveries.c.url == urls[-1], is_delivered)
-    )
-    return Figures(
-        deliveries=len(lags),
-        per_second=round(len(lags) / lags[-1], 1),
-        lag=Spread.of(lags),
-        max_lag=round(lags[-1] * 1000, 2),
-        to_the_tenth=of_tenth or 0,
-    )
-
-
-def table(alive: Figures, hanging: Figures, load_average: float) -> str:
-    """Return the figures for people."""
-    rows = {"all answer": alive, "one hangs": hanging}
-    return "\n".join(
-        (
-            f"{alive.deliveries} deliveries to nine of ten receivers; "
-            f"load {load_average} on {os.cpu_count()} CPUs",
-            f"{'lag in s':>12}{'p50':>8}{'p90':>8}{'p99':>8}{'max':>8}{'per second':>12}",
-            *(
-                f"{name:>12}{run.lag.median / 1000:8.2f}{run.lag.p90 / 1000:8.2f}"
-                f"{run.lag.p99 / 1000:8.2f}{run.max_lag / 1000:8.2f}{run.per_second:12.1f}"
-                for name, run in rows.items()
-            ),
-            f"one hangs: {hanging.per_second / alive.per_second:.2f} of the deliveries a second; "
-            f"the slowest came {hanging.max_lag / alive.max_lag:.2f} times as late",
+        select(deliveries.c.finished_at).where(
+            deliveries.c.url.in_(urls[:-1]),
+            deliveries.c.status == DeliveryStatus.DELIVERED.value,
         )
     )
+    lags = sorted((at - began_at) / timedelta(seconds=1) for at in finished)
+    attempts = connection.scalar(select(func.count()).select_from(delivery_attempts)) or 1
+    return Queue(
+        lags=lags,
+        per_second=round(len(lags) / lags[-1], 1),
+        cpu_us=round(service.cpu_seconds / attempts * 1e6),
+        rss_mb=service.rss_mb,
+    )
+
+
+def announce(turning: int, rounds: int) -> Row:
+    """Let so many instances turn `running` at once, and see when their webhooks come."""
+    with ExitStack() as stack:
+        stage = Stage(stack)
+        novita = stage.novita(answer_ms=20)
+        novita.http.post("/_sim/clock", json={"mode": "manual"}).raise_for_status()
+        (url,), log = start_receivers(stage, 1)
+        service = stage.service(
+            novita.url,
+            settings={"GPUKEEPER_WEBHOOK_URL": url, "GPUKEEPER_POLL_INTERVAL": "1"},
+        )
+        cpu = 0.0
+        for number in range(rounds):
+            orders = [load.request("POST", "/api/instances", body=ORDER)] * turning
+            load.ask(service.port, orders, at_a_time=min(turning, 16), status=201)
+            # Whatever ordering them has left to do is over by then.
+            wait_until_announced(log, "instance.created", (number + 1) * turning)
+            cpu -= service.cpu_seconds
+            forward = {"advance_seconds": BOOT_SECONDS}
+            novita.http.post("/_sim/clock", json=forward).raise_for_status()
+            wait_until_announced(log, "instance.running", (number + 1) * turning)
+            cpu += service.cpu_seconds
+        lags = lags_of(log, "instance.running")
+        return Row(
+            f"running seen to webhook, {turning} at once",
+            Spread.of(lags),
+            cpu_us=round(cpu / len(lags) * 1e6),
+            rss_mb=service.rss_mb,
+        )
+
+
+def wait_until_announced(log: Path, event_type: str, count: int) -> None:
+    """Wait until so many webhooks of a type have come.  Raises BenchFailed."""
+    for _ in patience():
+        if len(lags_of(log, event_type)) >= count:
+            return
+    raise BenchFailed(f"{len(lags_of(log, event_type))} of {count} {event_type} have come")
+
+
+def lags_of(log: Path, event_type: str) -> list[float]:
+    """Return how many seconds after their events the webhooks of a type came."""
+    return [each.lag_seconds for each in receivers.arrivals(log) if each.event_type == event_type]
 
 
 if __name__ == "__main__":

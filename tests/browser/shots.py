@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
-from bench.dashboard import write_history
+from bench.history import write_history
 from tests.browser.conftest import Open, sign_in
 from tests.e2e.conftest import starter
 from tests.e2e.novita import Novita
@@ -48,7 +48,7 @@ def yesterday(novita: Novita, tmp_path: Path) -> Iterator[Service]:
     """Give a service whose store has the history of a day."""
     data_dir = tmp_path / "data"
     data_dir.mkdir(mode=0o700)
-    write_history(data_dir / "gpukeeper.db", 60)
+    write_history(data_dir, 60, urls=("https://hooks.example/",))
     with ExitStack() as stack:
         yield starter(stack, tmp_path, novita)()
 
