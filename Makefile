@@ -77,15 +77,21 @@ fuzz: $(ready) ## the API against its OpenAPI document, and everything that read
 ssrf: $(ready) ## try every hostile webhook URL, and print how many were refused
 	$(python) -m tests.webhooks.ssrf
 
-bench: bench-order bench-dashboard bench-webhooks ## every benchmark
+bench: bench-order bench-read bench-start bench-dashboard bench-webhooks ## every benchmark
 
 bench-order: $(ready) ## how fast an order goes through
 	$(python) -m bench.order $(ARGS)
 
+bench-read: $(ready) ## how fast one instance and a page are shown, beside a bare route
+	$(python) -m bench.read $(ARGS)
+
+bench-start: $(ready) ## how soon the service is ready, on an empty store and on a large one
+	$(python) -m bench.start $(ARGS)
+
 bench-dashboard: $(ready) ## 500 instances and 50 open dashboards
 	$(python) -m bench.dashboard $(ARGS)
 
-bench-webhooks: $(ready) ## 10,000 webhooks to ten receivers, with and without one that hangs
+bench-webhooks: $(ready) ## 10,000 webhooks to ten receivers, one of which hangs; 100 instances at once
 	$(python) -m bench.webhooks $(ARGS)
 
 chaos: $(ready) ## 500 orders through ten simulated hours while Novita spoils 30 % of its answers
