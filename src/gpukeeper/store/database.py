@@ -2,17 +2,17 @@
 
 SQLite has one writer at a time, so its writers queue in our process instead of polling for the
 lock, and whatever has queued up meanwhile is committed together: each unit behind its own
-savepoint, one fsync for all.  On PostgreSQL units run side by side.
+savepoint, one fsync for all.  Its readers share snapshots likewise, since threads that read side by
+side would only wait for each other in Python.  On PostgreSQL units run side by side.
 """
 
 import asyncio
-import queue
 import sqlite3
 import threading
-from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Awaitable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import sleep
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gpukeeper.domain.errors import StoreUnavailable
 from gpukeeper.store import postgres, trouble
+from gpukeeper.store.lanes import Lanes, Outcome, Unit, attempt
 
 # What the other packages need to name: a unit's connection, and whatever can go wrong with it.
 StoreError = SQLAlchemyError
@@ -36,21 +37,24 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-Unit = Callable[[Connection], T]
 
 # How long a statement waits for another process that writes to the same file.
 _BUSY_TIMEOUT_MS = 5_000
 # While one process turns a new file to WAL, others that ask for it are refused without that wait.
 _WAL_TRIES = 50
 _WAL_PAUSE_SECONDS = 0.1
-# Readers block each other only in Python; more threads than this gain nothing.
+# Readers of SQLite block each other in Python: a second thread only passes one that takes long.
+_LANES_TO_READ = 2
+# Units that share one snapshot; bounds how long the first of them waits for the last.
+_READ_GROUP_SIZE = 16
+# So many units read from PostgreSQL at a time.
 _READERS = 4
 # So many units write to PostgreSQL at a time: each waits for the network most of its time.
 _WRITERS = 8
 # How often a unit on PostgreSQL begins again because of units beside it.
 _TRIES = 5
 # Units that share one commit; bounds how long the first of them waits for the last.
-_GROUP_SIZE = 128
+_WRITE_GROUP_SIZE = 128
 _PRAGMAS = (f"busy_timeout = {_BUSY_TIMEOUT_MS}", "foreign_keys = ON")
 # An order is money: what was committed survives a power cut.
 _WRITER_PRAGMAS = (*_PRAGMAS, "synchronous = FULL")
@@ -62,12 +66,6 @@ def sqlite_url(path: Path) -> str:
     return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
 
 
-@dataclass(frozen=True, slots=True)
-class _Queued:
-    unit: Unit[Any]
-    future: Future[Any]
-
-
 class Database:
     """One database, open from construction until :meth:`close`.
 
@@ -76,20 +74,31 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.is_shared = url.startswith("postgres")
-        self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
-        self._side_by_side = ThreadPoolExecutor(_WRITERS, thread_name_prefix="store-write")
         self._closing = threading.Lock()
         self._is_closed = False
         self._trouble: str | None = None
-        self._queue: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._write_all, name="store-write", daemon=True)
+        # Who reads and who writes: lanes on SQLite, pools on PostgreSQL.
+        self._lanes: tuple[Lanes, ...] = ()
+        self._pools: tuple[ThreadPoolExecutor, ...] = ()
         if self.is_shared:
             self._writer = postgres.open_engine(url, connections=_READERS + _WRITERS)
             self._reader = postgres.reading(self._writer)
+            self._pools = (
+                ThreadPoolExecutor(_READERS, thread_name_prefix="store-read"),
+                ThreadPoolExecutor(_WRITERS, thread_name_prefix="store-write"),
+            )
         else:
             self._writer = _engine(url, begin="BEGIN IMMEDIATE", pragmas=_WRITER_PRAGMAS)
             self._reader = _engine(url, begin="BEGIN", pragmas=_READER_PRAGMAS)
-            self._thread.start()
+            self._lanes = (
+                Lanes(
+                    "store-read",
+                    self._read_all,
+                    group_size=_READ_GROUP_SIZE,
+                    threads=_LANES_TO_READ,
+                ),
+                Lanes("store-write", self._write_all, group_size=_WRITE_GROUP_SIZE),
+            )
 
     @property
     def engine(self) -> Engine:
@@ -112,8 +121,7 @@ class Database:
 
         Raises StoreUnavailable, and RuntimeError after :meth:`close`.
         """
-        running = asyncio.get_running_loop()
-        return await _translated(running.run_in_executor(self._pool, self._read, unit))
+        return await _translated(self._begin(unit, is_write=False))
 
     async def write(self, unit: Unit[T]) -> T:
         """Return what ``unit`` returns once its changes are on disk.
@@ -123,21 +131,8 @@ class Database:
         time to its end.  Raises StoreUnavailable when the disk is full, the server is away or the
         like, and RuntimeError after :meth:`close`.
         """
-        future: Future[T]
-        with self._closing:
-            if self._is_closed:
-                raise RuntimeError("the database is closed")
-            if self.is_shared:
-                future = self._side_by_side.submit(self._write, unit)
-            else:
-                future = Future()
-                self._queue.put(_Queued(unit, future))
-        outcome = asyncio.wrap_future(future)
-        # When the caller is cancelled, nobody is left to hear of a failure, and asyncio would
-        # report it as forgotten.
-        outcome.add_done_callback(_heard)
         try:
-            return await _translated(asyncio.shield(outcome))
+            return await _translated(self._begin(unit, is_write=True))
         except StoreUnavailable as error:
             self._trouble = error.message
             raise
@@ -161,15 +156,30 @@ class Database:
     def close(self) -> None:
         """Finish the queued writes and close every connection; idempotent."""
         with self._closing:
-            if not self._is_closed:
-                self._is_closed = True
-                self._queue.put(None)
-        if not self.is_shared:
-            self._thread.join()
-        self._side_by_side.shutdown()
-        self._pool.shutdown()
+            if self._is_closed:
+                return
+            self._is_closed = True
+        for lanes in self._lanes:
+            lanes.close()
+        for pool in self._pools:
+            pool.shutdown()
         self._writer.dispose()
         self._reader.dispose()
+
+    def _begin(self, unit: Unit[T], *, is_write: bool) -> asyncio.Future[T]:
+        """Hand a unit to a thread, which runs it even if the caller is cancelled."""
+        with self._closing:
+            if self._is_closed:
+                raise RuntimeError("the database is closed")
+            if self._lanes:
+                return self._lanes[is_write].submit(unit)
+            run = self._write if is_write else self._read
+            submitted = self._pools[is_write].submit(run, unit)
+        outcome = asyncio.wrap_future(submitted)
+        # When the caller is cancelled, nobody is left to hear of a failure, and asyncio would
+        # report it as forgotten.
+        outcome.add_done_callback(_heard)
+        return asyncio.shield(outcome)
 
     def _read(self, unit: Unit[T]) -> T:
         with self._reader.connect() as connection:
@@ -186,38 +196,16 @@ class Database:
         with self._writer.begin() as connection:
             return unit(connection)
 
-    def _write_all(self) -> None:
-        is_open = True
-        while is_open:
-            group, is_open = self._next_group()
-            if group:
-                self._commit(group)
+    def _read_all(self, group: Sequence[Unit[Any]]) -> list[Outcome]:
+        with self._reader.connect() as connection:
+            return [attempt(partial(unit, connection)) for unit in group]
 
-    def _next_group(self) -> tuple[list[_Queued], bool]:
-        group: list[_Queued] = []
-        while len(group) < _GROUP_SIZE:
-            try:
-                queued = self._queue.get(block=not group)
-            except queue.Empty:
-                break
-            if queued is None:
-                return group, False
-            group.append(queued)
-        return group, True
-
-    def _commit(self, group: list[_Queued]) -> None:
-        try:
-            with self._writer.begin() as connection:
-                outcomes = _run_all(connection, group)
-        except BaseException as error:  # noqa: BLE001 - handed to everyone who waits
-            for queued in group:
-                queued.future.set_exception(error)
-            return
-        for queued, result, failure in outcomes:
-            if failure is None:
-                queued.future.set_result(result)
-            else:
-                queued.future.set_exception(failure)
+    def _write_all(self, group: Sequence[Unit[Any]]) -> list[Outcome]:
+        with self._writer.begin() as connection:
+            if len(group) == 1:
+                # It needs no savepoint: the transaction is its own, and is undone as a whole.
+                return [(group[0](connection), None)]
+            return [_run(connection, unit) for unit in group]
 
 
 def _heard(outcome: asyncio.Future[Any]) -> None:
@@ -235,17 +223,7 @@ async def _translated(outcome: Awaitable[T]) -> T:
         raise StoreUnavailable(f"Nothing can be stored at present: {sentence}.") from error
 
 
-def _run_all(
-    connection: Connection, group: Sequence[_Queued]
-) -> list[tuple[_Queued, Any, BaseException | None]]:
-    if len(group) == 1:
-        # It needs no savepoint: the transaction is its own, and is undone as a whole.
-        (alone,) = group
-        return [(alone, alone.unit(connection), None)]
-    return [(queued, *_run(connection, queued.unit)) for queued in group]
-
-
-def _run(connection: Connection, unit: Unit[Any]) -> tuple[Any, BaseException | None]:
+def _run(connection: Connection, unit: Unit[Any]) -> Outcome:
     savepoint = connection.begin_nested()
     try:
         result = unit(connection)
