@@ -48,6 +48,12 @@ def placed(
     )
 
 
+def is_open(instance: Instance) -> bool:
+    """Whether an order is still being bought and its answer not lost."""
+    is_looked_up = instance.buying is not None and instance.buying.lookup_at is not None
+    return instance.status is Status.REQUESTED and not is_looked_up
+
+
 def adopted(
     machine: Observation,
     now: datetime,

@@ -119,15 +119,16 @@ class Service:
 
         When Novita cannot be asked, the stored state is returned as stale.  Raises NotFound.
         """
-        found = await self._find(instance_id)
+        shown = await self._show(instance_id)
+        found = shown.instance
         if not refresh or not found.is_watched:
-            return await self._view(found)
+            return shown
         try:
             await self._refresh(found)
         except NovitaError as error:
             self.log.warning("refresh_failed", instance_id=found.id, code=error.error_code)
-            return replace(await self._view(found), is_stale=True)
-        return await self._view(await self._find(found.id))
+            return replace(await self._show(found.id), is_stale=True)
+        return await self._show(found.id)
 
     async def instances(
         self, *, status: Status | None, name: str | None, limit: int, cursor: str | None
@@ -324,10 +325,8 @@ class Service:
         ends_at = loop.time() + self.order_patience.total_seconds()
         with self.nudges.watch(instance_id) as changed:
             # Read while the engine asks Novita, so that nothing is left to read when it has.
-            found, looks = await self.database.read(
-                lambda connection: (_found(connection, instance_id), facts.looks(connection))
-            )
-            while _is_open(found) and loop.time() < ends_at and not self.nudges.is_draining:
+            found, looks = await self._find_with_looks(instance_id)
+            while placing.is_open(found) and loop.time() < ends_at and not self.nudges.is_draining:
                 try:
                     async with asyncio.timeout(_PEEK_EVERY_SECONDS):
                         told = await changed.get()
@@ -358,6 +357,15 @@ class Service:
     async def _find(self, instance_id: str) -> Instance:
         return await self.database.read(lambda connection: _found(connection, instance_id))
 
+    async def _find_with_looks(self, instance_id: str) -> tuple[Instance, facts.Looks]:
+        return await self.database.read(
+            lambda connection: (_found(connection, instance_id), facts.looks(connection))
+        )
+
+    async def _show(self, instance_id: str) -> View:
+        found, looks = await self._find_with_looks(instance_id)
+        return view(found, looks, self.clock(), patience=self.patience)
+
     async def _view(self, instance: Instance) -> View:
         looks = await self.database.read(facts.looks)
         return view(instance, looks, self.clock(), patience=self.patience)
@@ -386,9 +394,3 @@ def _found(connection: Connection, instance_id: str) -> Instance:
     if found is None:
         raise NotFound(f"There is no instance '{instance_id}'.")
     return found
-
-
-def _is_open(instance: Instance) -> bool:
-    """Whether an order is still being bought and its answer not lost."""
-    is_looked_up = instance.buying is not None and instance.buying.lookup_at is not None
-    return instance.status is Status.REQUESTED and not is_looked_up
