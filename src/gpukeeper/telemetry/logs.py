@@ -83,8 +83,9 @@ def configure_logging(
     is_console = is_terminal if format is None else format == "console"
     root = logging.getLogger()
     root.setLevel(level.upper())
-    renderer = _console_renderer(has_colors=is_terminal) if is_console else _JSON_RENDERER
-    root.addHandler(_named("stream", logging.StreamHandler(output), renderer))
+    as_json = _Formatter(_JSON_RENDERER)
+    shown = _Formatter(_console_renderer(has_colors=is_terminal)) if is_console else as_json
+    root.addHandler(_named("stream", logging.StreamHandler(output), shown))
     if log_dir is not None:
         file_handler = _LogFile(
             log_dir / LOG_FILE,
@@ -92,7 +93,7 @@ def configure_logging(
             backupCount=KEPT_LOG_FILES,
             encoding="utf-8",
         )
-        root.addHandler(_named("file", file_handler, _JSON_RENDERER))
+        root.addHandler(_named("file", file_handler, as_json))
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
     logging.captureWarnings(True)
@@ -187,14 +188,27 @@ _JSON_RENDERER: list[Processor] = [
 ]
 
 
-def _named(
-    name: str, handler: logging.StreamHandler[Any], renderer: list[Processor]
-) -> logging.Handler:
-    handler.set_name(_HANDLER_PREFIX + name)
-    handler.setFormatter(
-        ProcessorFormatter(
+class _Formatter(ProcessorFormatter):
+    """Renders a message once, whichever handlers write it one after the other."""
+
+    def __init__(self, renderer: list[Processor]) -> None:
+        super().__init__(
             foreign_pre_chain=_SHARED,
             processors=[ProcessorFormatter.remove_processors_meta, redact, *renderer],
         )
-    )
+        self._last: tuple[logging.LogRecord, str] | None = None
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message as it is written."""
+        last = self._last
+        if last is None or last[0] is not record:
+            self._last = last = (record, super().format(record))
+        return last[1]
+
+
+def _named(
+    name: str, handler: logging.StreamHandler[Any], formatter: logging.Formatter
+) -> logging.Handler:
+    handler.set_name(_HANDLER_PREFIX + name)
+    handler.setFormatter(formatter)
     return handler
