@@ -94,6 +94,9 @@ bench-dashboard: $(ready) ## 500 instances and 50 open dashboards
 bench-webhooks: $(ready) ## 10,000 webhooks to ten receivers, one of which hangs; 100 instances at once
 	$(python) -m bench.webhooks $(ARGS)
 
+bench-smoke: $(ready) ## what a request, an order, a look and a webhook cost, counted and not timed
+	$(python) -m pytest tests/counts
+
 chaos: $(ready) ## 500 orders through ten simulated hours while Novita spoils 30 % of its answers
 	$(python) -m tests.chaos.run $(ARGS)
 
