@@ -15,6 +15,7 @@ import httpx2
 from pydantic import SecretStr
 
 from gpukeeper.domain.backoff import parse_retry_after
+from gpukeeper.domain.sharing import receiver_of
 from gpukeeper.webhooks import signing
 from gpukeeper.webhooks.guard import Allowance, ForbiddenAddress, Resolver, look_up, resolve
 from gpukeeper.webhooks.urls import Address, unmapped
@@ -25,6 +26,7 @@ MAX_ANSWER_BYTES = 1024
 # Common servers drop an idle connection after 5 s at the earliest.  Letting go first avoids
 # writing into a connection that is just being closed, which would cost a delivery one retry.
 _KEEP_ALIVE_SECONDS = 2.0
+# To each receiver; more deliveries than this are hardly ever under way to one.
 _KEPT_CONNECTIONS = 20
 
 
@@ -79,17 +81,10 @@ class Sender:
         self._user_agent = user_agent
         self._clock = clock
         self._resolver = resolver
-        context = tls or httpx2.create_ssl_context()
-        # No limit of connections: whoever calls decides how many deliveries go on at a time, and
-        # slow receivers must not use up the turns of the others.
-        self._trusted = httpx2.AsyncHTTPTransport(
-            verify=context,
-            limits=httpx2.Limits(
-                max_connections=None,
-                max_keepalive_connections=_KEPT_CONNECTIONS,
-                keepalive_expiry=_KEEP_ALIVE_SECONDS,
-            ),
-        )
+        self._tls = context = tls or httpx2.create_ssl_context()
+        # One for each of the operator's receivers: a pool looks at all of its connections for each
+        # request, so that many receivers in one would pay for each other.
+        self._trusted: dict[str, httpx2.AsyncHTTPTransport] = {}
         # No connection is kept: connections are pooled by address, and a second host name on the
         # same address would be sent over one whose certificate was checked for the first.
         self._pinned = httpx2.AsyncHTTPTransport(
@@ -147,7 +142,8 @@ class Sender:
 
     async def aclose(self) -> None:
         """Close every connection; may be repeated."""
-        await self._trusted.aclose()
+        for transport in self._trusted.values():
+            await transport.aclose()
         await self._pinned.aclose()
 
     async def _post(
@@ -157,7 +153,7 @@ class Sender:
         if is_trusted:
             watched = {"trace": _watch(None)}
             request = httpx2.Request("POST", url, headers=headers, content=body, extensions=watched)
-            return await self._trusted.handle_async_request(request)
+            return await self._transport_to(receiver_of(url)).handle_async_request(request)
         target = await resolve(url, allow=self._allow, resolver=self._resolver)
         named = httpx2.URL(target.url)
         request = httpx2.Request(
@@ -168,6 +164,20 @@ class Sender:
             extensions={"sni_hostname": target.host, "trace": _watch(target.address)},
         )
         return await self._pinned.handle_async_request(request)
+
+    def _transport_to(self, receiver: str) -> httpx2.AsyncHTTPTransport:
+        if receiver not in self._trusted:
+            # No limit of connections: whoever calls decides how many deliveries go on at a time,
+            # and slow receivers must not use up the turns of the others.
+            self._trusted[receiver] = httpx2.AsyncHTTPTransport(
+                verify=self._tls,
+                limits=httpx2.Limits(
+                    max_connections=None,
+                    max_keepalive_connections=_KEPT_CONNECTIONS,
+                    keepalive_expiry=_KEEP_ALIVE_SECONDS,
+                ),
+            )
+        return self._trusted[receiver]
 
 
 def _watch(vetted: Address | None) -> Callable[[str, dict[str, Any]], Awaitable[None]]:
