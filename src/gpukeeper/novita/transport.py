@@ -30,6 +30,10 @@ _NEVER_SENT = (
 )
 
 
+# What the library allows by default.
+_CONNECTIONS = 100
+
+
 class Transport:
     """The HTTP connection to Novita with its key.
 
@@ -49,7 +53,9 @@ class Transport:
         self._base_url = base_url.rstrip("/")
         self._headers = _headers(api_key)
         self._owns_http = http is None
-        self._http = httpx2.AsyncClient() if http is None else http
+        # All are kept: with the default of 20, most of many orders would shake hands anew.
+        limits = httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
+        self._http = httpx2.AsyncClient(limits=limits) if http is None else http
         self._timeout_seconds = timeout_seconds
         self._phases = httpx2.Timeout(
             timeout_seconds, connect=timeout_seconds / 3, pool=timeout_seconds / 3
