@@ -7,7 +7,7 @@ import pytest
 
 from gpukeeper.domain.instance import Instance, OnFailure
 from gpukeeper.domain.market import BillingMode, Port
-from gpukeeper.store import instances
+from gpukeeper.store import instances, pages
 from tests.dashboard.conftest import Dashboard
 from tests.dashboard.pages import Page
 
@@ -35,7 +35,7 @@ async def order(dashboard: Dashboard, *, status: int = 303, **fields: str) -> Pa
 
 async def rows(dashboard: Dashboard) -> list[Instance]:
     found, _, _ = await dashboard.rig.database.read(
-        lambda c: instances.page(c, name=None, before=None, limit=10)
+        lambda c: pages.page(c, name=None, before=None, limit=10)
     )
     return found
 

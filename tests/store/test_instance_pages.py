@@ -3,7 +3,7 @@
 import pytest
 
 from gpukeeper.domain.instance import Status
-from gpukeeper.store import instances
+from gpukeeper.store import pages
 from gpukeeper.store.database import Database
 from tests.store.rows import an_instance, stored
 
@@ -19,7 +19,7 @@ async def _page(
     limit: int = 10,
 ) -> Shown:
     rows, total, following = await database.read(
-        lambda c: instances.page(
+        lambda c: pages.page(
             c, statuses=[status] if status else [], name=name, before=before, limit=limit
         )
     )

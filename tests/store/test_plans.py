@@ -15,7 +15,16 @@ from gpukeeper.domain.delivering import RetryPolicy, after_attempt
 from gpukeeper.domain.events import DeliveryAttempt, DeliveryStatus
 from gpukeeper.domain.instance import Status
 from gpukeeper.domain.sharing import Room
-from gpukeeper.store import deliveries, history, idempotency, instances, leases, lives, tables
+from gpukeeper.store import (
+    deliveries,
+    history,
+    idempotency,
+    instances,
+    leases,
+    lives,
+    pages,
+    tables,
+)
 from gpukeeper.store.database import Connection, Database
 from gpukeeper.store.instances import Kind
 from tests.store.rows import (
@@ -62,10 +71,10 @@ _UNITS: dict[str, Unit] = {
     "named": lambda c: instances.named(c, ["a", "b"]),
     "known_machines": lambda c: instances.known_machines(c, ["a", "b"]),
     "ended_among": lambda c: instances.ended_among(c, ["a", "b"]),
-    "page by status": lambda c: instances.page(
+    "page by status": lambda c: pages.page(
         c, statuses=[Status.RUNNING], name=None, before=None, limit=10
     ),
-    "page after another": lambda c: instances.page(c, name=None, before=9, limit=10),
+    "page after another": lambda c: pages.page(c, name=None, before=9, limit=10),
     "renew instances": lambda c: leases.renew(c, tables.instances, {"a": "b"}, NOW),
     "release": lambda c: leases.release(c, tables.instances, "a", "b"),
     "release_all instances": lambda c: leases.release_all(c, tables.instances),

@@ -18,7 +18,7 @@ from gpukeeper.domain.spans import Life, Span, Window, levels, spans_of, time_to
 from gpukeeper.service.health import Census, take_census
 from gpukeeper.service.service import Service
 from gpukeeper.service.views import View, decode_cursor, encode_cursor, view
-from gpukeeper.store import facts, history, instances, lives
+from gpukeeper.store import facts, history, lives, pages
 from gpukeeper.store.database import Connection
 
 # A picture of less would have the same time at all of its ticks.
@@ -126,7 +126,7 @@ class Overview:
         now = self.now()
 
         def read(connection: Connection) -> Fleet:
-            rows, total, following = instances.page(
+            rows, total, following = pages.page(
                 connection,
                 statuses=statuses,
                 has_refused=has_refused,

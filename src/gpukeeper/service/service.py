@@ -46,7 +46,7 @@ from gpukeeper.service.views import (
     orphan_view,
     view,
 )
-from gpukeeper.store import deliveries, facts, history, idempotency, instances, orphans
+from gpukeeper.store import deliveries, facts, history, idempotency, instances, orphans, pages
 from gpukeeper.store.database import Connection, Database
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.store.sealing import Seal
@@ -137,7 +137,7 @@ class Service:
         before = decode_cursor(cursor)
         (rows, total, following), looks = await self.database.read(
             lambda connection: (
-                instances.page(
+                pages.page(
                     connection,
                     statuses=() if status is None else (status,),
                     name=name,

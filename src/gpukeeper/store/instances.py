@@ -1,15 +1,14 @@
-"""The units of work on instances: insert, find, list, claim, and change with event and deliveries.
+"""The units of work on instances: insert, find, claim, and change with event and deliveries.
 
 The row's JSON body is the instance; the columns beside it are what SQL asks about.
 """
 
-import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,12 +16,10 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
-    String,
     and_,
     bindparam,
     func,
     insert,
-    not_,
     or_,
     select,
     true,
@@ -79,7 +76,7 @@ def add(connection: Connection, instance: Instance, seal: Seal, outbox: Outbox) 
 def find(connection: Connection, instance_id: str) -> Instance | None:
     """Return the instance with our id or Novita's id, without its environment values."""
     row = connection.execute(_FIND, {"wanted": instance_id}).first()
-    return _instance(row) if row else None
+    return instance_of(row) if row else None
 
 
 def envs_of(
@@ -116,7 +113,7 @@ def change(
     row = connection.execute(statement, {"row_id": instance_id, HELD.key: lease_token}).first()
     if row is None:
         raise LeaseLost
-    before = _instance(row)
+    before = instance_of(row)
     after = fold(before)
     done = Change(before, after, now)
     if after != before:
@@ -155,7 +152,7 @@ def claim(
     claimed: list[Instance] = []
     for row in rows:
         try:
-            claimed.append(_instance(row))
+            claimed.append(instance_of(row))
         except ValidationError as error:
             if on_unreadable is None:
                 raise
@@ -197,7 +194,7 @@ def count_by_status(connection: Connection) -> dict[Status, int]:
 
 def count_refused(connection: Connection) -> int:
     """Return how many orders failed with nothing bought, so that they never cost anything."""
-    return connection.scalar(select(func.count()).select_from(instances).where(_IS_REFUSED)) or 0
+    return connection.scalar(select(func.count()).select_from(instances).where(IS_REFUSED)) or 0
 
 
 def spend_per_hour(connection: Connection) -> Decimal:
@@ -220,7 +217,7 @@ def named(connection: Connection, novita_names: Sequence[str]) -> dict[str, Inst
                 instances.c.novita_name.in_(some)
             )
         )
-        found |= {row.novita_name: _instance(row) for row in rows}
+        found |= {row.novita_name: instance_of(row) for row in rows}
     return found
 
 
@@ -248,39 +245,6 @@ def ended_among(connection: Connection, novita_ids: Sequence[str]) -> dict[str, 
         ended |= {row.id: row.novita_id for row in rows}
     return ended
 
-
-def page(
-    connection: Connection,
-    *,
-    statuses: Collection[Status] = (),
-    has_refused: bool | None = None,
-    name: str | None,
-    before: int | None,
-    limit: int,
-) -> tuple[list[Instance], int, int | None]:
-    """Return instances newest first, how many there are, and where the next page begins.
-
-    ``statuses`` empty means all; orders that failed with nothing bought are among them, or left
-    out, or there whatever the statuses are, as ``has_refused`` (None, False, True) says.
-    ``name`` is a part of the name, case folded; ``before`` is where
-    a page before ended.
-    """
-    parameters: dict[str, Any] = {
-        "statuses": [status.value for status in statuses],
-        "name": None if name is None else _LIKE_SIGNS.sub(r"/\g<0>", name.lower()),
-        "before": before,
-        "limit": limit + 1,
-    }
-    counted, listed = _page(bool(statuses), has_refused, name is not None, before is not None)
-    total = connection.scalar(counted, parameters) or 0
-    rows = connection.execute(listed, parameters).all()
-    shown = rows[:limit]
-    following = shown[-1].number if len(rows) > limit else None
-    return [_instance(row) for row in shown], total, following
-
-
-# What means something else in a pattern of SQL's.
-_LIKE_SIGNS = re.compile("[/%_]")
 
 # As many rows as a page may have; some 4 kB each.
 _PARSED = 1_000
@@ -333,7 +297,7 @@ _WAITING = select(func.count(), func.min(instances.c.due_at)).where(
 _AT_REST = (Status.STOPPED.value, Status.RECLAIMED.value)
 _IS_WATCHED = (instances.c.novita_id.is_not(None), instances.c.gone_at.is_(None))
 # While a purchase or a machine too many has not been cleared up, the row has something due.
-_IS_REFUSED = and_(
+IS_REFUSED = and_(
     instances.c.status == Status.FAILED.value,
     instances.c.novita_id.is_(None),
     instances.c.due_at.is_(None),
@@ -342,32 +306,6 @@ _WATCHED = select(
     instances.c.id, instances.c.novita_id, instances.c.status, instances.c.seen_fingerprint
 ).where(*_IS_WATCHED)
 _UPDATE = update(instances).where(instances.c.id == bindparam("row_id"))
-
-
-@cache
-def _page(
-    has_statuses: bool, has_refused: bool | None, has_name: bool, has_before: bool
-) -> tuple[Select[Any], Select[Any]]:
-    """Return the statements for how many instances there are, and for a page of them."""
-    conditions: list[ColumnElement[bool]] = []
-    if has_statuses:
-        is_meant = instances.c.status.in_(bindparam("statuses", expanding=True))
-        conditions.append(or_(is_meant, _IS_REFUSED) if has_refused else is_meant)
-    if has_refused is False:
-        conditions.append(not_(_IS_REFUSED))
-    if has_name:
-        part = bindparam("name", type_=String())
-        conditions.append(func.lower(instances.c.name).contains(part, escape="/"))
-    counted = select(func.count()).select_from(instances).where(*conditions)
-    if has_before:
-        conditions.append(instances.c.number < bindparam("before"))
-    listed = (
-        select(instances.c.body, instances.c.number)
-        .where(*conditions)
-        .order_by(instances.c.number.desc())
-        .limit(bindparam("limit"))
-    )
-    return counted, listed
 
 
 def _changing(instance: Instance) -> dict[str, Any]:
@@ -389,7 +327,8 @@ def _micro(amount: Decimal | None) -> int | None:
     return None if amount is None else int(amount * 1_000_000)
 
 
-def _instance(row: Any) -> Instance:
+def instance_of(row: Any) -> Instance:
+    """Return the instance that a row's body holds."""
     return _parsed(row.body)
 
 
