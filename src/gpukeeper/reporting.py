@@ -1,6 +1,6 @@
 """What the program says of its work: one log line and the metrics for each thing that happens."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -89,6 +89,11 @@ class Reporter:
         if delivery.status is DeliveryStatus.DELIVERED:
             lag = self.clock() - delivery.event.at
             self.metrics.webhook_lag.observe(lag.total_seconds())
+
+    def removed(self, rows: Mapping[str, int]) -> None:
+        """Count the rows that were too old to keep, by table."""
+        for table, count in rows.items():
+            self.metrics.removed.labels(table).inc(count)
 
     def turned(self, loop: str) -> None:
         """Note that a background loop lives."""

@@ -10,6 +10,7 @@ from gpukeeper.domain.errors import Fault, InvalidConfiguration
 from tests.config.test_config_load import KEY, WEBHOOK_SECRET, faults_of, read
 
 SECONDS = "must be a number of seconds above 0, such as 30 or 0.5"
+DAYS = "must be a number of days of at most 9999 (0 keeps everything), such as 90 or 0.5"
 BASE_URL = "must be an http:// or https:// URL such as https://api.novita.ai"
 API_KEYS = "each key must have at least 16 characters; 'openssl rand -hex 24' makes a good one"
 
@@ -44,6 +45,7 @@ API_KEYS = "each key must have at least 16 characters; 'openssl rand -hex 24' ma
             ("GPUKEEPER_PORT", text, "must be a whole number between 0 and 65535")
             for text in ("-1", "65536", "http", "80.0", "8_0", "٨٠")
         ),
+        *(("GPUKEEPER_RETENTION", text, DAYS) for text in ("-1", "90d", "10000", "forever", "1e3")),
         *(("GPUKEEPER_API_KEYS", text, API_KEYS) for text in ("short", f"{'a' * 16},b", ",", ",,")),
         (
             "GPUKEEPER_DATA_DIR",

@@ -86,6 +86,7 @@ def test_every_variable_is_read() -> None:
             "GPUKEEPER_STARTUP_TIMEOUT": "60",
             "GPUKEEPER_SWEEP_INTERVAL": "0",
             "GPUKEEPER_ADOPTION_WINDOW": "120",
+            "GPUKEEPER_RETENTION": "1.5",
             "GPUKEEPER_SECRET_KEY": SECRET_KEY,
             "GPUKEEPER_NOVITA_TIMEOUT": "9",
             "GPUKEEPER_NOVITA_RETRIES": "1",
@@ -108,6 +109,7 @@ def test_every_variable_is_read() -> None:
     assert settings.webhook_allow.hosts == {"hooks.internal"}
     assert settings.webhook_allow.networks == (IPv4Network("10.0.0.0/8"),)
     assert settings.region == "us-ca-6"
+    assert settings.retention == timedelta(hours=36)
     assert settings.poll_interval == timedelta(seconds=15)
     assert settings.startup_timeout == timedelta(seconds=60)
     assert settings.sweep_interval == timedelta(0)
@@ -207,8 +209,9 @@ def test_the_settings_do_not_change() -> None:
 def test_every_variable_is_documented_with_its_default() -> None:
     found = {variable.name: variable for variable in variables()}
 
-    assert len(found) == 24
+    assert len(found) == 25
     assert found["GPUKEEPER_POLL_INTERVAL"].default == "30"
+    assert found["GPUKEEPER_RETENTION"].default == "90"
     assert found["GPUKEEPER_DATA_DIR"].default == "./data"
     assert found["NOVITA_API_KEY"].is_secret
     assert not found["GPUKEEPER_PORT"].is_secret

@@ -61,3 +61,7 @@ def test_the_cost_so_far_is_the_billed_time_at_the_price_per_hour() -> None:
 
 def test_what_was_never_bought_has_no_cost() -> None:
     assert cost_so_far(Life("RTX", None, ((S.REQUESTED, NOW),)), at(60)) is None
+
+
+def test_what_is_no_longer_known_of_has_no_cost() -> None:
+    assert cost_so_far(life(), at(60)) is None

@@ -53,8 +53,8 @@ def test_a_store_keeps_its_mark_and_another_has_its_own(built: Build, configure:
 @pytest.mark.parametrize(
     ("role", "loops"),
     [
-        (Role.ALL, ["events", "look", "buy", "reconcile", "deliver"]),
-        (Role.ENGINE, ["events", "look", "buy", "reconcile", "deliver"]),
+        (Role.ALL, ["events", "look", "buy", "reconcile", "deliver", "retention"]),
+        (Role.ENGINE, ["events", "look", "buy", "reconcile", "deliver", "retention"]),
         (Role.API, ["events"]),
     ],
 )

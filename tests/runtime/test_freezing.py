@@ -16,7 +16,7 @@ from gpukeeper.store import listening
 from tests.postgres import Databases
 from tests.runtime.conftest import Configure
 
-LOOPS = ["events", "look", "buy", "reconcile", "deliver"]
+LOOPS = ["events", "look", "buy", "reconcile", "deliver", "retention"]
 POLL_INTERVAL = timedelta(seconds=30)
 SECOND = timedelta(seconds=1)
 

@@ -8,20 +8,20 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import delete
 
 from gpukeeper.domain.errors import InvalidOrder
 from gpukeeper.domain.instance import Status
 from gpukeeper.nudges import Nudges
 from gpukeeper.service import feed as feed_module
 from gpukeeper.service.feed import Feed, Follower
-from gpukeeper.store import tables
+from gpukeeper.store import retention
 from gpukeeper.store.database import Connection, Database
 from tests.store.rows import NOW, an_instance, an_outbox, became, stored
 
 OUTBOX = an_outbox()
 # Never waited for in full: what is followed comes at once, or the test hangs and fails.
 PATIENCE = timedelta(seconds=60)
+LONG = timedelta(days=1)
 NO_TIME = timedelta(milliseconds=1)
 
 
@@ -197,9 +197,19 @@ async def test_an_id_after_which_events_are_not_kept_is_refused(
     feed: Feed, database: Database
 ) -> None:
     await write(database, 4)
-    forget = delete(tables.events).where(tables.events.c.number <= 2)
-    await database.write(lambda c: c.execute(forget).rowcount)
+    await database.write(lambda c: retention.remove_events(c, [1, 2], NOW + LONG))
     assert await feed.position("2") == 2
     with pytest.raises(InvalidOrder) as refusal:
         await feed.position("1")
     assert "older than what is kept" in refusal.value.faults[0].message
+
+
+async def test_the_newest_event_is_followed_on_from_after_all_were_removed(
+    feed: Feed, database: Database
+) -> None:
+    await write(database, 2)
+    await database.write(lambda c: retention.remove_events(c, [1, 2], NOW + LONG))
+    assert await feed.position("2") == await feed.position(None) == 2
+    with feed.following(2) as follower:
+        await write(database)
+        assert await read_until(follower, 3) == [3]

@@ -8,7 +8,7 @@ import pytest
 
 from gpukeeper.store import facts
 from gpukeeper.store.database import Database
-from gpukeeper.store.facts import SKEW, Looks
+from gpukeeper.store.facts import SKEW, Duty, Looks
 from gpukeeper.store.leases import Lease
 from tests.store.rows import NOW, SECOND
 
@@ -43,7 +43,7 @@ async def test_the_last_look_replaces_the_one_before(database: Database) -> None
 
 async def _begin(database: Database, token: str, now: datetime) -> datetime | None:
     lease = Lease(token, now + 20 * SECOND)
-    return await database.write(lambda c: facts.begin_look(c, now, lease))
+    return await database.write(lambda c: facts.begin_duty(c, Duty.LOOK, now, lease))
 
 
 @pytest.mark.parametrize("behind", [timedelta(0), timedelta(milliseconds=2), SKEW])
@@ -52,7 +52,7 @@ async def test_one_process_looks_though_the_clock_of_another_is_behind(
 ) -> None:
     assert await _begin(database, "first", NOW) is None
     assert await _begin(database, "second", NOW - behind) == NOW + 20 * SECOND
-    await database.write(lambda c: facts.check_look(c, "first"))
+    await database.write(lambda c: facts.check_duty(c, Duty.LOOK, "first"))
 
 
 async def test_a_right_to_look_that_was_taken_under_a_wrong_clock_is_taken_over(

@@ -23,6 +23,7 @@ from gpukeeper.store import (
     leases,
     lives,
     pages,
+    retention,
     tables,
 )
 from gpukeeper.store.database import Connection, Database
@@ -86,6 +87,10 @@ _UNITS: dict[str, Unit] = {
     "renew deliveries": lambda c: leases.renew(c, tables.deliveries, {"a": "b"}, NOW),
     "release_all deliveries": lambda c: leases.release_all(c, tables.deliveries),
     "events since": lambda c: history.since(c, 9, 10),
+    "old deliveries": lambda c: retention.old_deliveries(c, NOW, "", 10),
+    "old events": lambda c: retention.old_events(c, NOW, "", 10),
+    "remove deliveries": lambda c: retention.remove_deliveries(c, [1, 2], NOW),
+    "remove events": lambda c: retention.remove_events(c, [1, 2], NOW),
     "find delivery": lambda c: deliveries.find(c, "dlv"),
     "attempts_of": lambda c: deliveries.attempts_of(c, "dlv"),
     "deliveries of an instance": lambda c: deliveries.page(

@@ -13,6 +13,7 @@ from gpukeeper.domain.events import DeliveryStatus
 from gpukeeper.domain.instance import Instance, Status
 from gpukeeper.store import facts, history, instances, leases, tables
 from gpukeeper.store.database import Connection, Database
+from gpukeeper.store.facts import Duty
 from gpukeeper.store.leases import Lease
 from tests.store.rows import (
     HOOK,
@@ -211,15 +212,18 @@ async def test_one_process_looks_at_a_time(replicas: list[Database]) -> None:
     async def begin(number: int, at: int = 0) -> bool:
         now = NOW + at * SECOND
         lease = Lease(f"token-{number}", now + 20 * SECOND)
-        return await replicas[number % 3].write(lambda c: facts.begin_look(c, now, lease)) is None
+        return (
+            await replicas[number % 3].write(lambda c: facts.begin_duty(c, Duty.LOOK, now, lease))
+            is None
+        )
 
     assert sum(await asyncio.gather(*(begin(number) for number in range(9)))) == 1
     assert not await begin(10, at=19)
     assert await begin(11, at=20)
     with pytest.raises(LeaseLost):
-        await replicas[0].write(lambda c: facts.check_look(c, "token-0"))
-    await replicas[0].write(lambda c: facts.check_look(c, "token-11"))
-    await replicas[0].write(facts.end_look)
+        await replicas[0].write(lambda c: facts.check_duty(c, Duty.LOOK, "token-0"))
+    await replicas[0].write(lambda c: facts.check_duty(c, Duty.LOOK, "token-11"))
+    await replicas[0].write(lambda c: facts.end_duty(c, Duty.LOOK))
     assert await begin(12, at=20)
 
 

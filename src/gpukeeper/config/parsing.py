@@ -4,6 +4,7 @@ Every function raises :class:`ValueError` with the sentence that the operator re
 of the variable; no sentence repeats the text, which may be a secret.
 """
 
+import math
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -21,6 +22,9 @@ MIN_API_KEY_CHARACTERS = 16
 
 # What Fernet needs: 16 bytes to sign with and 16 to encrypt with.
 SECRET_KEY_BYTES = 32
+
+# Longer than anything is kept, and short enough to be counted back from any date.
+MAX_DAYS = 9999
 
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
@@ -42,14 +46,12 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 
 def seconds(*, zero: str = "") -> Callable[[str], timedelta]:
     """Return a parser of durations in seconds; ``zero`` says what 0 means where it is allowed."""
+    return _duration("seconds", timedelta(seconds=1), example="30 or 0.5", zero=zero)
 
-    def parse(text: str) -> timedelta:
-        if _NUMBER.fullmatch(text) and (float(text) > 0 or zero):
-            return timedelta(seconds=float(text))
-        hint = f" (0 {zero})" if zero else " above 0"
-        raise ValueError(f"must be a number of seconds{hint}, such as 30 or 0.5")
 
-    return parse
+def days(*, zero: str = "") -> Callable[[str], timedelta]:
+    """Return a parser of durations in days; ``zero`` says what 0 means where it is allowed."""
+    return _duration("days", timedelta(days=1), example="90 or 0.5", zero=zero, most=MAX_DAYS)
 
 
 def rate(text: str) -> float:
@@ -207,6 +209,20 @@ def _postgres_url(text: str) -> SecretStr:
     if not _VISIBLE_ASCII.fullmatch(text) or _BROKEN_ESCAPE.search(text):
         raise ValueError(f"{problem}, with special characters as %20 and the like")
     return SecretStr(text)
+
+
+def _duration(
+    unit: str, one: timedelta, *, example: str, zero: str, most: float = math.inf
+) -> Callable[[str], timedelta]:
+    def parse(text: str) -> timedelta:
+        is_number = _NUMBER.fullmatch(text) and float(text) <= most
+        if is_number and (float(text) > 0 or zero):
+            return float(text) * one
+        hint = f" (0 {zero})" if zero else " above 0"
+        limit = "" if math.isinf(most) else f" of at most {most:g}"
+        raise ValueError(f"must be a number of {unit}{limit}{hint}, such as {example}")
+
+    return parse
 
 
 def _items(text: str) -> list[str]:

@@ -160,6 +160,15 @@ class Settings(BaseSettings):
         "Seconds for which a lost answer to a purchase is looked up before buying again.",
         default=timedelta(seconds=90),
     )
+    retention: Annotated[timedelta, PlainValidator(parsing.days(zero="keeps everything"))] = (
+        _variable(
+            "GPUKEEPER_RETENTION",
+            "Days for which events, deliveries and attempts are kept; the history of a machine "
+            "until it has been gone for as long. 0 keeps everything.",
+            default=timedelta(days=90),
+            shown="90",
+        )
+    )
     secret_key: Annotated[SecretStr | None, PlainValidator(parsing.secret_key)] = _variable(
         "GPUKEEPER_SECRET_KEY",
         "What stored environment values are encrypted and dashboard cookies signed with: "

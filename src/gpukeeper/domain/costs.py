@@ -34,8 +34,11 @@ def billed_of(life: Life) -> tuple[tuple[datetime, datetime | None], ...]:
 
 
 def cost_so_far(life: Life, now: datetime) -> Decimal | None:
-    """Return the USD that a machine has cost until now; None when nothing was bought."""
-    if life.price_per_hour is None:
+    """Return the USD that a machine has cost until now.
+
+    None when nothing was bought, or when nothing is known any more of what it went through.
+    """
+    if life.price_per_hour is None or not life.entered:
         return None
     billed = sum(((until or now) - since for since, until in billed_of(life)), timedelta())
     micro = billed // timedelta(microseconds=1)

@@ -19,6 +19,7 @@ from gpukeeper.novita.client import NovitaClient
 from gpukeeper.nudges import Nudges
 from gpukeeper.store import deliveries, facts, instances, leases, orphans, tables
 from gpukeeper.store.database import Connection, Database
+from gpukeeper.store.facts import Duty
 from gpukeeper.store.instances import Watched
 from gpukeeper.store.leases import Lease
 from gpukeeper.store.outbox import Outbox
@@ -88,19 +89,19 @@ class Sweep:
         """Look once, whatever the time, and return how looking goes; never raises NovitaError."""
         token = self.new_token()
         lease = self._lease(token)
-        await self.database.write(lambda c: facts.begin_look(c, self.clock(), lease))
+        await self.database.write(lambda c: facts.begin_duty(c, Duty.LOOK, self.clock(), lease))
         return await self._look(token)
 
     def _begin(self, connection: Connection, token: str) -> datetime | None:
         """Take the right to look; return when to come again if it is not ours now."""
-        taken_until = facts.begin_look(connection, self.clock(), self._lease(token))
+        taken_until = facts.begin_duty(connection, Duty.LOOK, self.clock(), self._lease(token))
         if taken_until is not None:
             return taken_until
         # Another process may have looked since we found that it is time.
         next_at = self._next_look_at(connection)
         if next_at is not None and next_at <= self.clock():
             return None
-        facts.end_look(connection)
+        facts.end_duty(connection, Duty.LOOK)
         return next_at or self.clock() + LEASE
 
     def _lease(self, token: str) -> Lease:
@@ -119,7 +120,9 @@ class Sweep:
     def _renew(self, token: str) -> Callable[[], Awaitable[None]]:
         async def renew() -> None:
             lease = self._lease(token)
-            await self.database.write(lambda connection: facts.renew_look(connection, lease))
+            await self.database.write(
+                lambda connection: facts.renew_duty(connection, Duty.LOOK, lease)
+            )
 
         return renew
 
@@ -147,9 +150,9 @@ class Sweep:
             looks = await self._take_in(listing, looks, token)
 
         def end(connection: Connection) -> None:
-            facts.check_look(connection, token)
+            facts.check_duty(connection, Duty.LOOK, token)
             facts.keep_looks(connection, looks)
-            facts.end_look(connection)
+            facts.end_duty(connection, Duty.LOOK)
 
         await self.database.write(end)
         self.on_look(looks, calls, self.clock() - started_at)
@@ -293,7 +296,7 @@ class Sweep:
             return lambda row: schedule(fold(row), now, self.limits)
 
         def change_all(connection: Connection) -> list[Change]:
-            facts.check_look(connection, token)
+            facts.check_duty(connection, Duty.LOOK, token)
             instances.lock(connection, [instance_id for instance_id, _ in group])
             return [
                 instances.change(
@@ -333,7 +336,7 @@ class Sweep:
         ]
 
         def see(connection: Connection) -> list[Change]:
-            facts.check_look(connection, token)
+            facts.check_duty(connection, Duty.LOOK, token)
             known = instances.known_machines(connection, [machine.novita_id for machine in ours])
             unknown = [machine for machine in ours if machine.novita_id not in known]
             namesakes = instances.named(connection, [machine.name for machine in unknown])

@@ -1,4 +1,4 @@
-"""Builds the engine: three loops and their workers, wired to wake each other."""
+"""Builds the engine: its loops and their workers, wired to wake each other."""
 
 import random
 import secrets
@@ -13,6 +13,7 @@ from gpukeeper.engine.deliver import Deliverer
 from gpukeeper.engine.leasing import Leasing
 from gpukeeper.engine.loop import LONGEST_REST, Loop, Workers
 from gpukeeper.engine.reconcile import Reconciler
+from gpukeeper.engine.retention import Retention
 from gpukeeper.engine.sweep import Intervals, Sweep
 from gpukeeper.novita.client import PATIENCE, NovitaClient
 from gpukeeper.novita.market import Market
@@ -55,12 +56,13 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The background work by kind, and the loops that do it."""
+    """The background work by kind, and the loops that do it; without ``retention`` all is kept."""
 
     sweep: Sweep
     buyer: Reconciler
     reconciler: Reconciler
     deliverer: Deliverer
+    retention: Retention | None
     loops: tuple[Loop, ...]
 
     @property
@@ -115,6 +117,7 @@ def build_engine(
         log=reporter.log,
         traces=tools.traces,
     )
+    retention = _retention(settings.retention, tools, clock)
     look = build_loop("look", sweep.turn, reporter, clock, longest_look_silence(settings))
     buy = build_loop("buy", buyer.turn, reporter, clock)
     reconcile = build_loop("reconcile", reconciler.turn, reporter, clock)
@@ -122,10 +125,12 @@ def build_engine(
     buyer.workers.on_free = buy.nudge
     reconciler.workers.on_free = reconcile.nudge
     senders.on_free = deliver.nudge
-    loops = (look, buy, reconcile, deliver)
+    loops = [look, buy, reconcile, deliver]
     for loop in loops:
         tools.nudges.connect(loop.name, loop.nudge)
-    return Engine(sweep, buyer, reconciler, deliverer, loops)
+    if retention is not None:
+        loops.append(build_loop("retention", retention.turn, reporter, clock))
+    return Engine(sweep, buyer, reconciler, deliverer, retention, tuple(loops))
 
 
 def longest_look_silence(settings: Settings) -> timedelta:
@@ -192,6 +197,19 @@ def _reconciler(
         on_change=reporter.changed,
         log=reporter.log,
         traces=tools.traces,
+    )
+
+
+def _retention(keep: timedelta, tools: Tools, clock: Callable[[], datetime]) -> Retention | None:
+    if not keep:
+        return None
+    return Retention(
+        database=tools.database,
+        keep=keep,
+        clock=clock,
+        new_token=_new_token,
+        on_removed=tools.reporter.removed,
+        log=tools.reporter.log,
     )
 
 

@@ -82,7 +82,8 @@ def _prepare(database: Database, settings: Settings, kept: Secrets, *, has_engin
         if has_engine and not database.is_shared:
             leases.release_all(connection, tables.instances)
             leases.release_all(connection, tables.deliveries)
-            facts.end_look(connection)
+            for duty in facts.Duty:
+                facts.end_duty(connection, duty)
         if database.is_shared:
             _agree(connection, settings, kept)
         return facts.deployment(connection, ids.new_deployment(secrets.token_bytes(3)))

@@ -56,13 +56,13 @@ class Feed:
         Raises InvalidOrder for what is no event of this store, and for an event after which some
         are not kept any more.
         """
-        oldest, newest = await self._database.read(history.bounds)
+        removed_to, newest = await self._database.read(history.bounds)
         if last_event_id is None:
             return newest
         is_number = last_event_id.isascii() and last_event_id.isdecimal()
         if not is_number or len(last_event_id) > _MAX_DIGITS or int(last_event_id) > newest:
             raise _refused("is not an id that this service has given")
-        if int(last_event_id) < oldest - 1:
+        if int(last_event_id) < removed_to:
             raise _refused(
                 "is older than what is kept: list the instances, and begin without an id"
             )

@@ -1,8 +1,9 @@
-"""Single facts about the deployment: its mark, its schema, its looks at Novita and who looks."""
+"""Single facts about the deployment: its mark, schema, looks at Novita, duties of one process."""
 
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
 
 from pydantic import TypeAdapter
 from sqlalchemy import Connection, bindparam, select, update
@@ -18,9 +19,16 @@ SKEW = timedelta(seconds=10)
 _DEPLOYMENT = "deployment"
 _AGREED = "agreed:"
 _LOOK = "look"
-_LOOKING = "looking"
 _SCHEMA = "schema"
 _TOUCHED = "touched"
+_REMOVED_TO = "removed_to"
+
+
+class Duty(Enum):
+    """What one process at a time does for all that share the database."""
+
+    LOOK = "looking"
+    REMOVE = "removing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,37 +95,49 @@ def keep_looks(connection: Connection, value: Looks) -> None:
     connection.execute(insert_or_replace(connection, facts, column="body"), _row(_LOOK, body))
 
 
-def begin_look(connection: Connection, now: datetime, lease: Lease) -> datetime | None:
-    """Take the right to look at Novita, which one process has at a time.
+def begin_duty(connection: Connection, duty: Duty, now: datetime, lease: Lease) -> datetime | None:
+    """Take a duty, or keep the one that is held under this token until the lease's new end.
 
     Returns until when another process has it, or None when it is ours.
     """
-    _kept(connection, _LOOKING, _lease.dump_json(None).decode())
-    held = _lease.validate_json(connection.scalar(_READ_LOCKED, {"wanted": _LOOKING}) or "null")
+    _kept(connection, duty.value, _lease.dump_json(None).decode())
+    held = _held(connection, duty)
     # One that is held for longer than any lease lasts was taken under a wrong clock, not under
     # that of another process, which is a little ahead of ours.
-    if held is not None and now < held.until <= lease.until + SKEW:
+    if held is not None and held.token != lease.token and now < held.until <= lease.until + SKEW:
         return held.until
-    _set_lease(connection, lease)
+    _set_lease(connection, duty, lease)
     return None
 
 
-def renew_look(connection: Connection, lease: Lease) -> None:
-    """Keep the right to look until the lease's new end.  Raises LeaseLost."""
-    check_look(connection, lease.token)
-    _set_lease(connection, lease)
+def renew_duty(connection: Connection, duty: Duty, lease: Lease) -> None:
+    """Keep a duty until the lease's new end.  Raises LeaseLost."""
+    check_duty(connection, duty, lease.token)
+    _set_lease(connection, duty, lease)
 
 
-def check_look(connection: Connection, token: str) -> None:
-    """Raise LeaseLost unless this token still has the right to look; nobody takes it meanwhile."""
-    held = _lease.validate_json(connection.scalar(_READ_LOCKED, {"wanted": _LOOKING}) or "null")
+def check_duty(connection: Connection, duty: Duty, token: str) -> None:
+    """Raise LeaseLost unless this token still has the duty; nobody takes it meanwhile."""
+    held = _held(connection, duty)
     if held is None or held.token != token:
         raise LeaseLost
 
 
-def end_look(connection: Connection) -> None:
-    """Give the right to look back."""
-    _set_lease(connection, None)
+def end_duty(connection: Connection, duty: Duty) -> None:
+    """Give a duty back."""
+    _set_lease(connection, duty, None)
+
+
+def removed_to(connection: Connection) -> int:
+    """Return the number of the newest event that was removed; all after it are kept."""
+    known = _read(connection, _REMOVED_TO)
+    return 0 if known is None else int(json.loads(known))
+
+
+def note_removed(connection: Connection, number: int) -> None:
+    """Store that the event of this number was removed; the duty to remove must be held."""
+    body = json.dumps(max(number, removed_to(connection)))
+    connection.execute(insert_or_replace(connection, facts, column="body"), _row(_REMOVED_TO, body))
 
 
 def touch(connection: Connection, now: datetime) -> None:
@@ -154,6 +174,11 @@ def _kept(connection: Connection, key: str, proposed: str) -> str:
     return known
 
 
-def _set_lease(connection: Connection, lease: Lease | None) -> None:
+def _held(connection: Connection, duty: Duty) -> Lease | None:
+    body = connection.scalar(_READ_LOCKED, {"wanted": duty.value})
+    return _lease.validate_json(body or "null")
+
+
+def _set_lease(connection: Connection, duty: Duty, lease: Lease | None) -> None:
     body = _lease.dump_json(lease).decode()
-    connection.execute(_SET, {"wanted": _LOOKING, "body": body})
+    connection.execute(_SET, {"wanted": duty.value, "body": body})

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, func, select
 
 from gpukeeper.domain.events import Event, EventType
+from gpukeeper.store import facts
 from gpukeeper.store.tables import events
 
 
@@ -24,9 +25,9 @@ def since(connection: Connection, number: int, limit: int) -> list[Event]:
 
 
 def bounds(connection: Connection) -> tuple[int, int]:
-    """Return the numbers of the oldest and the newest event; ``(0, 0)`` when there is none."""
-    oldest, newest = connection.execute(_BOUNDS).one()
-    return oldest or 0, newest or 0
+    """Return after which number no event is missing, and the newest number that was given."""
+    removed_to = facts.removed_to(connection)
+    return removed_to, max(connection.scalar(_NEWEST) or 0, removed_to)
 
 
 def begins_at(connection: Connection) -> datetime | None:
@@ -44,11 +45,7 @@ _SINCE = (
 )
 # Ids sort by time and have an index.
 _BEGINS_AT = select(events.c.at).order_by(events.c.id).limit(1)
-# Two questions, not one: SQLite finds each end by the key, but both at once by reading all.
-_BOUNDS = select(
-    select(func.min(events.c.number)).scalar_subquery(),
-    select(func.max(events.c.number)).scalar_subquery(),
-)
+_NEWEST = select(func.max(events.c.number))
 
 
 def _event(row: Row[Any]) -> Event:

@@ -166,6 +166,15 @@ class Metrics:
             buckets=_LAG_BUCKETS_SECONDS,
         ),
     ]
+    removed: Annotated[
+        Counter,
+        Named(
+            "gpukeeper_removed_total",
+            "Rows removed because they were older than `GPUKEEPER_RETENTION`, by table: events, "
+            "deliveries or attempts.",
+            labels=("table",),
+        ),
+    ]
     http_requests: Annotated[
         Counter,
         Named(
