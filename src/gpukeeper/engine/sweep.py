@@ -197,8 +197,10 @@ class Sweep:
     async def _take_in(self, listing: Listing, looks: facts.Looks, token: str) -> facts.Looks:
         rows = await self.database.read(instances.watched)
         by_id = {machine.novita_id: machine for machine in listing.machines}
+        watched = {row.novita_id for row in rows}
+        unwatched = [each for each in listing.machines if each.novita_id not in watched]
         folds = dict(self._changed(rows, by_id))
-        folds |= await self._back(listing, {row.novita_id for row in rows})
+        folds |= await self._back(unwatched)
         missing = [row for row in rows if row.novita_id not in by_id]
         # A listing with holes in it ends no alarm, unless it shows whom the alarm is about.
         vanished = min(looks.vanished, len(missing))
@@ -208,7 +210,7 @@ class Sweep:
             folds |= {row.id: self._miss for row in believed}
         await self._apply(folds, token)
         if listing.is_complete and not vanished:
-            await self._see_orphans(listing, token)
+            await self._see_orphans(unwatched, listing.at, token)
         # An alarm ends with the first complete listing that is believed and lacks nobody.
         is_doubted = bool(missing) if looks.vanished_since else bool(vanished)
         return facts.Looks(
@@ -229,13 +231,15 @@ class Sweep:
                     self.log.warning("unknown_status", instance_id=row.id, novita_status=seen.word)
                 yield row.id, self._observe(seen)
 
-    async def _back(self, listing: Listing, watched: set[str]) -> dict[str, Fold]:
+    async def _back(self, unwatched: Sequence[Observation]) -> dict[str, Fold]:
         """Return folds for machines that were thought gone and that Novita shows after all."""
         by_id = {
             machine.novita_id: machine
-            for machine in listing.machines
-            if machine.novita_id not in watched and machine.phase not in (Phase.GOING, Phase.GONE)
+            for machine in unwatched
+            if machine.phase not in (Phase.GOING, Phase.GONE)
         }
+        if not by_id:
+            return {}
         ended = await self.database.read(lambda c: instances.ended_among(c, list(by_id)))
         return {row_id: self._reappear(by_id[novita_id]) for row_id, novita_id in ended.items()}
 
@@ -326,14 +330,19 @@ class Sweep:
         )
         return seen or wish
 
-    async def _see_orphans(self, listing: Listing, token: str) -> None:
+    async def _see_orphans(
+        self, unwatched: Sequence[Observation], at: datetime, token: str
+    ) -> None:
+        """Find whose the machines are that carry our mark and that no row watches."""
         ours = [
             machine
-            for machine in listing.machines
+            for machine in unwatched
             if ids.is_ours(machine.name, self.deployment)
             and machine.phase not in (Phase.GOING, Phase.GONE)
-            and self._is_old_enough(machine, listing.at)
+            and self._is_old_enough(machine, at)
         ]
+        if not ours and not await self.database.read(orphans.every):
+            return
 
         def see(connection: Connection) -> list[Change]:
             facts.check_duty(connection, Duty.LOOK, token)
@@ -351,7 +360,7 @@ class Sweep:
                 elif not surplus.is_awaited(row):
                     nobodys.append(machine)
             if nobodys or orphans.every(connection):
-                orphans.see(connection, nobodys, listing.at)
+                orphans.see(connection, nobodys, at)
             return changes
 
         self._tell(await self.database.write(see))
