@@ -1,5 +1,6 @@
 """All pages are read whatever number the first one has, and what is missing is admitted."""
 
+import asyncio
 import math
 from collections.abc import Sequence
 
@@ -202,3 +203,41 @@ async def test_a_page_that_fails_fails_the_whole_look() -> None:
 
     with pytest.raises(NovitaUnavailable):
         await read_pages(Breaking(250, zero="first").fetch)
+
+
+async def test_pages_that_are_surely_there_are_asked_for_four_at_a_time() -> None:
+    fleet = Fleet(1000, zero="same")
+    under_way, most = 0, 0
+
+    async def fetch(number: int) -> Page:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        under_way -= 1
+        return await fleet.fetch(number)
+
+    pages = await read_pages(fetch, first=1)
+    assert pages.is_complete
+    assert (pages.calls, most) == (10, 4)
+    assert sorted(fleet.asked) == list(range(1, 11))
+
+
+async def test_when_one_page_cannot_be_had_the_others_are_not_waited_for() -> None:
+    fleet = Fleet(1000, zero="same")
+    ended: list[int] = []
+
+    async def fetch(number: int) -> Page:
+        if number == 3:
+            raise NovitaUnavailable
+        if number > 3:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append(number)
+        return await fleet.fetch(number)
+
+    with pytest.raises(NovitaUnavailable):
+        await read_pages(fetch, first=1)
+    await asyncio.sleep(0)
+    assert ended == [4, 5]

@@ -5,8 +5,9 @@ Novita does not document the number of the first page; most likely it is 1 and 0
 starts at 1 costs one call too many only once.
 """
 
+import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from gpukeeper.domain.instance import Observation
@@ -14,6 +15,9 @@ from gpukeeper.novita.protocol import PAGE_SIZE, Page
 
 # Pages beyond the expected ones that are still read, for lists that grow or repeat a page.
 _SPARE_PAGES = 2
+# Once it is known how many there are, so many are asked for side by side: a thousand pages one
+# after the other would be a thousand times Novita's answer time.
+_AT_A_TIME = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +40,18 @@ async def read_pages(fetch: Callable[[int], Awaitable[Page]], *, first: int = 0)
     pages: list[Page] = []
     seen: dict[str, Observation] = {}
 
-    async def read(number: int) -> bool:
-        page = await fetch(number)
+    async def read(numbers: Sequence[int]) -> bool:
         known = len(seen)
-        pages.append(page)
-        seen.update((machine.novita_id, machine) for machine in page.machines)
+        for page in await _all_of(fetch, numbers):
+            pages.append(page)
+            seen.update((machine.novita_id, machine) for machine in page.machines)
         return len(seen) > known
 
     number = first
     while True:
-        brought_new = await read(number)
+        numbers = range(number, number + _side_by_side(number, first, pages))
+        brought_new = await read(numbers)
+        number = numbers[-1]
         if _is_everything(seen, pages):
             break
         # Page 1 may repeat page 0, and page 0 may be empty: only later ones end a list.
@@ -56,7 +62,7 @@ async def read_pages(fetch: Callable[[int], Awaitable[Page]], *, first: int = 0)
         number += 1
 
     begin_next = 1 if first == 1 or _starts_at_one(pages) else 0
-    if first == 1 and not _is_everything(seen, pages) and await read(0):
+    if first == 1 and not _is_everything(seen, pages) and await read([0]):
         begin_next = 0
     return Pages(
         machines=tuple(seen.values()),
@@ -64,6 +70,25 @@ async def read_pages(fetch: Callable[[int], Awaitable[Page]], *, first: int = 0)
         calls=len(pages),
         first=begin_next,
     )
+
+
+async def _all_of(fetch: Callable[[int], Awaitable[Page]], numbers: Sequence[int]) -> list[Page]:
+    """Return these pages, in order; when one cannot be had, the others are not waited for."""
+    if len(numbers) == 1:
+        return [await fetch(numbers[0])]
+    asked = [asyncio.ensure_future(fetch(number)) for number in numbers]
+    try:
+        return await asyncio.gather(*asked)
+    finally:
+        for each in asked:
+            each.cancel()
+
+
+def _side_by_side(number: int, first: int, pages: list[Page]) -> int:
+    """Return how many pages to ask for at once: of those that are surely there, if any."""
+    is_learning = number < 2 or not pages
+    left = 0 if is_learning else first + _expected_pages(pages) - number
+    return min(max(left, 1), _AT_A_TIME)
 
 
 def _is_everything(seen: dict[str, Observation], pages: list[Page]) -> bool:
