@@ -1,7 +1,10 @@
 """What is built from the settings, on a new data directory and on one that was used before."""
 
+import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import timedelta
@@ -129,3 +132,18 @@ def test_two_rows_never_get_the_same_id(built: Build) -> None:
     made = {outbox.new_id("evt", NOW) for _ in range(1000)}
     assert len(made) == 1000
     assert {text[:4] for text in made} == {"evt_"}
+
+
+def test_a_service_on_sqlite_is_spared_what_only_others_need(
+    built: Build, configure: Configure
+) -> None:
+    built().database.close()
+    program = (
+        "import sys; from gpukeeper import config, process, runtime; "
+        "runtime.build(config.load()).database.close(); "
+        "print([name for name in ('alembic', 'psycopg') if name in sys.modules])"
+    )
+    directory = str(configure().data_dir)
+    env = os.environ | {"NOVITA_API_KEY": "key", "GPUKEEPER_DATA_DIR": directory}
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr

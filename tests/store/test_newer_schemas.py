@@ -1,8 +1,10 @@
 """Schemas of newer programs: this one works on those that say so, and refuses the others."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
 from gpukeeper import __version__
@@ -38,6 +40,16 @@ def test_every_revision_names_an_oldest_program_that_knows_no_more_than_it() -> 
     named = [order.index(program) for program in oldest.values()]
     assert all(program <= place for place, program in enumerate(named))
     assert all(before <= after for before, after in pairwise(named)), "a program came back"
+
+
+def test_a_program_knows_the_revisions_that_alembic_runs_in_that_order() -> None:
+    directory = ScriptDirectory(
+        str(Path(migrations.__file__).parent),
+        version_locations=[str(folder) for folder in breaking().folders],
+    )
+    scripts = list(directory.walk_revisions())[::-1]
+    oldest = [(script.revision, script.module.oldest_program) for script in scripts]
+    assert list(breaking().oldest_programs.items()) == oldest
 
 
 def test_a_schema_says_who_works_on_it_and_which_version_made_it(database: Database) -> None:

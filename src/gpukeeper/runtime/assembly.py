@@ -9,6 +9,7 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from gpukeeper import __version__
 from gpukeeper.config import Secrets, Settings, prepare_data_dir
@@ -36,11 +37,13 @@ from gpukeeper.service.feed import Feed
 from gpukeeper.service.health import Heartbeat, Vitals, examine
 from gpukeeper.store.clock import SharedClock
 from gpukeeper.store.database import Database
-from gpukeeper.store.listening import Listener
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.store.sealing import Seal
 from gpukeeper.telemetry import Metrics, Traces, create_metrics, get_logger, open_traces, server_of
 from gpukeeper.webhooks.sender import Sender
+
+if TYPE_CHECKING:
+    from gpukeeper.store.listening import Listener
 
 # A drain takes at most ten seconds (contract §6), of which the server has had two.
 _LAST_TURN = timedelta(seconds=2)
@@ -74,7 +77,7 @@ class Runtime:
     sender: Sender
     engine: Engine | None
     follow: Loop
-    listener: Listener | None
+    listener: "Listener | None"
     traces: Traces
 
     @asynccontextmanager
@@ -225,10 +228,12 @@ def _assemble(
     return Runtime(service, metrics, database, novita, sender, engine, follow, listener, traces)
 
 
-def _listener(settings: Settings, database: Database, nudges: Nudges) -> Listener | None:
+def _listener(settings: Settings, database: Database, nudges: Nudges) -> "Listener | None":
     """Return what hears other processes and keeps the time that they share, if there may be any."""
     if settings.postgres_url is None:
         return None
+    from gpukeeper.store.listening import Listener
+
     clock = SharedClock(database.told_time(), steady=time.monotonic)
     log = get_logger("gpukeeper.store")
     return Listener(

@@ -1,10 +1,11 @@
-"""PostgreSQL: how it is connected to, so that no failure of it is waited for without end."""
+"""PostgreSQL: how it is connected to, so that no failure of it is waited for without end.
+
+Its driver takes 9 MB, and is imported by what uses it: most stores are SQLite files.
+"""
 
 import secrets
 from typing import Any
 
-import psycopg
-from psycopg.types.string import StrDumper
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
@@ -35,13 +36,6 @@ _POOL_SECONDS = 10
 ORIGIN = "gpukeeper_origin"
 
 
-class _Text(StrDumper):
-    """PostgreSQL's text has no NUL: what comes from outside with one is stored without it."""
-
-    def dump(self, obj: str) -> Any:
-        return super().dump(obj.replace("\0", "\N{REPLACEMENT CHARACTER}"))
-
-
 def parameters(application: str) -> dict[str, Any]:
     """Return what every connection is opened with; the URL's own parameters win."""
     limits = " ".join(f"-c {name}={value}" for name, value in _LIMITS_MS.items())
@@ -59,12 +53,21 @@ def open_engine(url: str, *, connections: int) -> Engine:
     A connection is tried before it is used, so that a server that was restarted or replaced
     costs nobody an error once it is back.
     """
+    import psycopg
+    from psycopg.types.string import StrDumper
+
+    class Text(StrDumper):
+        """PostgreSQL's text has no NUL: what comes from outside with one is stored without it."""
+
+        def dump(self, obj: str) -> Any:
+            return super().dump(obj.replace("\0", "\N{REPLACEMENT CHARACTER}"))
+
     given = psycopg.conninfo.conninfo_to_dict(url)
 
     def connect() -> psycopg.Connection[Any]:
         # libpq reads the URL, so everything that it can do works: several hosts, TLS, services.
         connection = psycopg.connect(url, **_missing(parameters("gpukeeper"), given))
-        connection.adapters.register_dumper(str, _Text)
+        connection.adapters.register_dumper(str, Text)
         return connection
 
     engine = create_engine(
@@ -84,6 +87,8 @@ def open_engine(url: str, *, connections: int) -> Engine:
 
 def _quote_no_values(context: ExceptionContext) -> None:
     """Leave out the details of an error: PostgreSQL quotes in them what was to be stored."""
+    import psycopg
+
     error, shown = context.original_exception, context.sqlalchemy_exception
     if isinstance(error, psycopg.Error) and error.diag.message_primary and shown is not None:
         error.args = (error.diag.message_primary,)
@@ -97,6 +102,8 @@ def reading(engine: Engine) -> Engine:
 
 def connection_of(url: str, application: str) -> tuple[str, dict[str, Any]]:
     """Return what psycopg is to be called with for a connection beside the engine's."""
+    import psycopg
+
     given = psycopg.conninfo.conninfo_to_dict(url)
     return url, _missing(parameters(application), given)
 

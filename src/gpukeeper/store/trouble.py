@@ -2,7 +2,6 @@
 
 import sqlite3
 
-import psycopg
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
@@ -16,6 +15,7 @@ _SENTENCES = {
     sqlite3.SQLITE_READONLY: "the disk cannot be written to",
 }
 _PRIMARY_CODE = 0xFF
+_READ_ONLY = "25006"
 # Of PostgreSQL, by the beginning of its code; without any, nothing has answered.
 _OF_POSTGRES = {
     "53100": "the database's disk is full",
@@ -23,7 +23,7 @@ _OF_POSTGRES = {
     "55P03": "the database is busy",
     "57014": "the database is too slow",
     "40": "the database is busy",
-    "25006": "the database cannot be written to while it fails over",
+    _READ_ONLY: "the database cannot be written to while it fails over",
     "": "the database cannot be reached",
 }
 
@@ -34,15 +34,14 @@ def sentence_of(error: BaseException) -> str | None:
         return "the database is too slow"
     if not isinstance(error, DBAPIError):
         return None
-    if isinstance(error.orig, psycopg.Error):
-        return _sentence_of_postgres(error, error.orig)
+    # Told apart without the driver, which only those import who use PostgreSQL.
+    if hasattr(error.orig, "sqlstate"):
+        return _sentence_of_postgres(error, getattr(error.orig, "sqlstate", None) or "")
     code = getattr(error.orig, "sqlite_errorcode", None)
     return None if code is None else _SENTENCES.get(code & _PRIMARY_CODE)
 
 
-def _sentence_of_postgres(error: DBAPIError, cause: psycopg.Error) -> str | None:
-    is_read_only = isinstance(cause, psycopg.errors.ReadOnlySqlTransaction)
-    if not is_read_only and not isinstance(error, OperationalError | InterfaceError):
+def _sentence_of_postgres(error: DBAPIError, code: str) -> str | None:
+    if code != _READ_ONLY and not isinstance(error, OperationalError | InterfaceError):
         return None
-    code = cause.sqlstate or ""
     return next(text for start, text in _OF_POSTGRES.items() if code.startswith(start))
