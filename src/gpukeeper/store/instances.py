@@ -176,8 +176,9 @@ def waiting(connection: Connection, now: datetime) -> tuple[int, datetime | None
 
 def watched(connection: Connection) -> list[Watched]:
     """Return every row whose machine may exist at Novita, as briefly as a look needs it."""
-    rows = connection.execute(_WATCHED).all()
-    return [Watched(row[0], row[1], Status(row[2]), row[3]) for row in rows]
+    # In portions, so that a large fleet is not held twice.
+    portions = connection.execute(_WATCHED).partitions(_IDS_PER_STATEMENT)
+    return [Watched(row[0], row[1], Status(row[2]), row[3]) for rows in portions for row in rows]
 
 
 def unsettled(connection: Connection) -> list[str]:
