@@ -77,7 +77,7 @@ fuzz: $(ready) ## the API against its OpenAPI document, and everything that read
 ssrf: $(ready) ## try every hostile webhook URL, and print how many were refused
 	$(python) -m tests.webhooks.ssrf
 
-bench: bench-order bench-read bench-start bench-dashboard bench-webhooks ## every benchmark
+bench: bench-order bench-read bench-start bench-dashboard bench-webhooks bench-watch bench-retention bench-scale ## every benchmark
 
 bench-order: $(ready) ## how fast an order goes through
 	$(python) -m bench.order $(ARGS)
@@ -93,6 +93,15 @@ bench-dashboard: $(ready) ## 500 instances and 50 open dashboards
 
 bench-webhooks: $(ready) ## 10,000 webhooks to ten receivers, one of which hangs; 100 instances at once
 	$(python) -m bench.webhooks $(ARGS)
+
+bench-watch: $(ready) ## what it costs to watch up to 10,000 machines, and a plot of it
+	$(python) -m bench.watch --plot docs/images/watch.svg $(ARGS)
+
+bench-retention: $(ready) ## reads and orders while old rows are removed, and while they are kept
+	$(python) -m bench.retention $(ARGS)
+
+bench-scale: $(ready) ## three replicas on PostgreSQL that watch up to 100,000 machines, and a plot
+	$(python) -m bench.scale --plot docs/images/scale.svg $(ARGS)
 
 bench-smoke: $(ready) ## what a request, an order, a look and a webhook cost, counted and not timed
 	$(python) -m pytest tests/counts
