@@ -23,9 +23,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 _WHOLE = ("chaos", "crash", "docs", "e2e", "replicas")
 
 
-# With which cases a test of the engine runs on PostgreSQL, too: what differs there is the store,
-# and not what Novita does.  With `GPUKEEPER_TEST_ALL_CASES=1` it runs with all of them.
-_CASES_ON_POSTGRES = 3
+# With so many of its cases a test of the engine runs on PostgreSQL, too: what differs there is the
+# store, and not what Novita does.  With `GPUKEEPER_TEST_ALL_CASES=1` it runs with all of them.
+_CASES_ON_POSTGRES = 1
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gpukeeper.domain.instance import Status
+from gpukeeper.store import instances
 from tests.counts.counting import Counts, counting
 from tests.engine.rig import ORDER, Rig, build_rig
 
@@ -23,10 +24,15 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 async def order(rig: Rig, number: int = 0) -> None:
-    """Order as a request does, with one turn of the loop that buys, as its nudge causes it."""
+    """Order as a request does, with one turn of the loop that buys, as its nudge causes it.
+
+    The turn comes when the order is stored: what is written at the same moment shares a commit.
+    """
     asked = asyncio.create_task(rig.service.order(ORDER, idempotency_key=f"key-{number}"))
-    while not rig.engine.buyer.workers.held:
-        await rig.engine.buyer.turn()
+    is_stored = False
+    while not is_stored:
+        is_stored = Status.REQUESTED in await rig.database.read(instances.count_by_status)
+    await rig.engine.buyer.turn()
     await asked
     await rig.engine.buyer.workers.drain(MINUTE)
 

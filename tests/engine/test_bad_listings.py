@@ -87,7 +87,7 @@ def _weathers() -> st.SearchStrategy[Weather]:
 @settings(
     deadline=None,
     derandomize=True,
-    max_examples=15,
+    max_examples=10,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(weathers=st.lists(_weathers(), min_size=1, max_size=6))
