@@ -26,6 +26,7 @@ from gpukeeper.runtime.engine import Engine, Tools, build_engine
 from gpukeeper.service import Service
 from gpukeeper.service.feed import Feed
 from gpukeeper.service.health import Vitals, examine
+from gpukeeper.service.ordering import Ordering
 from gpukeeper.simulator.app import build as build_simulator
 from gpukeeper.simulator.settings import Settings as SimulatorSettings
 from gpukeeper.simulator.world import World
@@ -162,7 +163,21 @@ def build_stage(directory: Path, *, seed: int, simulator: SimulatorSettings) -> 
         reporter=witness,
         deployment=DEPLOYMENT,
     )
+    engine = build_engine(settings, tools, clock=now, draw=random.random)
+    ordering = Ordering(
+        database=database,
+        market=tools.market,
+        outbox=tools.outbox,
+        seal=tools.seal,
+        deployment=DEPLOYMENT,
+        nudges=nudges,
+        clock=now,
+        random_bytes=random.randbytes,
+        on_change=witness.changed,
+        buyer=engine.buyer,
+    )
     service = Service(
+        ordering=ordering,
         database=database,
         novita=novita,
         market=tools.market,
@@ -179,7 +194,6 @@ def build_stage(directory: Path, *, seed: int, simulator: SimulatorSettings) -> 
         patience=timedelta(seconds=150),
         feed=Feed(database, nudges),
     )
-    engine = build_engine(settings, tools, clock=now, draw=random.random)
     return Stage(app.state.world, wire, database, service, engine, receiver, witness, novita)
 
 

@@ -1,6 +1,5 @@
 """What a request, an order, a look and a webhook cost, counted: times depend on the machine."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from gpukeeper.domain.instance import Status
-from gpukeeper.store import instances
 from tests.counts.counting import Counts, counting
 from tests.engine.rig import ORDER, Rig, build_rig
 
@@ -24,32 +22,24 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 async def order(rig: Rig, number: int = 0) -> None:
-    """Order as a request does, with one turn of the loop that buys, as its nudge causes it.
-
-    The turn comes when the order is stored: what is written at the same moment shares a commit.
-    """
-    asked = asyncio.create_task(rig.service.order(ORDER, idempotency_key=f"key-{number}"))
-    is_stored = False
-    while not is_stored:
-        is_stored = Status.REQUESTED in await rig.database.read(instances.count_by_status)
-    await rig.engine.buyer.turn()
-    await asked
+    """Order as a request does; who buys is told at once."""
+    await rig.service.order(ORDER, idempotency_key=f"key-{number}")
     await rig.engine.buyer.workers.drain(MINUTE)
 
 
-async def test_an_order_costs_one_call_to_novita_and_four_commits(rig: Rig) -> None:
+async def test_an_order_costs_one_call_to_novita_and_three_commits(rig: Rig) -> None:
     await order(rig)
     with counting(rig) as counts:
         await order(rig, 1)
-    # Commits: the order, its claim, the intent to buy, the machine.
-    assert (counts.novita_calls, counts.writes, counts.commits) == (1, 9, 4)
+    # Commits: the order, the intent to buy, the machine.
+    assert (counts.novita_calls, counts.writes, counts.commits) == (1, 8, 3)
 
 
 async def test_an_order_with_an_unknown_catalog_asks_for_each_part_once(rig: Rig) -> None:
     with counting(rig) as counts:
         await order(rig)
     # Clusters, products, the template, and the purchase.
-    assert (counts.novita_calls, counts.commits) == (4, 4)
+    assert (counts.novita_calls, counts.commits) == (4, 3)
 
 
 async def test_a_webhook_costs_two_commits(rig: Rig) -> None:

@@ -25,6 +25,7 @@ from gpukeeper.runtime.engine import Engine, Tools, build_engine
 from gpukeeper.service import Service
 from gpukeeper.service.feed import Feed
 from gpukeeper.service.health import Vitals, examine
+from gpukeeper.service.ordering import Ordering
 from gpukeeper.simulator.app import build as build_simulator
 from gpukeeper.simulator.settings import Settings as SimulatorSettings
 from gpukeeper.store import facts, leases, migrations, tables
@@ -249,11 +250,26 @@ class House:
         process = self.processes[0]
         database = as_database(Store(self.database, gates))
         nudges = Nudges()
+        market = Market(Catalog(process.engine.sweep.novita, clock=self.clock), "CN-HK-01")
+        outbox = self._outbox()
+        ordering = Ordering(
+            database=database,
+            market=market,
+            outbox=outbox,
+            seal=_SEAL,
+            deployment=DEPLOYMENT,
+            nudges=nudges,
+            clock=self.clock,
+            random_bytes=self.random.randbytes,
+            on_change=lambda change: None,
+            patience=timedelta(0),
+        )
         return Service(
+            ordering=ordering,
             database=database,
             novita=process.engine.sweep.novita,
-            market=Market(Catalog(process.engine.sweep.novita, clock=self.clock), "CN-HK-01"),
-            outbox=self._outbox(),
+            market=market,
+            outbox=outbox,
             seal=_SEAL,
             limits=LIMITS,
             deployment=DEPLOYMENT,
@@ -267,7 +283,6 @@ class House:
             log=get_logger("test"),
             feed=Feed(database, nudges),
             patience=None,
-            order_patience=timedelta(0),
         )
 
 

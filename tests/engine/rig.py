@@ -26,6 +26,7 @@ from gpukeeper.runtime.engine import Engine, Tools, build_engine
 from gpukeeper.service import Service
 from gpukeeper.service.feed import Feed
 from gpukeeper.service.health import Vitals, examine
+from gpukeeper.service.ordering import Ordering
 from gpukeeper.simulator.app import build as build_simulator
 from gpukeeper.simulator.console import Details, perform
 from gpukeeper.simulator.fates import Fate
@@ -319,7 +320,22 @@ def build_rig(
         deployment=deployment,
         traces=traces,
     )
+    engine = build_engine(settings, tools, clock=clock, draw=random.random)
+    ordering = Ordering(
+        database=database,
+        market=tools.market,
+        outbox=tools.outbox,
+        seal=tools.seal,
+        deployment=tools.deployment,
+        nudges=tools.nudges,
+        clock=clock,
+        random_bytes=random.randbytes,
+        on_change=reporter.changed,
+        buyer=engine.buyer,
+        traces=traces,
+    )
     service = Service(
+        ordering=ordering,
         database=database,
         novita=novita,
         market=tools.market,
@@ -337,7 +353,6 @@ def build_rig(
         patience=timedelta(seconds=150),
         traces=traces,
     )
-    engine = build_engine(settings, tools, clock=clock, draw=random.random)
     return Rig(
         clock,
         app.state.world,

@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from gpukeeper.domain.errors import LeaseLost, StoreUnavailable
-from gpukeeper.engine.leasing import LEASE, Leasing
+from gpukeeper.engine.leasing import LEASE, Leasing, new_lease
 from gpukeeper.service import placing
 from gpukeeper.store import instances, leases, tables
 from gpukeeper.store.database import Database
@@ -20,7 +20,7 @@ from tests.engine.rig import ORDER, Rig
 
 async def test_a_lease_that_has_ended_is_lost_for_good(rig: Rig) -> None:
     leasing = rig.engine.buyer.leasing
-    leasing.lease("token", rig.clock())
+    _held(leasing, rig.clock())
     leasing.check("row", "token", rig.clock() + LEASE - timedelta(seconds=1))
     with pytest.raises(LeaseLost):
         leasing.check("row", "token", rig.clock() + LEASE)
@@ -33,7 +33,7 @@ async def test_a_lease_that_the_store_could_not_extend_ends_when_it_was_to_end(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leasing, now = rig.engine.buyer.leasing, rig.clock()
-    with _under_way(leasing, leasing.lease("token", now), "row"):
+    with _under_way(leasing, _held(leasing, now), "row"):
         with monkeypatch.context() as patch:
             patch.setattr(Database, "write", _unavailable)
             for seconds in (5, 10, 15):
@@ -48,7 +48,7 @@ async def test_a_row_that_another_has_taken_is_lost_and_the_others_of_its_lease_
     rig: Rig,
 ) -> None:
     leasing, now = rig.engine.buyer.leasing, rig.clock()
-    lease = leasing.lease("token", now)
+    lease = _held(leasing, now)
     theirs = Lease("theirs", now + 2 * LEASE)
     rows = [await _stored(rig, number) for number in range(2)]
     await rig.database.write(lambda c: leases.take(c, tables.instances, rows, lease))
@@ -105,6 +105,12 @@ async def _stored(rig: Rig, number: int) -> str:
     seal, outbox = rig.service.seal, rig.service.outbox
     await rig.database.write(lambda c: instances.add(c, row, seal, outbox))
     return row.id
+
+
+def _held(leasing: Leasing, now: datetime) -> Lease:
+    lease = new_lease("token", now)
+    leasing.hold(lease)
+    return lease
 
 
 @contextlib.contextmanager

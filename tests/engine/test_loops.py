@@ -82,6 +82,7 @@ async def test_a_worker_whose_result_cannot_be_stored_frees_its_place() -> None:
     workers = Workers("test", 1, log=LOG, on_error=watcher.errors.append)
     freed = asyncio.Event()
     workers.on_free = freed.set
+    workers.call_when_free()
 
     async def fail() -> None:
         raise StoreUnavailable
@@ -123,6 +124,7 @@ async def test_a_worker_that_fails_is_reported_and_frees_its_place() -> None:
     workers = Workers("test", 1, log=LOG, on_error=watcher.errors.append)
     freed = asyncio.Event()
     workers.on_free = freed.set
+    workers.call_when_free()
 
     async def fail() -> None:
         raise ValueError("a fault of ours")

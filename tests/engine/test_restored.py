@@ -3,15 +3,18 @@
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from gpukeeper.domain.instance import Status, Verb
-from gpukeeper.domain.market import Cluster, Purchase
+from gpukeeper.domain.market import Purchase
+from gpukeeper.service.ordering import BuyerElsewhere
 from gpukeeper.simulator.console import Arrival, arrive
 from tests.engine.conftest import Build
-from tests.engine.rig import STORE, Rig
+from tests.engine.rig import ORDER, STORE, Rig
 
 Restore = Callable[[Path], Rig]
 
@@ -89,14 +92,11 @@ async def test_a_copy_taken_while_an_order_was_bought_finds_its_machine_and_buys
 async def test_a_copy_taken_before_an_order_was_bought_never_deletes_what_it_did_not_buy(
     rig: Rig, restore: Restore, tmp_path: Path
 ) -> None:
-    clusters = rig.novita.clusters
-
-    async def copied_first() -> tuple[Cluster, ...]:
-        copy(rig, tmp_path / "copy.db")
-        return await clusters()
-
-    rig.novita.clusters = copied_first  # type: ignore[method-assign]  # and then as ever
-    running = await rig.running()
+    impatient = replace(rig.service.ordering, patience=timedelta(0), buyer=BuyerElsewhere())
+    ordered, _ = await impatient.place(ORDER)
+    copy(rig, tmp_path / "copy.db")
+    await rig.advance(minutes=2)
+    running = await rig.find(ordered.id)
     restored = restore(tmp_path / "copy.db")
     await restored.advance(minutes=10)
     again = await restored.find(running.id)

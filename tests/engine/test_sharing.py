@@ -86,6 +86,7 @@ class Scene:
             await self.deliverer.turn()
             while len(self.deliverer.workers.held) > self.sender.under_way.total():
                 self.sender.progress.clear()
+                self.deliverer.workers.call_when_free()
                 await self.sender.progress.wait()
 
     async def give_up(self) -> None:

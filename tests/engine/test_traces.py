@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gpukeeper.domain.instance import Instance, Status, Verb
+from gpukeeper.service.ordering import BuyerElsewhere
 from gpukeeper.simulator.console import Arrival, arrive
 from tests.engine.conftest import Build
 from tests.engine.rig import ORDER, Rig
@@ -46,7 +47,7 @@ async def test_an_order_is_one_trace_from_the_request_to_the_webhook(
     bought = ["request", "buy", f"POST {API}/gpu/instance/create"]
     for way in (
         bought,
-        ["request", "buy", f"GET {API}/products"],
+        ["request", f"GET {API}/products"],
         ["request", "buy", "webhook instance.created"],
         ["request", "see", "webhook instance.running"],
     ):
@@ -80,9 +81,9 @@ async def test_after_a_crash_another_process_goes_on_with_the_trace(
     build: Build, recording: Recording, tmp_path: Path
 ) -> None:
     first = build(traces=recording.traces())
-    impatient = replace(first.service, order_patience=timedelta(0))
+    impatient = replace(first.service.ordering, patience=timedelta(0), buyer=BuyerElsewhere())
     with recording.traces().span("request"):
-        await impatient.order(ORDER)
+        await impatient.place(ORDER)
     # All that a crash leaves is the store as it is now: nothing is bought yet.
     left = copy(first, tmp_path / "left.db")
 

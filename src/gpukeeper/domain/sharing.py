@@ -58,6 +58,11 @@ class Room:
         """The receivers that hold all that they may."""
         return [receiver for receiver in self.under_way if not self.of(receiver)]
 
+    @property
+    def is_tight(self) -> bool:
+        """Whether anybody, known or not, may have to wait for an attempt to end."""
+        return not self.free or not self.of_slow or bool(self.full)
+
     def choose(self, due: Iterable[tuple[str, str]]) -> list[str]:
         """Return which to begin of (id, receiver), which come in the order of their claims."""
         chosen: list[str] = []

@@ -17,7 +17,8 @@ from gpukeeper.domain.events import (
     encode,
     webhook_body,
 )
-from gpukeeper.engine.leasing import Leasing
+from gpukeeper.domain.sharing import Room
+from gpukeeper.engine.leasing import Leasing, new_lease
 from gpukeeper.engine.loop import Clock, Workers
 from gpukeeper.engine.receivers import Receivers
 from gpukeeper.store import deliveries
@@ -47,20 +48,24 @@ class Deliverer:
         """Claim what is due, start sending it, and return when the next delivery is due."""
         now = self.clock()
         await self.leasing.renew(now)
-        room = self.receivers.room(workers=self.workers.limit, free=self.workers.room)
+        room = self._room
         if not room.free:
-            # A finishing worker nudges.
+            self.workers.call_when_free()
             return None
-        lease = self.leasing.lease(self.new_token(), now)
+        lease = new_lease(self.new_token(), now)
         claimed, next_due_at = await self.database.write(
             lambda connection: (
                 deliveries.claim(connection, now, lease, room=room),
                 deliveries.next_due_at(connection, now, room=room),
             )
         )
+        self.leasing.hold(lease)
         for delivery in claimed:
             self.receivers.begin(delivery.url)
             self.workers.start(self.work(delivery, lease.token), delivery.id, lease.token)
+        if self._room.is_tight:
+            # More may be due to whoever has all that it may.
+            self.workers.call_when_free()
         return next_due_at
 
     async def work(self, delivery: Delivery, lease_token: str) -> None:
@@ -68,14 +73,20 @@ class Deliverer:
         try:
             self.leasing.check(delivery.id, lease_token, self.clock())
             tried, attempt = await self._send(delivery)
-            await self.database.write(
+            is_any_due = await self.database.write(
                 lambda connection: deliveries.finish(connection, tried, attempt, lease_token)
             )
+            if is_any_due:
+                self.workers.call_when_free()
             self._tell(tried, attempt)
         except LeaseLost:
             self.log.info("lease_lost", delivery_id=delivery.id)
         finally:
             self.receivers.end(delivery.url)
+
+    @property
+    def _room(self) -> Room:
+        return self.receivers.room(workers=self.workers.limit, free=self.workers.room)
 
     async def _send(self, delivery: Delivery) -> tuple[Delivery, DeliveryAttempt]:
         event = delivery.event

@@ -19,6 +19,11 @@ LEASE = timedelta(seconds=20)
 _RENEW_EVERY = timedelta(seconds=5)
 
 
+def new_lease(token: str, now: datetime) -> Lease:
+    """Return a lease that begins now, for rows that are about to be stored with it."""
+    return Lease(token, now + LEASE)
+
+
 @asynccontextmanager
 async def keeping(renew: Callable[[], Awaitable[None]], log: Logger) -> AsyncIterator[None]:
     """Renew a lease again and again for as long as the block lasts, or until it is lost."""
@@ -57,10 +62,9 @@ class Leasing:
     until: dict[str, datetime] = field(default_factory=dict)
     lost: set[tuple[str, str]] = field(default_factory=set)
 
-    def lease(self, token: str, now: datetime) -> Lease:
-        """Return a new lease that begins now."""
-        self.until[token] = now + LEASE
-        return Lease(token, now + LEASE)
+    def hold(self, lease: Lease) -> None:
+        """Know of a lease that the store has given; its tasks start before the next renewal."""
+        self.until[lease.token] = lease.until
 
     def check(self, row_id: str, token: str, now: datetime) -> None:
         """Raise LeaseLost when a row is not ours any more, or somebody else may be at work by now.
@@ -88,9 +92,12 @@ class Leasing:
                 lambda connection: leases.renew(connection, self.table, held, now + LEASE)
             )
         extended = {held[row] for row in renewed}
+        # Others may have been given meanwhile; those that nobody works under are forgotten.
+        under_way = set(self.workers.held.values())
         self.until = {
-            token: now + LEASE if token in extended else self.until[token]
-            for token in held.values()
+            token: now + LEASE if token in extended else until
+            for token, until in self.until.items()
+            if token in under_way
         }
         # Among them are rows that were given back by workers who are about to end.
         self.lost |= {(row, token) for row, token in held.items() if row not in renewed}

@@ -5,7 +5,8 @@ done now is found again by the next turn, in this process or another.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from gpukeeper.domain.errors import StoreUnavailable
@@ -106,7 +107,7 @@ class Loop:
 class Workers:
     """A bounded set of tasks that work on claimed rows side by side.
 
-    ``on_free`` is called whenever a task has ended.
+    ``on_free`` is called when a task has ended that somebody waited for (:meth:`call_when_free`).
     """
 
     def __init__(
@@ -117,12 +118,33 @@ class Workers:
         self._log = log
         self._on_error = on_error
         self._tasks: dict[asyncio.Task[None], tuple[str, str]] = {}
+        self._reserved = 0
+        self._is_awaited = False
         self.on_free: Callable[[], None] | None = None
+        # Set by whoever claims rows, when there may be more than there was room for.
+        self.is_in_arrears = False
 
     @property
     def room(self) -> int:
         """How many more tasks may start now."""
-        return self.limit - len(self._tasks)
+        return self.limit - len(self._tasks) - self._reserved
+
+    @contextmanager
+    def reserve(self) -> Iterator[bool]:
+        """Keep room for one task that is about to start, and say whether there is any.
+
+        There is none while rows are waiting for it, so that none that comes later passes them.
+        """
+        has_room = self.room > 0 and not self.is_in_arrears
+        self._reserved += has_room
+        try:
+            yield has_room
+        finally:
+            self._reserved -= has_room
+
+    def call_when_free(self) -> None:
+        """Have ``on_free`` called as soon as a task ends; once, however often this is called."""
+        self._is_awaited = True
 
     @property
     def held(self) -> dict[str, str]:
@@ -153,7 +175,8 @@ class Workers:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
-        if self.on_free is not None:
+        if self._is_awaited and self.on_free is not None:
+            self._is_awaited = False
             self.on_free()
 
     async def _guard(self, work: Coroutine[None, None, None]) -> None:

@@ -1,7 +1,7 @@
 """Keep what Novita sells for a short while: products, clusters and templates."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Collection, Coroutine, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
@@ -81,11 +81,9 @@ class Catalog:
         name that is spelt alike may be on another continent.
         """
         clusters = await self.clusters()
-        wanted = region.strip().casefold()
-        for spelling in map(attrgetter, ("id", "name", "region")):
-            for cluster in clusters:
-                if spelling(cluster).casefold() == wanted:
-                    return cluster
+        found = _find_cluster(clusters, region)
+        if found is not None:
+            return found
         known = ", ".join(sorted({cluster.region for cluster in clusters}))
         message = f"Novita has no region '{region}'. Its regions are {known}."
         raise InvalidOrder(
@@ -110,6 +108,24 @@ class Catalog:
                 code="template_not_found",
                 faults=[Fault(field="templateId", message=message)],
             ) from error
+
+    def knows(
+        self,
+        *,
+        regions: Collection[str],
+        billing_mode: BillingMode,
+        gpu_num: int,
+        template_id: str,
+    ) -> bool:
+        """Whether nothing would have to be asked about these regions' products and a template."""
+        clusters = self._clusters.fresh(None)
+        if clusters is None or self._templates.fresh(template_id) is None:
+            return False
+        found = [_find_cluster(clusters, region) for region in regions]
+        return all(
+            cluster and self._products.fresh((cluster.id, billing_mode, gpu_num)) is not None
+            for cluster in found
+        )
 
     async def _meant(self, template_id: str) -> str:
         try:
@@ -146,6 +162,15 @@ class Catalog:
         return clusters
 
 
+def _find_cluster(clusters: Sequence[Cluster], region: str) -> Cluster | None:
+    wanted = region.strip().casefold()
+    for spelling in map(attrgetter, ("id", "name", "region")):
+        for cluster in clusters:
+            if spelling(cluster).casefold() == wanted:
+                return cluster
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class _Kept(Generic[V]):
     value: V
@@ -163,6 +188,10 @@ class _Shelf(Generic[K, V]):
         self._serves_stale = serves_stale
         self._kept: dict[K, _Kept[V]] = {}
         self._fetching: dict[K, asyncio.Task[V]] = {}
+
+    def fresh(self, key: K) -> V | None:
+        kept = self._kept.get(key)
+        return kept.value if kept is not None and self._is_fresh(kept) else None
 
     async def get(self, key: K, fetch: Callable[[], Coroutine[Any, Any, V]]) -> V:
         kept = self._kept.get(key)

@@ -38,6 +38,15 @@ class Market:
         """Return the order's template.  Raises InvalidOrder for an unknown one, NovitaError."""
         return await self.catalog.template(order.template_id)
 
+    def knows(self, order: Order) -> bool:
+        """Whether Novita need not be asked before this order is bought."""
+        return self.catalog.knows(
+            regions=self._names(order),
+            billing_mode=order.billing_mode,
+            gpu_num=order.gpu_num,
+            template_id=order.template_id,
+        )
+
     async def price_list(
         self,
         *,
@@ -92,9 +101,12 @@ class Market:
         """Ask Novita anew next time: what it said of its stock was wrong."""
         self.catalog.forget_products()
 
+    def _names(self, order: Order) -> tuple[str, ...]:
+        """Return the regions to buy in, the first choice first."""
+        return tuple(dict.fromkeys([order.region or self.default_region, *order.regions]))
+
     async def _regions(self, order: Order) -> list[tuple[Cluster, Sequence[Product]]]:
-        names = dict.fromkeys([order.region or self.default_region, *order.regions])
-        clusters = [await self.catalog.cluster(name) for name in names]
+        clusters = [await self.catalog.cluster(name) for name in self._names(order)]
         asked = [
             self.catalog.products(
                 cluster_id=cluster.id, billing_mode=order.billing_mode, gpu_num=order.gpu_num

@@ -35,6 +35,7 @@ from gpukeeper.runtime.opening import open_database, prepare
 from gpukeeper.service import Health, Service
 from gpukeeper.service.feed import Feed
 from gpukeeper.service.health import Heartbeat, Vitals, examine
+from gpukeeper.service.ordering import BuyerElsewhere, Ordering
 from gpukeeper.store.clock import SharedClock
 from gpukeeper.store.database import Database
 from gpukeeper.store.outbox import Outbox
@@ -207,7 +208,21 @@ def _assemble(
         vitals = Vitals(tuple(beats()), await asyncio.to_thread(measure, directories))
         return await examine(database, vitals, now(), about=about, is_brief=is_brief)
 
+    ordering = Ordering(
+        database=database,
+        market=market,
+        outbox=outbox,
+        seal=seal,
+        deployment=deployment,
+        nudges=nudges,
+        clock=now,
+        random_bytes=secrets.token_bytes,
+        on_change=reporter.changed,
+        buyer=engine.buyer if engine else BuyerElsewhere(),
+        traces=traces,
+    )
     service = Service(
+        ordering=ordering,
         database=database,
         novita=novita,
         market=market,

@@ -9,9 +9,11 @@ from datetime import UTC, datetime, timedelta
 from gpukeeper.config import Settings
 from gpukeeper.domain.delivering import RetryPolicy
 from gpukeeper.domain.lifecycle import Limits
+from gpukeeper.engine.applying import Applying
 from gpukeeper.engine.deliver import Deliverer
 from gpukeeper.engine.leasing import Leasing
 from gpukeeper.engine.loop import LONGEST_REST, Loop, Workers
+from gpukeeper.engine.purchasing import Purchasing
 from gpukeeper.engine.reconcile import Reconciler
 from gpukeeper.engine.retention import Retention
 from gpukeeper.engine.sweep import Intervals, Sweep
@@ -180,21 +182,40 @@ def _reconciler(
 ) -> Reconciler:
     reporter = tools.reporter
     workers = Workers(name, _RECONCILE_WORKERS, log=reporter.log, on_error=reporter.failed)
+    leasing = Leasing(tools.database, tables.instances, workers)
+    applying = Applying(
+        database=tools.database,
+        outbox=tools.outbox,
+        limits=tools.limits,
+        clock=clock,
+        nudges=tools.nudges,
+        leasing=leasing,
+        on_change=reporter.changed,
+        log=reporter.log,
+        traces=tools.traces,
+    )
+    purchasing = Purchasing(
+        applying=applying,
+        database=tools.database,
+        novita=tools.novita,
+        market=tools.market,
+        seal=tools.seal,
+        limits=tools.limits,
+        clock=clock,
+        log=reporter.log,
+    )
     return Reconciler(
         kind=kind,
         database=tools.database,
         novita=tools.novita,
-        market=tools.market,
-        outbox=tools.outbox,
-        seal=tools.seal,
+        purchasing=purchasing,
+        applying=applying,
         limits=tools.limits,
         clock=clock,
         random=draw,
         new_token=_new_token,
-        nudges=tools.nudges,
         workers=workers,
-        leasing=Leasing(tools.database, tables.instances, workers),
-        on_change=reporter.changed,
+        leasing=leasing,
         log=reporter.log,
         traces=tools.traces,
     )

@@ -4,7 +4,6 @@ Only the engine asks Novita to change anything.  What is asked of Novita here ar
 request: offers, a refresh, a password.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -33,9 +32,9 @@ from gpukeeper.novita.client import NovitaClient
 from gpukeeper.novita.market import Market
 from gpukeeper.nudges import Nudges
 from gpukeeper.service import placing
-from gpukeeper.service.failing import OrderFailed
 from gpukeeper.service.feed import Feed
 from gpukeeper.service.health import Census, Health, take_census
+from gpukeeper.service.ordering import Ordering
 from gpukeeper.service.views import (
     DeliveryView,
     OrphanView,
@@ -46,24 +45,21 @@ from gpukeeper.service.views import (
     orphan_view,
     view,
 )
-from gpukeeper.store import deliveries, facts, history, idempotency, instances, orphans, pages
+from gpukeeper.store import deliveries, facts, history, instances, orphans, pages
 from gpukeeper.store.database import Connection, Database
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.store.sealing import Seal
 from gpukeeper.telemetry import OFF, Logger, Traces
-
-# While a request waits for an order, a change made by another process is seen this soon.
-_PEEK_EVERY_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
     """Everything that a caller may ask for.
 
-    ``patience`` is how old a look may be before answers count as stale; ``order_patience`` how
-    long a new order is waited for.
+    ``patience`` is how old a look may be before answers count as stale.
     """
 
+    ordering: Ordering
     database: Database
     novita: NovitaClient
     market: Market
@@ -79,7 +75,6 @@ class Service:
     examine: Callable[[bool], Awaitable[Health]]
     log: Logger
     patience: timedelta | None
-    order_patience: timedelta = timedelta(seconds=20)
     traces: Traces = OFF
 
     async def order(
@@ -91,28 +86,12 @@ class Service:
         same order may be sent any number of times and is bought once.  Raises OrderFailed, and
         KeyReused when the key came with another body.
         """
-        now = self.clock()
-        placed = placing.placed(
-            order,
-            now,
-            deployment=self.deployment,
-            region=self.market.default_region,
-            random_bytes=self.random_bytes,
-            traceparent=self.traces.current(),
+        found, is_new = await self.ordering.place(
+            order, idempotency_key=idempotency_key, body_hash=body_hash
         )
-
-        def place(connection: Connection) -> str:
-            if idempotency_key is not None:
-                known = idempotency.keep(connection, idempotency_key, body_hash, placed.id, now)
-                if known is not None:
-                    return known
-            instances.add(connection, placed, self.seal, self.outbox)
-            return placed.id
-
-        instance_id = await self.database.write(place)
-        if instance_id == placed.id:
-            self._tell(Change(None, placed, now))
-        return await self._answer_to_order(instance_id)
+        # Of what was just bought no look can tell anything.
+        looks = facts.Looks() if is_new else await self.database.read(facts.looks)
+        return view(found, looks, self.clock(), patience=self.patience)
 
     async def instance(self, instance_id: str, *, refresh: bool = False) -> View:
         """Return an instance by our id or Novita's; ``refresh`` asks Novita first.
@@ -318,25 +297,6 @@ class Service:
         """Return how many instances there are, what they cost, and what waits for the engine."""
         now = self.clock()
         return await self.database.read(lambda connection: take_census(connection, now))
-
-    async def _answer_to_order(self, instance_id: str) -> View:
-        """Wait until Novita has accepted or refused an order, or its answer was lost."""
-        loop = asyncio.get_running_loop()
-        ends_at = loop.time() + self.order_patience.total_seconds()
-        with self.nudges.watch(instance_id) as changed:
-            # Read while the engine asks Novita, so that nothing is left to read when it has.
-            found, looks = await self._find_with_looks(instance_id)
-            while placing.is_open(found) and loop.time() < ends_at and not self.nudges.is_draining:
-                try:
-                    async with asyncio.timeout(_PEEK_EVERY_SECONDS):
-                        told = await changed.get()
-                except TimeoutError:
-                    told = None
-                found = told or await self._find(instance_id)
-        is_refused = found.novita_id is None and found.buying is None
-        if found.status is Status.FAILED and is_refused:
-            raise OrderFailed(found, self.clock())
-        return view(found, looks, self.clock(), patience=self.patience)
 
     async def _refresh(self, instance: Instance) -> None:
         assert instance.novita_id is not None

@@ -18,7 +18,7 @@ from time import sleep
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, func, select
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from gpukeeper.domain.errors import StoreUnavailable
 from gpukeeper.store import postgres, trouble
@@ -26,8 +26,11 @@ from gpukeeper.store.lanes import Lanes, Outcome, Unit, attempt
 
 # What the other packages need to name: a unit's connection, and whatever can go wrong with it.
 StoreError = SQLAlchemyError
+# What was to be stored once is there already, such as a machine's id at Novita.
+Conflict = IntegrityError
 may_come_back = postgres.may_come_back
 __all__ = [
+    "Conflict",
     "Connection",
     "Database",
     "StoreError",

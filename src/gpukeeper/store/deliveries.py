@@ -85,10 +85,11 @@ def next_due_at(connection: Connection, now: datetime, *, room: Room) -> datetim
 
 def finish(
     connection: Connection, delivery: Delivery, attempt: DeliveryAttempt, lease_token: str
-) -> None:
+) -> bool:
     """Store an attempt and what became of its delivery, and give the lease back.
 
-    Raises LeaseLost when someone else owns the delivery by now.
+    Returns whether anything of its lane is due now or later: itself again, or the one that waited
+    for it.  Raises LeaseLost when someone else owns the delivery by now.
     """
     if delivery.status is DeliveryStatus.ENDED:
         connection.execute(_LOCK_URL, {"url": delivery.url})
@@ -113,12 +114,15 @@ def finish(
         },
     )
     connection.execute(insert(delivery_attempts), _attempt_columns(delivery.id, attempt))
+    is_any_due = delivery.status is DeliveryStatus.PENDING
     if delivery.status is not DeliveryStatus.PENDING:
-        connection.execute(_LET_NEXT_GO, {"of_lane": delivery.lane, "at": delivery.finished_at})
+        go = {"of_lane": delivery.lane, "at": delivery.finished_at}
+        is_any_due = connection.execute(_LET_NEXT_GO, go).rowcount > 0
     if delivery.status is DeliveryStatus.ENDED:
         _end(connection, delivery)
     elif delivery.status is DeliveryStatus.DELIVERED:
         connection.execute(_TAKE_UP, {"url": delivery.url})
+    return is_any_due
 
 
 def redeliver(connection: Connection, delivery_id: str, now: datetime, retries: int) -> bool:

@@ -59,18 +59,31 @@ class Watched:
     seen_fingerprint: str | None
 
 
-def add(connection: Connection, instance: Instance, seal: Seal, outbox: Outbox) -> None:
-    """Insert an instance that was just ordered, with its first event."""
-    fixed = {
+def add(
+    connection: Connection,
+    instance: Instance,
+    seal: Seal,
+    outbox: Outbox,
+    *,
+    lease: Lease | None = None,
+) -> None:
+    """Insert an instance that was just ordered, with its first event.
+
+    With a ``lease`` it is claimed from the beginning, by whoever stores it.
+    """
+    fixed: dict[str, Any] = {
         "id": instance.id,
         "name": instance.order.name,
         "novita_name": instance.novita_name,
         "sealed_envs": seal.close(instance.order.envs, row=instance.id),
     }
+    if lease is not None:
+        fixed |= {"lease_token": lease.token, "lease_until": lease.until}
     connection.execute(insert(instances), fixed | _changing(instance))
     ordered = Change(None, instance, instance.created_at)
     outbox.record(connection, ordered)
-    signals.tell(connection, concerned(ordered), instance_id=instance.id)
+    wakes = concerned(ordered, is_held=lease is not None)
+    signals.tell(connection, wakes, instance_id=instance.id)
 
 
 def find(connection: Connection, instance_id: str) -> Instance | None:

@@ -1,0 +1,135 @@
+"""The last of the five lines: store what came of a step on a row that this process holds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from gpukeeper.domain import buying
+from gpukeeper.domain.events import Change
+from gpukeeper.domain.instance import Instance
+from gpukeeper.domain.lifecycle import Limits, schedule
+from gpukeeper.engine.leasing import Leasing
+from gpukeeper.engine.loop import Clock
+from gpukeeper.nudges import Nudges
+from gpukeeper.store import instances, leases, tables
+from gpukeeper.store.database import Conflict, Connection, Database
+from gpukeeper.store.outbox import Outbox
+from gpukeeper.telemetry import OFF, Logger, Traces
+
+Fold = Callable[[Instance], Instance]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Applying:
+    """Folds results into leased rows, and tells whoever is concerned."""
+
+    database: Database
+    outbox: Outbox
+    limits: Limits
+    clock: Clock
+    nudges: Nudges
+    leasing: Leasing
+    on_change: Callable[[Change], None]
+    log: Logger
+    traces: Traces = OFF
+
+    async def apply(self, instance_id: str, fold: Fold, lease_token: str) -> tuple[Change, bool]:
+        """Store what came of a step; give the row back unless there is more to do at once.
+
+        Returns what changed, and whether the row is still held because it is due.  Raises
+        LeaseLost when the lease does not hold the row any more.
+        """
+        now = self.clock()
+        origin = self.traces.current()
+
+        def store(connection: Connection) -> tuple[Change, bool]:
+            change = self._change(connection, instance_id, fold, lease_token, now, origin)
+            due_at = change.after.due_at
+            is_due = due_at is not None and due_at <= now
+            if not is_due:
+                leases.release(connection, tables.instances, instance_id, lease_token)
+            return change, is_due
+
+        try:
+            change, is_due = await self.database.write(store)
+        except Conflict:
+            await self._make_way_for(instance_id, fold)
+            change, is_due = await self.database.write(store)
+        self._tell(change, is_held=is_due)
+        return change, is_due
+
+    async def apply_and_read(
+        self, instance_id: str, fold: Fold, lease_token: str, read: Callable[[Connection], T]
+    ) -> tuple[Change, T]:
+        """Store what came of a step and go on holding the row; return what ``read`` finds then.
+
+        Raises LeaseLost when the lease does not hold the row any more.
+        """
+        now = self.clock()
+        origin = self.traces.current()
+
+        def store(connection: Connection) -> tuple[Change, T]:
+            change = self._change(connection, instance_id, fold, lease_token, now, origin)
+            return change, read(connection)
+
+        change, found = await self.database.write(store)
+        self._tell(change, is_held=True)
+        return change, found
+
+    def check(self, instance_id: str, lease_token: str) -> Callable[[], None]:
+        """Return what keeps a worker that was paused too long from asking for a change.
+
+        Whoever has its row by now looks the machine up, and must be able to trust that no purchase
+        comes after.
+        """
+        return lambda: self.leasing.check(instance_id, lease_token, self.clock())
+
+    async def make_way(self, novita_id: str, owner: Instance) -> None:
+        """Let a row that holds this id give it up: its machine has another name, so it is gone."""
+        holder = await self.database.read(lambda c: instances.find(c, novita_id))
+        if holder is None or holder.id == owner.id:
+            return
+        self.log.error(
+            "machine_id_reused", instance_id=owner.id, novita_id=novita_id, held_by=holder.id
+        )
+        now = self.clock()
+
+        def give_up(row: Instance) -> Instance:
+            return schedule(buying.give_up_machine(row, novita_id, owner, now), now, self.limits)
+
+        change = await self.database.write(
+            lambda c: instances.change(c, holder.id, give_up, now, self.outbox)
+        )
+        self._tell(change)
+
+    async def _make_way_for(self, instance_id: str, fold: Fold) -> None:
+        """Another row holds the machine that this one is to get."""
+        row = await self.database.read(lambda c: instances.find(c, instance_id))
+        if row is not None and (novita_id := fold(row).novita_id) is not None:
+            await self.make_way(novita_id, row)
+
+    def _change(
+        self,
+        connection: Connection,
+        instance_id: str,
+        fold: Fold,
+        lease_token: str,
+        now: datetime,
+        origin: str | None,
+    ) -> Change:
+        return instances.change(
+            connection,
+            instance_id,
+            lambda row: schedule(fold(row), now, self.limits),
+            now,
+            self.outbox,
+            lease_token=lease_token,
+            origin=lambda change: origin or change.after.traceparent,
+        )
+
+    def _tell(self, change: Change, *, is_held: bool = False) -> None:
+        self.nudges.changed([change], is_held=is_held)
+        self.on_change(change)

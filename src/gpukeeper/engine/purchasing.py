@@ -1,0 +1,152 @@
+"""Buy what is ordered: choose, store the intent, ask Novita, and look up what was not answered."""
+
+import asyncio
+from dataclasses import dataclass, field, replace
+
+from gpukeeper.domain import buying
+from gpukeeper.domain.errors import GpuKeeperError, NovitaError, OutOfStock
+from gpukeeper.domain.instance import Instance, Listing, Observation, Order, Phase
+from gpukeeper.domain.lifecycle import Limits
+from gpukeeper.domain.market import Offer, Purchase, Template
+from gpukeeper.engine.applying import Applying, Fold
+from gpukeeper.engine.loop import Clock
+from gpukeeper.novita.client import NovitaClient
+from gpukeeper.novita.market import Market
+from gpukeeper.store import instances
+from gpukeeper.store.database import Connection, Database
+from gpukeeper.store.sealing import Seal
+from gpukeeper.telemetry import Logger
+
+_Choices = tuple[tuple[Offer, ...], Template]
+
+
+@dataclass(frozen=True, slots=True)
+class Purchasing:
+    """The steps of an order until Novita has sold a machine, or nothing is left to try."""
+
+    applying: Applying
+    database: Database
+    novita: NovitaClient
+    market: Market
+    seal: Seal
+    limits: Limits
+    clock: Clock
+    log: Logger
+    # By the id of the row, until somebody works on it.
+    asked_ahead: dict[str, asyncio.Future[_Choices]] = field(default_factory=dict)
+
+    def ask_ahead(self, row: Instance) -> None:
+        """Begin to ask Novita for what is to be known before a row is bought; returns at once.
+
+        Whoever buys it is given the answer; a row that will not be bought is to be forgotten.
+        """
+        if not self.market.knows(row.order):
+            self.asked_ahead[row.id] = asyncio.ensure_future(self._choices(row.order))
+
+    def forget(self, row: Instance) -> None:
+        """Let go of what was asked ahead; nothing happens when it has been taken."""
+        asked = self.asked_ahead.pop(row.id, None)
+        if asked is not None:
+            asked.cancel()
+
+    async def choose_and_buy(self, instance: Instance, lease_token: str) -> Fold:
+        """Buy the best offer that was not tried yet; return what came of it.
+
+        Raises LeaseLost.
+        """
+        try:
+            asked = self.asked_ahead.pop(instance.id, None) or self._choices(instance.order)
+            offers, template = await asked
+        except GpuKeeperError as error:
+            failure = error
+            return lambda row: buying.not_chosen(row, failure, self.clock(), self.limits)
+        offer = buying.untried(instance, offers)
+
+        def read_envs(connection: Connection) -> dict[str, str]:
+            return instances.envs_of(connection, instance.id, self.seal)
+
+        # Together with the intent, which is stored only if no other has taken over meanwhile.
+        change, envs = await self.applying.apply_and_read(
+            instance.id,
+            lambda row: buying.chosen(row, offer, template, self.clock()),
+            lease_token,
+            read_envs,
+        )
+        if change.after.buying is None or offer is None:
+            return lambda row: row
+        purchase = buying.purchase(change.after, offer, template, envs=envs)
+        return await self._buy(change.after, offer, purchase, lease_token)
+
+    async def look_up(self, instance: Instance) -> Fold:
+        """Look for the machine of a purchase that was not answered; return what came of it."""
+        try:
+            listing = await self.novita.list_all(name=instance.novita_name)
+            if not _of_this_name(listing, instance) and _is_last_look(instance, listing):
+                # Before anything is bought again the filter is not trusted to find what is there.
+                listing = await self._list_the_fleet()
+        except NovitaError as error:
+            self.log.warning("look_up_failed", instance_id=instance.id, code=error.error_code)
+            return lambda row: buying.look_up_later(row, self.clock())
+        found = _of_this_name(listing, instance)
+        for seen in found:
+            await self.applying.make_way(seen.novita_id, instance)
+        return lambda row: buying.looked_up(
+            row,
+            found,
+            self.clock(),
+            self.limits,
+            asked_at=listing.at,
+            is_complete=listing.is_complete,
+        )
+
+    async def _choices(self, order: Order) -> _Choices:
+        """Ask for offers and template side by side; nothing is waited for that is known."""
+        if self.market.knows(order):
+            return await self.market.offers(order), await self.market.template(order)
+        return await asyncio.gather(self.market.offers(order), self.market.template(order))
+
+    async def _buy(
+        self, instance: Instance, offer: Offer, purchase: Purchase, lease_token: str
+    ) -> Fold:
+        try:
+            novita_id = await self.novita.create(
+                purchase, check=self.applying.check(instance.id, lease_token)
+            )
+        except NovitaError as error:
+            failure = error
+            self.log.warning(
+                "purchase_refused",
+                instance_id=instance.id,
+                product_id=offer.product_id,
+                region=offer.region,
+                code=error.error_code,
+                novita_reason=error.reason,
+                novita_message=error.message,
+            )
+            if isinstance(error, OutOfStock):
+                self.market.forget()
+            return lambda row: buying.not_bought(row, offer, failure, self.clock(), self.limits)
+        return lambda row: buying.bought(row, offer, novita_id, self.clock())
+
+    async def _list_the_fleet(self) -> Listing:
+        """List everything; complete only if it shows anything of what exists (§6.3)."""
+        rows = await self.database.read(instances.watched)
+        listing = await self.novita.list_all()
+        known = {row.novita_id for row in rows}
+        is_believed = not rows or any(seen.novita_id in known for seen in listing.machines)
+        return replace(listing, is_complete=listing.is_complete and is_believed)
+
+
+def _of_this_name(listing: Listing, instance: Instance) -> list[Observation]:
+    """Return the machines of exactly the name: Novita's filter is fuzzy (API notes §9)."""
+    return [
+        seen
+        for seen in listing.machines
+        if seen.name == instance.novita_name and seen.phase is not Phase.GONE
+    ]
+
+
+def _is_last_look(instance: Instance, listing: Listing) -> bool:
+    """Whether an absence in this listing would mean that nothing was bought."""
+    until = instance.buying.lookup_until if instance.buying else None
+    return until is not None and listing.at >= until
