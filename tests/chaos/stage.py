@@ -10,7 +10,6 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar, cast
 
-import httpx2
 from pydantic import SecretStr
 from sqlalchemy import event
 
@@ -139,7 +138,7 @@ def build_stage(directory: Path, *, seed: int, simulator: SimulatorSettings) -> 
     novita = NovitaClient(
         base_url="http://novita.test",
         api_key=SecretStr("key"),
-        http=httpx2.AsyncClient(transport=wire),
+        connect=lambda: wire,
         timeout_seconds=settings.novita_timeout.total_seconds(),
         retries=settings.novita_retries,
         rate_per_second=settings.novita_rate,

@@ -9,7 +9,6 @@ from pathlib import Path
 from random import Random
 from typing import Any, cast
 
-import httpx2
 from prometheus_client import generate_latest
 from pydantic import SecretStr
 from sqlalchemy import event
@@ -91,9 +90,7 @@ class House:
         novita = NovitaClient(
             base_url="http://novita.test",
             api_key=SecretStr("key"),
-            http=httpx2.AsyncClient(
-                transport=Wire(self.app, gates, lambda: self.is_swallowed), timeout=None
-            ),
+            connect=lambda: Wire(self.app, gates, lambda: self.is_swallowed),
             timeout_seconds=3600,
             rate_per_second=0,
             clock=self.clock,

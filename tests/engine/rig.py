@@ -297,7 +297,7 @@ def build_rig(
     novita = NovitaClient(
         base_url="http://novita.test",
         api_key=SecretStr("key"),
-        http=httpx2.AsyncClient(transport=_Wire(app)),
+        connect=lambda: _Wire(app),
         rate_per_second=0,
         clock=clock,
         sleep=sleep,

@@ -121,7 +121,7 @@ def client_of(
     return NovitaClient(
         base_url="https://novita.example/",
         api_key=SecretStr(API_KEY),
-        http=httpx2.AsyncClient(transport=httpx2.MockTransport(novita)),
+        connect=lambda: httpx2.MockTransport(novita),
         retries=retries,
         rate_per_second=rate_per_second,
         clock=time,

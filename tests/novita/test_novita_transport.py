@@ -12,6 +12,7 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
+from gpukeeper import __version__
 from gpukeeper.domain.errors import (
     BadCredentials,
     NovitaTimeout,
@@ -60,13 +61,14 @@ def http(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
     return "\r\n".join(head).encode() + b"\r\n\r\n" + body
 
 
-async def send(port: int, request: Request, scheme: str = "http", timeout: float = 30) -> Answer:
-    transport = Transport(
-        base_url=f"{scheme}://127.0.0.1:{port}",
-        api_key=SecretStr(API_KEY),
-        http=None,
-        timeout_seconds=timeout,
+def transport_of(base_url: str, timeout: float = 30) -> Transport:
+    return Transport(
+        base_url=base_url, api_key=SecretStr(API_KEY), connect=None, timeout_seconds=timeout
     )
+
+
+async def send(port: int, request: Request, scheme: str = "http", timeout: float = 30) -> Answer:
+    transport = transport_of(f"{scheme}://127.0.0.1:{port}", timeout)
     try:
         return await transport.send(request, asked_at=ASKED_AT)
     finally:
@@ -127,7 +129,7 @@ async def test_a_silent_server_runs_into_the_time_limit_of_the_whole_call() -> N
     transport = Transport(
         base_url="https://novita.example",
         api_key=SecretStr(API_KEY),
-        http=httpx2.AsyncClient(transport=httpx2.MockTransport(silent)),
+        connect=lambda: httpx2.MockTransport(silent),
         timeout_seconds=0,
     )
     with pytest.raises(OutcomeUnknown, match="TimeoutError"):
@@ -162,31 +164,73 @@ def test_a_key_that_cannot_be_sent_is_refused_without_showing_it(key: str) -> No
         Transport(
             base_url="https://novita.example",
             api_key=SecretStr(key),
-            http=None,
+            connect=None,
             timeout_seconds=30,
         )
     assert not key or key not in str(caught.value)
 
 
-async def test_somebody_else_s_http_client_is_not_closed() -> None:
-    async with httpx2.AsyncClient() as http_client:
-        transport = Transport(
-            base_url="https://novita.example",
-            api_key=SecretStr(API_KEY),
-            http=http_client,
-            timeout_seconds=30,
-        )
+async def test_nothing_is_sent_but_what_is_needed() -> None:
+    heard = bytearray()
+
+    async def serve(stream: anyio.abc.SocketStream) -> None:
+        heard.extend(await stream.receive())
+        await stream.send(http(b"{}"))
+
+    async with server(serve) as port:
+        await send(port, GET)
+    line, *headers = heard.decode().split("\r\n\r\n")[0].split("\r\n")
+    assert line.startswith("GET ")
+    assert {each.partition(": ")[0].lower(): each.partition(": ")[2] for each in headers} == {
+        "host": f"127.0.0.1:{port}",
+        "authorization": f"Bearer {API_KEY}",
+        "accept": "application/json",
+        "accept-encoding": "gzip",
+        "content-type": "application/json",
+        "user-agent": f"gpukeeper/{__version__}",
+    }
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
+async def test_the_proxy_of_the_environment_is_used(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _forget_proxies(monkeypatch)
+    heard = bytearray()
+
+    async def proxy(stream: anyio.abc.SocketStream) -> None:
+        for _ in range(2):
+            heard.extend(await stream.receive())
+            await stream.send(http(b"{}", "set-cookie: a=b"))
+
+    async with server(proxy) as port:
+        monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+        transport = transport_of("http://novita.example")
+        for _ in range(2):
+            assert (await transport.send(GET, asked_at=ASKED_AT)).status == 200
         await transport.aclose()
-        assert not http_client.is_closed
+    assert heard.count(b"GET http://novita.example/") == 2
+    assert b"cookie" not in heard.lower()
+
+
+async def test_a_host_that_needs_no_proxy_is_asked_directly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _forget_proxies(monkeypatch)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    async with server(answering(http(b"{}"))) as port:
+        assert (await send(port, GET)).status == 200
+
+
+def _forget_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
 
 
 async def test_neither_an_error_nor_a_repr_shows_the_key() -> None:
-    transport = Transport(
-        base_url="http://127.0.0.1:1",
-        api_key=SecretStr(API_KEY),
-        http=None,
-        timeout_seconds=30,
-    )
+    transport = transport_of("http://127.0.0.1:1")
     with pytest.raises(NovitaUnavailable) as caught:
         await transport.send(CREATE, asked_at=ASKED_AT)
     await transport.aclose()

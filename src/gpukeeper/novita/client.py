@@ -88,9 +88,9 @@ class NovitaClient:
     Safe for concurrent use by the tasks of one event loop.  ``retries`` is how often a call is
     repeated that surely had no effect; ``timeout_seconds`` limits one call as a whole, a third
     of it the making of the connection; ``rate_per_second`` of 0 means unlimited.  ``random``
-    returns numbers from [0, 1).  A client given as ``http`` stays its owner's to close.  What
-    changes something takes a ``check``: it is called right before each try, after all waiting, and
-    calls the change off by raising.
+    returns numbers from [0, 1).  ``connect`` makes what carries the requests of one connection,
+    instead of the network.  What changes something takes a ``check``: it is called right before
+    each try, after all waiting, and calls the change off by raising.
 
     Every method may raise BadCredentials, NovitaRejected, RateLimited, NovitaTimeout and
     NovitaUnavailable besides what it names itself.
@@ -101,7 +101,7 @@ class NovitaClient:
         *,
         base_url: str,
         api_key: SecretStr,
-        http: httpx2.AsyncClient | None = None,
+        connect: Callable[[], httpx2.AsyncBaseTransport] | None = None,
         timeout_seconds: float = 30,
         retries: int = 3,
         rate_per_second: float = 10,
@@ -111,7 +111,10 @@ class NovitaClient:
         on_call: Callable[[CallReport], None] | None = None,
     ) -> None:
         self._transport = Transport(
-            base_url=base_url, api_key=api_key, http=http, timeout_seconds=timeout_seconds
+            base_url=base_url,
+            api_key=api_key,
+            connect=connect,
+            timeout_seconds=timeout_seconds,
         )
         self._retries = retries
         self._bucket = TokenBucket(rate_per_second=rate_per_second)

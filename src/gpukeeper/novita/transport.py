@@ -1,13 +1,17 @@
 """Carry one question to Novita over HTTP and bring back its answer, or say what went wrong."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import aclosing
 from datetime import datetime
+from functools import lru_cache
+from urllib.request import getproxies
 
 import httpx2
 from pydantic import SecretStr
 
 from gpukeeper import __version__
+from gpukeeper.connections import Pool, one_connection
 from gpukeeper.domain.errors import (
     BadCredentials,
     NovitaError,
@@ -30,16 +34,18 @@ _NEVER_SENT = (
 )
 
 
-# What the library allows by default.
+# What the library allows and keeps by default.
 _CONNECTIONS = 100
+_KEEP_ALIVE_SECONDS = 5.0
 
 
 class Transport:
-    """The HTTP connection to Novita with its key.
+    """The HTTP connections to Novita with its key.
 
     ``timeout_seconds`` limits one call as a whole, a third of it the making of the connection.
-    A client given as ``http`` stays its owner's to close.  Raises BadCredentials for a key that
-    cannot be sent.
+    ``connect`` makes what carries the requests of one connection and is closed here; without it,
+    that is the network, through the proxy that the environment names, if any.  Raises
+    BadCredentials for a key that cannot be sent.
     """
 
     def __init__(
@@ -47,19 +53,20 @@ class Transport:
         *,
         base_url: str,
         api_key: SecretStr,
-        http: httpx2.AsyncClient | None,
+        connect: Callable[[], httpx2.AsyncBaseTransport] | None,
         timeout_seconds: float,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._headers = _headers(api_key)
-        self._owns_http = http is None
-        # All are kept: with the default of 20, most of many orders would shake hands anew.
-        limits = httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
-        self._http = httpx2.AsyncClient(limits=limits) if http is None else http
         self._timeout_seconds = timeout_seconds
-        self._phases = httpx2.Timeout(
-            timeout_seconds, connect=timeout_seconds / 3, pool=timeout_seconds / 3
+        self._pool = Pool(
+            connect or _network(),
+            keep_alive_seconds=_KEEP_ALIVE_SECONDS,
+            limit=_CONNECTIONS,
+            patience_seconds=timeout_seconds / 3,
         )
+        # The other phases have no limit but that of the whole call.
+        self._extensions = {"timeout": {"connect": timeout_seconds / 3}}
 
     async def send(self, request: Request, *, asked_at: datetime) -> Answer:
         """Send one request, once, and return the answer whatever its status.
@@ -67,18 +74,17 @@ class Transport:
         Raises NovitaTimeout or NovitaUnavailable when a read failed or a change was surely not
         sent, and OutcomeUnknown when a change may have arrived.  Redirects are not followed.
         """
+        question = httpx2.Request(
+            request.method,
+            _url(self._base_url + request.path, tuple(request.query.items())),
+            json=request.body,
+            headers=self._headers,
+            extensions=self._extensions,
+        )
         try:
             async with (
                 asyncio.timeout(self._timeout_seconds),
-                self._http.stream(
-                    request.method,
-                    self._base_url + request.path,
-                    params=request.query,
-                    json=request.body,
-                    headers=self._headers,
-                    timeout=self._phases,
-                    follow_redirects=False,
-                ) as response,
+                self._pool.ask(question) as response,
             ):
                 body = await _read_body(response)
                 return Answer(response.status_code, response.headers, body, asked_at)
@@ -88,9 +94,39 @@ class Transport:
             raise _failure(request, error, was_sent=True) from error
 
     async def aclose(self) -> None:
-        """Close the connections, unless they are somebody else's."""
-        if self._owns_http:
-            await self._http.aclose()
+        """Close the connections; may be repeated."""
+        await self._pool.aclose()
+
+
+class _Proxied(httpx2.AsyncBaseTransport):
+    """A connection through whatever proxy the environment names for a URL.
+
+    Only a client of the library knows which that is.  It does much that is not wanted here and
+    costs time, so that it is used where there may be a proxy only.
+    """
+
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self._client = client
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        return await self._client.send(request, stream=True, auth=None, follow_redirects=False)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+
+def _network() -> Callable[[], httpx2.AsyncBaseTransport]:
+    """Return what makes one connection to the network."""
+    tls = httpx2.create_ssl_context()  # once: it reads all of the system's certificates
+    limits = one_connection(_KEEP_ALIVE_SECONDS)
+    if getproxies().keys() & {"http", "https", "all"}:
+        return lambda: _Proxied(httpx2.AsyncClient(verify=tls, limits=limits))
+    return lambda: httpx2.AsyncHTTPTransport(verify=tls, limits=limits)
+
+
+@lru_cache(maxsize=256)  # the pages of a listing are asked for again and again
+def _url(url: str, query: tuple[tuple[str, str], ...]) -> httpx2.URL:
+    return httpx2.URL(url, params=query)
 
 
 def _headers(api_key: SecretStr) -> dict[str, str]:
@@ -101,6 +137,8 @@ def _headers(api_key: SecretStr) -> dict[str, str]:
     return {
         "authorization": f"Bearer {key}",
         "accept": "application/json",
+        # A page of machines is mostly repetition.
+        "accept-encoding": "gzip",
         # Documented as required even where there is no body (§2).
         "content-type": "application/json",
         "user-agent": f"gpukeeper/{__version__}",

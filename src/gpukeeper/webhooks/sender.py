@@ -8,12 +8,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
 import httpx2
 from pydantic import SecretStr
 
+from gpukeeper.connections import Pool, one_connection
 from gpukeeper.domain.backoff import parse_retry_after
 from gpukeeper.domain.sharing import receiver_of
 from gpukeeper.webhooks import signing
@@ -26,8 +28,6 @@ MAX_ANSWER_BYTES = 1024
 # Common servers drop an idle connection after 5 s at the earliest.  Letting go first avoids
 # writing into a connection that is just being closed, which would cost a delivery one retry.
 _KEEP_ALIVE_SECONDS = 2.0
-# To each receiver; more deliveries than this are hardly ever under way to one.
-_KEPT_CONNECTIONS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +81,12 @@ class Sender:
         self._user_agent = user_agent
         self._clock = clock
         self._resolver = resolver
-        self._tls = context = tls or httpx2.create_ssl_context()
-        # One for each of the operator's receivers: a pool looks at all of its connections for each
-        # request, so that many receivers in one would pay for each other.
-        self._trusted: dict[str, httpx2.AsyncHTTPTransport] = {}
-        # No connection is kept: connections are pooled by address, and a second host name on the
+        self._tls = tls or httpx2.create_ssl_context()
+        # One for each of the operator's receivers.
+        self._trusted: dict[str, Pool] = {}
+        # No connection is kept: they are known by their address, and a second host name on the
         # same address would be sent over one whose certificate was checked for the first.
-        self._pinned = httpx2.AsyncHTTPTransport(
-            verify=context,
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
-        )
+        self._pinned = self._pool(httpx2.Limits(max_connections=1, max_keepalive_connections=0))
 
     async def send(
         self,
@@ -119,10 +115,14 @@ class Sender:
             signed["traceparent"] = traceparent
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                response = await self._post(url, is_trusted=is_trusted, headers=signed, body=body)
-                status = response.status_code
-                retry_after = parse_retry_after(response.headers.get("retry-after"), now=sent_at)
-                await _read(response, answer)
+                pool, request = await self._address(
+                    url, is_trusted=is_trusted, headers=signed, body=body
+                )
+                async with pool.ask(request) as response:
+                    status = response.status_code
+                    asked = response.headers.get("retry-after")
+                    retry_after = parse_retry_after(asked, now=sent_at)
+                    await _read(response, answer)
         except ForbiddenAddress as refusal:
             error = f"address not allowed: {refusal.message}"
         except TimeoutError:
@@ -142,18 +142,20 @@ class Sender:
 
     async def aclose(self) -> None:
         """Close every connection; may be repeated."""
-        for transport in self._trusted.values():
-            await transport.aclose()
-        await self._pinned.aclose()
+        for pool in (*self._trusted.values(), self._pinned):
+            await pool.aclose()
 
-    async def _post(
+    async def _address(
         self, url: str, *, is_trusted: bool, headers: dict[str, str], body: bytes
-    ) -> httpx2.Response:
+    ) -> tuple[Pool, httpx2.Request]:
+        """Return what to send, and over which connections."""
         headers = {"content-type": "application/json", "user-agent": self._user_agent} | headers
         if is_trusted:
             watched = {"trace": _watch(None)}
-            request = httpx2.Request("POST", url, headers=headers, content=body, extensions=watched)
-            return await self._transport_to(receiver_of(url)).handle_async_request(request)
+            request = httpx2.Request(
+                "POST", _parsed(url), headers=headers, content=body, extensions=watched
+            )
+            return self._pool_to(receiver_of(url)), request
         target = await resolve(url, allow=self._allow, resolver=self._resolver)
         named = httpx2.URL(target.url)
         request = httpx2.Request(
@@ -163,21 +165,25 @@ class Sender:
             content=body,
             extensions={"sni_hostname": target.host, "trace": _watch(target.address)},
         )
-        return await self._pinned.handle_async_request(request)
+        return self._pinned, request
 
-    def _transport_to(self, receiver: str) -> httpx2.AsyncHTTPTransport:
+    def _pool_to(self, receiver: str) -> Pool:
         if receiver not in self._trusted:
-            # No limit of connections: whoever calls decides how many deliveries go on at a time,
-            # and slow receivers must not use up the turns of the others.
-            self._trusted[receiver] = httpx2.AsyncHTTPTransport(
-                verify=self._tls,
-                limits=httpx2.Limits(
-                    max_connections=None,
-                    max_keepalive_connections=_KEPT_CONNECTIONS,
-                    keepalive_expiry=_KEEP_ALIVE_SECONDS,
-                ),
-            )
+            self._trusted[receiver] = self._pool(one_connection(_KEEP_ALIVE_SECONDS))
         return self._trusted[receiver]
+
+    def _pool(self, limits: httpx2.Limits) -> Pool:
+        # No limit of connections: whoever calls decides how many deliveries go on at a time,
+        # and slow receivers must not use up the turns of the others.
+        return Pool(
+            lambda: httpx2.AsyncHTTPTransport(verify=self._tls, limits=limits),
+            keep_alive_seconds=_KEEP_ALIVE_SECONDS,
+        )
+
+
+@lru_cache(maxsize=64)  # the operator has few
+def _parsed(url: str) -> httpx2.URL:
+    return httpx2.URL(url)
 
 
 def _watch(vetted: Address | None) -> Callable[[str, dict[str, Any]], Awaitable[None]]:
@@ -225,6 +231,8 @@ def _text(answer: bytearray) -> str:
     """Return printable text: nothing that moves a terminal's cursor or a log's line."""
     # Not final, so that a character cut in two is left out instead of replaced.
     text = codecs.getincrementaldecoder("utf-8")("replace").decode(bytes(answer[:MAX_ANSWER_BYTES]))
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
