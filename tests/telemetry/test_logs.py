@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from gpukeeper.telemetry import configure_logging, get_logger, log_context, shut_down_logging
+from gpukeeper.telemetry import configure_logging, get_logger, log_context, logs, shut_down_logging
 
 log = get_logger("gpukeeper.test")
 
@@ -204,6 +204,52 @@ def test_the_file_is_rotated_before_it_fills_the_disk(stream: io.StringIO, tmp_p
         each for each in logging.getLogger().handlers if isinstance(each, RotatingFileHandler)
     ]
     assert (handler.maxBytes, handler.backupCount) == (10 * 1024 * 1024, 5)
+
+
+def test_a_full_file_makes_room_for_the_next(
+    stream: io.StringIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "MAX_LOG_FILE_BYTES", 1000)
+    configure_logging("info", format="json", log_dir=tmp_path, stream=stream)
+
+    for number in range(20):
+        log.info("looked", number=number)
+
+    files = sorted(tmp_path.iterdir())
+    assert len(files) > 2
+    assert all(file.stat().st_size < 1000 for file in files)
+    # The newest is the one without a number.
+    kept = "".join(file.read_text() for file in (*reversed(files[1:]), files[0]))
+    assert kept == stream.getvalue()
+
+
+def test_what_is_no_file_is_never_renamed(
+    stream: io.StringIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "MAX_LOG_FILE_BYTES", 10)
+    (tmp_path / "gpukeeper.log").symlink_to("/dev/null")
+    configure_logging("info", format="json", log_dir=tmp_path, stream=stream)
+
+    log.info("looked")
+
+    assert [file.name for file in tmp_path.iterdir()] == ["gpukeeper.log"]
+
+
+def test_a_file_that_could_not_be_renamed_is_written_to_again(
+    stream: io.StringIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "MAX_LOG_FILE_BYTES", 10)
+    configure_logging("info", format="json", log_dir=tmp_path, stream=stream)
+    (tmp_path / "gpukeeper.log.4").touch()
+    blocked = tmp_path / "gpukeeper.log.5"
+    blocked.mkdir()
+
+    log.info("first")
+    blocked.rmdir()
+    log.info("second")
+
+    assert "second" in (tmp_path / "gpukeeper.log").read_text()
+    assert [line["event"] for line in lines(stream)] == ["first", "log_file_unavailable", "second"]
 
 
 def test_setting_up_twice_does_not_log_twice(stream: io.StringIO, tmp_path: Path) -> None:

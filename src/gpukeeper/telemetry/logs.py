@@ -8,6 +8,8 @@ import logging
 import re
 import sys
 from contextlib import suppress
+from functools import lru_cache
+from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, TextIO
@@ -37,9 +39,10 @@ _SECRET_NAME = re.compile(
 # Libraries that tell of every single call, some of them with its headers and so with its key.
 _TALKATIVE = ("alembic", "httpcore2", "httpx2", "urllib3", "uvicorn.access")
 
-_HANDLER_PREFIX = "gpukeeper."
+_WRAPPED_SECRET = (SecretStr, SecretBytes)
+_PLAIN_TYPES = frozenset({str, int, float})
 
-log_context = structlog.contextvars.bound_contextvars
+_HANDLER_PREFIX = "gpukeeper."
 
 _SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -62,6 +65,12 @@ structlog.configure(
     wrapper_class=Logger,
     cache_logger_on_first_use=True,
 )
+
+
+# No message says which line of the code it comes from, and none which thread or process: finding
+# out takes as long as everything else about a message (Python's HOWTO, "Optimization").
+logging._srcfile = None
+logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def configure_logging(
@@ -107,6 +116,23 @@ class _LogFile(RotatingFileHandler):
 
     _is_failing = False
     _has_failed = False
+    _may_rotate = False
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool:
+        """Whether the file has no room for a message.
+
+        The library asks the file system twice before each message, which takes longer than writing.
+        """
+        if self.stream is None:
+            self.stream = self._open()
+        size = len(self.format(record)) + len(self.terminator)
+        return self._may_rotate and self.stream.tell() + size >= self.maxBytes
+
+    def _open(self) -> TextIOWrapper:
+        stream = super()._open()
+        # A device, for one, must not be renamed.
+        self._may_rotate = Path(self.baseFilename).is_file()
+        return stream
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a message, if that is possible."""
@@ -149,19 +175,42 @@ def get_logger(name: str) -> Logger:
     return logger
 
 
+class log_context:
+    """Have every message from within carry these values; what was bound before is bound again."""
+
+    def __init__(self, **values: str) -> None:
+        self._values = values
+
+    def __enter__(self) -> None:
+        self._tokens = structlog.contextvars.bind_contextvars(**self._values)
+
+    def __exit__(self, *_: object) -> None:
+        structlog.contextvars.reset_contextvars(**self._tokens)
+
+
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Replace every value whose name says that it is secret, and every wrapped secret."""
-    return {name: _redacted(name, value) for name, value in event.items()}
+    return {
+        name: value
+        if type(value) in _PLAIN_TYPES and not _is_secret(name)
+        else _redacted(name, value)
+        for name, value in event.items()
+    }
 
 
 def _redacted(name: str, value: Any) -> Any:
-    if isinstance(value, SecretStr | SecretBytes) or (_SECRET_NAME.search(name) and value):
+    if isinstance(value, _WRAPPED_SECRET) or (_is_secret(name) and value):
         return REDACTED
     if isinstance(value, dict):
         return {key: _redacted(str(key), item) for key, item in value.items()}
     if isinstance(value, list):
         return [_redacted("", item) for item in value]
     return value
+
+
+@lru_cache(1_000)
+def _is_secret(name: str) -> bool:
+    return _SECRET_NAME.search(name) is not None
 
 
 def _on_one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -196,14 +245,24 @@ class _Formatter(ProcessorFormatter):
             foreign_pre_chain=_SHARED,
             processors=[ProcessorFormatter.remove_processors_meta, redact, *renderer],
         )
+        self._renderer = renderer
         self._last: tuple[logging.LogRecord, str] | None = None
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the message as it is written."""
         last = self._last
         if last is None or last[0] is not record:
-            self._last = last = (record, super().format(record))
+            self._last = last = (record, self._render(record))
         return last[1]
+
+    def _render(self, record: logging.LogRecord) -> str:
+        if not isinstance(record.msg, dict):
+            return super().format(record)
+        # A message of ours.  The library would copy the record and have it formatted once more.
+        event = redact(None, record.levelname, record.msg)
+        for each in self._renderer:
+            event = each(None, record.levelname, event)  # type: ignore[assignment] # a str at last
+        return str(event)
 
 
 def _named(
