@@ -167,3 +167,16 @@ def test_the_memory_of_guesses_has_an_end() -> None:
 
     waiting = [n for n in range(1000) if throttle.wait(f"source-{n}", b"other")]
     assert waiting == [997, 998, 999]
+
+
+def test_all_is_calm_until_somebody_guesses_and_a_minute_after_the_last(clock: Clock) -> None:
+    throttle = Throttle(limit=LIMIT, clock=clock)
+    assert throttle.is_calm()
+    throttle.count("one", b"a")
+    clock.now += timedelta(seconds=30)
+    throttle.count("two", b"b")
+    assert not throttle.is_calm()
+    clock.now += timedelta(seconds=30)
+    assert not throttle.is_calm()
+    clock.now += timedelta(seconds=30)
+    assert throttle.is_calm()

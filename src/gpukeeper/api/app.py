@@ -1,7 +1,7 @@
 """Put the HTTP API together."""
 
+import secrets
 import time
-import uuid
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -58,7 +58,7 @@ def create_app(
     version: str,
     is_public: Callable[[str], bool] = lambda path: False,
     frame: Frame = plain,
-    new_request_id: Callable[[], str] = lambda: f"req_{uuid.uuid4().hex[:16]}",
+    new_request_id: Callable[[], str] = lambda: f"req_{secrets.token_hex(8)}",
     timer: Callable[[], float] = time.perf_counter,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     stream_pace: Pace = Pace(),  # noqa: B008 - a value that nobody changes

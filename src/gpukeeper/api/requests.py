@@ -1,9 +1,9 @@
 """What happens to every request: its id, log line, metrics and span, and the last handler."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -46,6 +46,17 @@ _PAGE_POLICY = (
 )
 _DATA_POLICY = "default-src 'none'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 
+_RawHeaders = list[tuple[bytes, bytes]]
+
+
+def _raw(policy: str) -> _RawHeaders:
+    headers = {**SAFE_HEADERS, "Content-Security-Policy": policy}
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+
+_PAGE_HEADERS = _raw(_PAGE_POLICY)
+_DATA_HEADERS = _raw(_DATA_POLICY)
+
 
 class Requests:
     """ASGI middleware around all others; ``timer`` returns seconds that never go backwards."""
@@ -70,8 +81,8 @@ class Requests:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
+        asked = Headers(scope=scope)
+        given = asked.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else self._new_request_id()
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
@@ -88,16 +99,13 @@ class Requests:
                 message = {**message, "body": b""}
             if message["type"] == "http.response.start":
                 status = message["status"]
-                own = MutableHeaders(scope=message)
-                own["X-Request-Id"] = request_id
-                for name, value in SAFE_HEADERS.items():
-                    own.setdefault(name, value)
-                own.setdefault("Content-Security-Policy", _policy(own))
+                headers = _completed(message.get("headers", ()), request_id)
+                message = {**message, "headers": headers}
             await send(message)
 
         # Asked as often as they are, they would fill a collector with nothing.
         traces = OFF if scope["path"] in _QUIET_ROUTES else self._traces
-        places = headers.getlist("traceparent")
+        places = [] if traces is OFF else asked.getlist("traceparent")
         parent = places[0] if len(places) == 1 else None
         with (
             log_context(request_id=request_id),
@@ -154,9 +162,16 @@ def _describe(span: Span, scope: Scope, asked: str, status: int) -> None:
     span.describe(attributes, name=name)
 
 
-def _policy(headers: MutableHeaders) -> str:
-    is_page = headers.get("content-type", "").startswith("text/html")
-    return _PAGE_POLICY if is_page else _DATA_POLICY
+def _completed(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> _RawHeaders:
+    """Return an answer's headers with the request's id, and whatever the route does not say."""
+    own = dict(headers)
+    is_page = own.get(b"content-type", b"").startswith(b"text/html")
+    safe = _PAGE_HEADERS if is_page else _DATA_HEADERS
+    return [
+        *headers,
+        (b"x-request-id", request_id.encode()),
+        *(header for header in safe if header[0] not in own),
+    ]
 
 
 def _route(scope: Scope) -> str:
