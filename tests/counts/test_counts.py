@@ -80,6 +80,22 @@ async def test_showing_an_instance_reads_twice_and_asks_novita_nothing(rig: Rig)
     assert counts == Counts(reads=2)
 
 
+async def test_what_was_shown_is_shown_again_without_reading_until_something_is_written(
+    rig: Rig,
+) -> None:
+    await order(rig)
+    (view,) = (await rig.service.instances(status=None, name=None, limit=9, cursor=None)).views
+    await rig.service.instance(view.instance.id)
+    with counting(rig) as counts:
+        await rig.service.instance(view.instance.id)
+        await rig.service.instances(status=None, name=None, limit=9, cursor=None)
+    assert counts == Counts()
+    await rig.engine.sweep.look()
+    with counting(rig) as counts:
+        await rig.service.instance(view.instance.id)
+    assert counts == Counts(reads=2)
+
+
 async def test_a_page_of_instances_reads_three_times_whatever_its_length(rig: Rig) -> None:
     for number in range(5):
         await order(rig, number)

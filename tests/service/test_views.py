@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gpukeeper.domain.errors import InvalidOrder
 from gpukeeper.domain.instance import Instance, Observation, Phase, Status
-from gpukeeper.service.views import View, decode_cursor, encode_cursor, orphan_view, view
+from gpukeeper.service.views import Listed, View, decode_cursor, encode_cursor, orphan_view, view
 from gpukeeper.store.facts import Looks
 from gpukeeper.store.orphans import Orphan
 from tests.store.rows import NOW, SECOND, an_instance
@@ -181,3 +181,39 @@ def test_any_text_is_a_cursor_or_is_refused(text: str) -> None:
         return
     assert number is not None
     assert 0 < number < 2**62
+
+
+def _listed(*rows: Instance) -> Listed:
+    return Listed(rows, 7, 3, Looks())
+
+
+def test_a_page_has_the_views_of_its_rows() -> None:
+    page = _listed(WATCHED).page(_at(100), patience=PATIENCE)
+    assert page.views == (_viewed(),)
+    assert (page.total, decode_cursor(page.next_cursor)) == (7, 3)
+
+
+def test_a_page_is_the_same_until_time_makes_one_of_its_machines_stale() -> None:
+    settled = an_instance(2, status=Status.DELETED)
+    later = replace(WATCHED, observed_at=_at(60))
+    listed = _listed(WATCHED, settled, later)
+    fresh = listed.page(_at(100), patience=PATIENCE)
+    # The first is late after 180 seconds, the other after 210.
+    assert listed.page(_at(180), patience=PATIENCE) is fresh
+    stale = listed.page(_at(181), patience=PATIENCE)
+    assert [view.is_stale for view in stale.views] == [True, False, False]
+    assert listed.page(_at(210), patience=PATIENCE) is stale
+    staler = listed.page(_at(211), patience=PATIENCE)
+    assert [view.is_stale for view in staler.views] == [True, False, True]
+    assert listed.page(_at(9999), patience=PATIENCE) is staler
+
+
+def test_a_page_is_made_anew_when_the_clock_is_set_back() -> None:
+    listed = _listed(WATCHED)
+    assert listed.page(_at(181), patience=PATIENCE).views[0].is_stale
+    assert not listed.page(_at(100), patience=PATIENCE).views[0].is_stale
+
+
+def test_a_page_whose_machines_are_never_late_is_the_same_for_ever() -> None:
+    listed = _listed(WATCHED)
+    assert listed.page(_at(0), patience=None) is listed.page(_at(1e9), patience=None)

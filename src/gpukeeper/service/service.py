@@ -37,6 +37,7 @@ from gpukeeper.service.health import Census, Health, take_census
 from gpukeeper.service.ordering import Ordering
 from gpukeeper.service.views import (
     DeliveryView,
+    Listed,
     OrphanView,
     Page,
     View,
@@ -114,21 +115,16 @@ class Service:
     ) -> Page:
         """Return a page of instances, newest first.  Raises InvalidOrder for a bad cursor."""
         before = decode_cursor(cursor)
-        (rows, total, following), looks = await self.database.read(
-            lambda connection: (
-                pages.page(
-                    connection,
-                    statuses=() if status is None else (status,),
-                    name=name,
-                    before=before,
-                    limit=limit,
-                ),
+        statuses = () if status is None else (status,)
+        found = await self.database.read_kept(
+            ("page", status, name, before, limit),
+            lambda connection: Listed(
+                *pages.page(connection, statuses=statuses, name=name, before=before, limit=limit),
                 facts.looks(connection),
-            )
+            ),
+            size=limit,
         )
-        now = self.clock()
-        views = tuple(view(row, looks, now, patience=self.patience) for row in rows)
-        return Page(views, total, encode_cursor(following))
+        return found.page(self.clock(), patience=self.patience)
 
     async def events(self, instance_id: str) -> tuple[Event, ...]:
         """Return what happened to an instance, oldest first.  Raises NotFound."""
@@ -318,8 +314,9 @@ class Service:
         return await self.database.read(lambda connection: _found(connection, instance_id))
 
     async def _find_with_looks(self, instance_id: str) -> tuple[Instance, facts.Looks]:
-        return await self.database.read(
-            lambda connection: (_found(connection, instance_id), facts.looks(connection))
+        return await self.database.read_kept(
+            ("instance", instance_id),
+            lambda connection: (_found(connection, instance_id), facts.looks(connection)),
         )
 
     async def _show(self, instance_id: str) -> View:

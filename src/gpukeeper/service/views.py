@@ -2,8 +2,9 @@
 
 import base64
 import binascii
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from gpukeeper.domain.errors import Fault, InvalidOrder
@@ -12,27 +13,57 @@ from gpukeeper.domain.instance import Instance, Observation
 from gpukeeper.store.facts import Looks
 from gpukeeper.store.orphans import Orphan
 
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
 
 @dataclass(frozen=True, slots=True)
 class View:
     """An instance and how fresh it is.
 
     ``observed_at`` is when Novita was last seen to agree with the row; ``is_stale`` says that
-    the last look that should have happened did not succeed.
+    the last look that should have happened did not succeed.  Once ``late_at`` is over, it is stale
+    for want of a look.
     """
 
     instance: Instance
     observed_at: datetime | None
     is_stale: bool
+    late_at: datetime | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class Page:
     """Some instances, how many there are in all, and where the next page begins."""
 
     views: tuple[View, ...]
     total: int
     next_cursor: str | None
+
+
+@dataclass(slots=True)
+class Listed:
+    """Rows as they were read, with how many there are in all, where they end, and the looks."""
+
+    rows: Sequence[Instance]
+    total: int
+    following: int | None
+    looks: Looks
+    _page: Page | None = field(default=None, init=False)
+    # Between these times.
+    _made_at: datetime = field(default=_NEVER, init=False)
+    _holds_until: datetime = field(default=_NEVER, init=False)
+
+    def page(self, now: datetime, *, patience: timedelta | None) -> Page:
+        """Return the page: the same as before, unless the time has made one of them stale."""
+        if self._page is None or not self._made_at <= now <= self._holds_until:
+            views = tuple(view(row, self.looks, now, patience=patience) for row in self.rows)
+            self._page = Page(views, self.total, encode_cursor(self.following))
+            self._made_at = now
+            late = (each.late_at for each in views)
+            self._holds_until = min(
+                (at for at in late if at is not None and at >= now), default=_NEVER
+            )
+        return self._page
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +100,11 @@ def view(instance: Instance, looks: Looks, now: datetime, *, patience: timedelta
     if looks.seen_at is not None and _agrees(instance, looks.seen_at):
         observed_at = max(observed_at or looks.seen_at, looks.seen_at)
     known_at = observed_at or instance.accepted_at or instance.created_at
-    is_late = patience is not None and now - known_at > patience
+    late_at = None if patience is None else known_at + patience
+    is_late = late_at is not None and now > late_at
     # A refresh may have seen the machine since the last look failed.
     has_failed = looks.error is not None and (looks.tried_at is None or known_at <= looks.tried_at)
-    return View(instance, observed_at, is_stale=has_failed or is_late)
+    return View(instance, observed_at, is_stale=has_failed or is_late, late_at=late_at)
 
 
 def orphan_view(orphan: Orphan) -> OrphanView:

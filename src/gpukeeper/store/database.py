@@ -9,7 +9,7 @@ side would only wait for each other in Python.  On PostgreSQL units run side by 
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -17,11 +17,22 @@ from pathlib import Path
 from time import sleep
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, func, select
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    Table,
+    create_engine,
+    event,
+    func,
+    make_url,
+    select,
+)
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from gpukeeper.domain.errors import StoreUnavailable
 from gpukeeper.store import postgres, trouble
+from gpukeeper.store.kept import Kept
 from gpukeeper.store.lanes import Lanes, Outcome, Unit, attempt
 
 # What the other packages need to name: a unit's connection, and whatever can go wrong with it.
@@ -83,6 +94,7 @@ class Database:
         # Who reads and who writes: lanes on SQLite, pools on PostgreSQL.
         self._lanes: tuple[Lanes, ...] = ()
         self._pools: tuple[ThreadPoolExecutor, ...] = ()
+        self._kept: Kept | None = None
         if self.is_shared:
             self._writer = postgres.open_engine(url, connections=_READERS + _WRITERS)
             self._reader = postgres.reading(self._writer)
@@ -102,6 +114,7 @@ class Database:
                 ),
                 Lanes("store-write", self._write_all, group_size=_WRITE_GROUP_SIZE),
             )
+            self._kept = Kept(Path(make_url(url).database or ""))
 
     @property
     def engine(self) -> Engine:
@@ -125,6 +138,17 @@ class Database:
         Raises StoreUnavailable, and RuntimeError after :meth:`close`.
         """
         return await _translated(self._begin(unit, is_write=False))
+
+    async def read_kept(self, key: Hashable, unit: Unit[T], *, size: int = 1) -> T:
+        """Return what :meth:`read` would, without reading while nothing is committed by anybody.
+
+        What ``unit`` returns is given to many callers: nobody may change it.  ``key`` stands for
+        the unit and all that it depends on, ``size`` for how many rows it returns at most.  On
+        PostgreSQL nothing is kept.  Raises as :meth:`read` does.
+        """
+        if self._kept is None:
+            return await self.read(unit)
+        return await self._kept.read(key, partial(self.read, unit), size=size)
 
     async def write(self, unit: Unit[T]) -> T:
         """Return what ``unit`` returns once its changes are on disk.
@@ -162,6 +186,8 @@ class Database:
             if self._is_closed:
                 return
             self._is_closed = True
+        if self._kept is not None:
+            self._kept.close()
         for lanes in self._lanes:
             lanes.close()
         for pool in self._pools:
