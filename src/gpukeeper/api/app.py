@@ -91,7 +91,8 @@ def create_app(
     keys = Keys(api_keys, clock=clock)
     sessions = Sessions(secret_key=secret_key, digests=keys.digests, clock=clock)
     for routes in (instances, live, offers, deliveries, orphans, health):
-        app.include_router(routes.router)
+        # As an included router, it would look for the route of each request twice.
+        app.router.routes.extend(routes.router.routes)
     app.include_router(login_routes(keys, sessions, frame))
     _add_pages(app, frame)
     app.add_exception_handler(GpuKeeperError, _on_error)

@@ -1,7 +1,7 @@
 """The routes under ``/api/instances``."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query
 from starlette.requests import Request
@@ -11,10 +11,12 @@ from gpukeeper.api import schemas
 from gpukeeper.api.body import NO_BODY, body_hash, json_body
 from gpukeeper.api.context import NO_QUERY, NO_REPEATS, checked_id, context_of, service_of
 from gpukeeper.api.documented import LOCATED, REF, STALE, answer, refusals
+from gpukeeper.api.frequent import FrequentRoute
 from gpukeeper.api.orders import OrderBody, order_of
 from gpukeeper.api.queries import InstanceQuery, InstancesQuery
+from gpukeeper.api.rendering import instance_json, page_json
 from gpukeeper.domain.errors import Fault
-from gpukeeper.domain.events import event_body, instance_body
+from gpukeeper.domain.events import event_body
 from gpukeeper.domain.instance import Verb
 from gpukeeper.service import View
 
@@ -114,38 +116,41 @@ async def create_instance(
     return located(view, status=201 if view.instance.novita_id else 202)
 
 
-@router.get(
-    "/api/instances",
-    operation_id="listInstances",
-    summary="List instances",
-    responses=answer(200, schemas.InstanceList, "A page of instances.", headers=STALE) | refusals(),
-)
-async def list_instances(request: Request, query: Annotated[InstancesQuery, Query()]) -> Response:
+async def _list_instances(request: Request, query: Annotated[InstancesQuery, Query()]) -> Response:
     """Show instances, newest first."""
     page = await service_of(request).instances(
         status=query.status, name=query.name, limit=query.limit, cursor=query.cursor
     )
-    body = {
-        "instances": [_body(view) for view in page.views],
-        "total": page.total,
-        "nextCursor": page.next_cursor,
-    }
-    return JSONResponse(body, headers=_warning(any(view.is_stale for view in page.views)))
+    return _json(page_json(page), is_stale=any(view.is_stale for view in page.views))
 
 
-@router.get(
-    "/api/instances/{instanceId}",
-    operation_id="getInstance",
-    summary="Show an instance",
-    responses=answer(200, schemas.Instance, "The instance.", headers=STALE)
-    | refusals("instance_not_found"),
+router.add_api_route(
+    "/api/instances",
+    _list_instances,
+    operation_id="listInstances",
+    summary="List instances",
+    responses=answer(200, schemas.InstanceList, "A page of instances.", headers=STALE) | refusals(),
+    route_class_override=FrequentRoute,
 )
-async def get_instance(
+
+
+async def _get_instance(
     request: Request, instance_id: InstanceId, query: Annotated[InstanceQuery, Query()]
 ) -> Response:
     """Show what is known of an instance; when Novita cannot be asked, the last known state."""
     view = await service_of(request).instance(checked_id(instance_id), refresh=query.refresh)
     return shown(view)
+
+
+router.add_api_route(
+    "/api/instances/{instanceId}",
+    _get_instance,
+    operation_id="getInstance",
+    summary="Show an instance",
+    responses=answer(200, schemas.Instance, "The instance.", headers=STALE)
+    | refusals("instance_not_found"),
+    route_class_override=FrequentRoute,
+)
 
 
 @router.get(
@@ -235,24 +240,21 @@ _verb(
 )
 
 
-def shown(view: View, *, status: int = 200) -> JSONResponse:
+def shown(view: View, *, status: int = 200) -> Response:
     """Return an instance as an answer."""
-    return JSONResponse(_body(view), status, headers=_warning(view.is_stale))
+    return _json(instance_json(view), status, is_stale=view.is_stale)
 
 
-def located(view: View, *, status: int) -> JSONResponse:
+def located(view: View, *, status: int) -> Response:
     """Return an instance that is new to the caller, with the place where it is found."""
     response = shown(view, status=status)
     response.headers["Location"] = f"/api/instances/{view.instance.id}"
     return response
 
 
-def _body(view: View) -> dict[str, Any]:
-    return instance_body(view.instance, observed_at=view.observed_at, is_stale=view.is_stale)
-
-
-def _warning(is_stale: bool) -> dict[str, str]:
-    return {"Warning": _STALE_WARNING} if is_stale else {}
+def _json(body: bytes, status: int = 200, *, is_stale: bool) -> Response:
+    headers = {"Warning": _STALE_WARNING} if is_stale else None
+    return Response(body, status, headers, media_type=JSONResponse.media_type)
 
 
 def _key_faults(key: str | None) -> list[Fault]:
