@@ -7,6 +7,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from gpukeeper.api.joining import Joined
 from gpukeeper.api.problems import KINDS, problem
 from gpukeeper.api.requests import SAFE_HEADERS
 from gpukeeper.domain.errors import GpuKeeperError
@@ -44,7 +45,8 @@ class _Limited(HttpToolsProtocol):
     """One connection; uvicorn itself has no time limit but for idle connections.
 
     Its attributes beside uvicorn's: the bytes of the head that is being read (None while none
-    is), the clocks of the request and of the answer, and since when nothing is asked.
+    is), the clocks of the request and of the answer, since when nothing is asked, and what holds
+    the head of an answer until its body comes.
     """
 
     _limits: ConnectionLimits
@@ -57,7 +59,8 @@ class _Limited(HttpToolsProtocol):
         self._idle_since = self.loop.time()
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override] # as uvicorn
-        super().connection_made(transport)
+        self._joined = Joined(transport, self.loop)
+        super().connection_made(self._joined)  # type: ignore[arg-type] # as good as one
         if len(self.connections) > self._limits.connections and not self._make_room():
             self._refuse("too_many_connections")
             return
@@ -100,6 +103,7 @@ class _Limited(HttpToolsProtocol):
         self._stop_reading()
 
     def on_response_complete(self) -> None:
+        self._joined.flush()
         self._idle_since = self.loop.time()
         super().on_response_complete()
         if self._reading is not None and self._head_bytes is None:

@@ -1,0 +1,41 @@
+"""Send the head and the body of an answer together.
+
+The server writes them one after the other, and the event loop sends each at once: that is twice
+the cost of sending, and the reader wakes up for a head without its body.
+"""
+
+from asyncio import AbstractEventLoop, Transport
+from typing import Any
+
+
+class Joined:
+    """A transport that sends together what is written in one turn of the event loop.
+
+    It is a :class:`asyncio.Transport` in all else.
+    """
+
+    def __init__(self, transport: Transport, loop: AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held: list[bytes] = []
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Send this by the end of the turn, or with the next :meth:`flush`."""
+        if not self._held:
+            self._loop.call_soon(self.flush)
+        self._held.append(data)
+
+    def flush(self) -> None:
+        """Send what has been written."""
+        if self._held:
+            self._transport.write(b"".join(self._held))
+            self._held.clear()
+
+    def close(self) -> None:
+        """Close the connection once all is sent."""
+        self.flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)

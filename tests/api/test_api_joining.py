@@ -1,0 +1,72 @@
+"""A head and its body leave together."""
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from gpukeeper.api.joining import Joined
+
+
+class Wire:
+    """A transport that takes down what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.is_closed = False
+
+    def write(self, data: bytes) -> None:
+        """Send."""
+        self.sent.append(data)
+
+    def close(self) -> None:
+        """Close."""
+        self.is_closed = True
+
+    def is_closing(self) -> bool:
+        """Whether it was closed."""
+        return self.is_closed
+
+    def get_extra_info(self, name: str) -> str:
+        """Return something about the connection."""
+        return f"its {name}"
+
+
+@pytest.fixture
+def wire() -> Wire:
+    """Return what is underneath."""
+    return Wire()
+
+
+@pytest.fixture
+async def joined(wire: Wire) -> Joined:
+    """Return a transport over it."""
+    return Joined(cast(Any, wire), asyncio.get_running_loop())
+
+
+async def test_what_is_written_in_one_turn_is_sent_together(joined: Joined, wire: Wire) -> None:
+    joined.write(b"head ")
+    joined.write(b"body")
+    assert wire.sent == []
+    await asyncio.sleep(0)
+    assert wire.sent == [b"head body"]
+
+
+async def test_what_is_flushed_is_sent_at_once_and_only_once(joined: Joined, wire: Wire) -> None:
+    joined.write(b"one")
+    joined.flush()
+    joined.write(b"two")
+    assert wire.sent == [b"one"]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert wire.sent == [b"one", b"two"]
+
+
+async def test_nothing_is_lost_when_it_is_closed(joined: Joined, wire: Wire) -> None:
+    joined.write(b"last words")
+    joined.close()
+    assert (wire.sent, joined.is_closing()) == ([b"last words"], True)
+
+
+async def test_in_all_else_it_is_the_transport(joined: Joined) -> None:
+    assert joined.get_extra_info("peername") == "its peername"
