@@ -142,7 +142,8 @@ def shell() -> dict[str, str]:
     """Return this shell's environment without anybody's settings; ``bench`` can be imported."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     secret = "whsec_" + base64.b64encode(b"a secret for the benchmark alone").decode()
-    return kept | {"PYTHONPATH": str(ROOT), "GPUKEEPER_WEBHOOK_SECRET": secret}
+    path = os.pathsep.join((str(ROOT), str(ROOT / "src")))
+    return kept | {"PYTHONPATH": path, "GPUKEEPER_WEBHOOK_SECRET": secret}
 
 
 @contextmanager

@@ -1,7 +1,9 @@
 """Measure reads: one instance and a page of a hundred, beside a bare route with the same JSON.
 
 The service has a store with a history.  Both it and a bare FastAPI application that returns the
-same objects from memory are asked in turn, over kept connections, by this program.
+same objects from memory are asked in turn, over kept connections, by this program.  At the end the
+service is asked once more while another process changes its store all the time, so that next to
+nothing of what was read can be kept.
 """
 
 import argparse
@@ -12,12 +14,14 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from bench import load
+from bench import load, writing
 from bench.figures import Figure, Report, Row, Spread, run
 from bench.history import SECRET_KEY, write_history
-from bench.processes import Process, Stage, free_port
+from bench.processes import BenchFailed, Process, Stage, free_port, patience
 
 WARM_UP_REQUESTS = 200
+# As many as a fleet of some thousand machines has while they start.
+COMMITS_PER_SECOND = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +62,18 @@ def measure(stack: ExitStack, arguments: argparse.Namespace) -> Report:
     page, bare_page = beside_bare(
         stage, service, "/api/instances?limit=100", arguments.pages, 1, rounds
     )
+    begin_writing(stage)
+    busy_one = several(
+        service, f"/api/instances/{running[0]}", arguments.requests, at_a_time, rounds
+    )
+    busy_page = several(service, "/api/instances?limit=100", arguments.pages, 1, rounds)
     rows = [
         row(f"one instance, {at_a_time} at a time", one),
         row("the same JSON, bare", bare_one),
         row("100 instances", page),
         row("the same 100 objects, bare", bare_page),
+        row(f"one instance, {COMMITS_PER_SECOND} commits a second", busy_one),
+        row("100 instances, likewise", busy_page),
     ]
     share = statistics.median(
         own.per_second / bare.per_second for own, bare in zip(one, bare_one, strict=True)
@@ -98,6 +109,22 @@ def beside_bare(
         own.append(ask(service, path, requests // rounds, at_a_time))
         others.append(ask(bare, "/", requests // rounds, at_a_time))
     return own, others
+
+
+def begin_writing(stage: Stage) -> None:
+    """Have another process change the store from now on."""
+    file = stage.data_dir / "gpukeeper.db"
+    arguments = ["-m", "bench.writing", str(file), str(COMMITS_PER_SECOND)]
+    writer = stage.start("writer", arguments, free_port())
+    for _ in patience():
+        if writing.BEGUN in writer.log.read_text():
+            return
+    raise BenchFailed(f"nothing is written\n{writer.log.read_text()[-2000:]}")
+
+
+def several(service: Process, path: str, requests: int, at_a_time: int, rounds: int) -> list[Asked]:
+    """Ask the service alone."""
+    return [ask(service, path, requests // rounds, at_a_time) for _ in range(rounds)]
 
 
 def ask(process: Process, path: str, requests: int, at_a_time: int) -> Asked:
