@@ -200,7 +200,8 @@ async def test_a_look_shows_life_while_it_writes_down_what_changed(
 ) -> None:
     for instance in [await rig.running(name=f"m-{number}") for number in range(3)]:
         rig.console(instance, "stop")
-    monkeypatch.setattr(sweep, "_GROUP_SIZE", 1)
+    monkeypatch.setattr(sweep, "_FIRST_GROUP", 1)
+    monkeypatch.setattr(sweep, "_LARGEST_GROUP", 1)
     beats: list[str] = []
     rig.engine.loops[0]._on_beat = beats.append
     rig.clock.at += timedelta(seconds=20)

@@ -1,7 +1,7 @@
 """Rows for the tests of the store: instances and deliveries with as little said as possible."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -75,6 +75,19 @@ async def changed(
     """Fold something into a stored instance."""
     return await database.write(
         lambda c: instances.change(c, instance_id, fold, now, outbox, lease_token=lease_token)
+    )
+
+
+async def all_changed(
+    database: Database,
+    folds: Mapping[str, Fold],
+    *,
+    outbox: Outbox = SILENT,
+    lease_token: str | None = None,
+) -> list[Change]:
+    """Fold something into stored instances, together."""
+    return await database.write(
+        lambda c: instances.change_all(c, folds, NOW, outbox, lease_token=lease_token)
     )
 
 

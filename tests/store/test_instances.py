@@ -1,6 +1,7 @@
 """Instances: added and changed together with event and deliveries, and found again."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -8,15 +9,18 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from gpukeeper.domain.errors import LeaseLost
 from gpukeeper.domain.instance import Instance, Status
 from gpukeeper.store import history, instances
 from gpukeeper.store.database import Connection, Database, StoreError
 from gpukeeper.store.instances import Watched
 from tests.store.rows import (
     HOOK,
+    LEASE,
     NOW,
     SEAL,
     SECOND,
+    all_changed,
     an_instance,
     an_outbox,
     changed,
@@ -29,6 +33,10 @@ from tests.store.rows import (
 async def _event_types(database: Database, instance_id: str = "ins_000001") -> list[str]:
     events = await database.read(lambda c: history.of_instance(c, instance_id))
     return [event.type.value for event in events]
+
+
+def _become(status: Status) -> Callable[[Instance], Instance]:
+    return lambda row: replace(row, status=status)
 
 
 def _created(row: Instance) -> Instance:
@@ -122,6 +130,51 @@ async def test_a_change_that_changes_nothing_is_neither_written_nor_an_event(
 
 def _refuse_to_write(_connection: object, _cursor: object, statement: str, *_: object) -> None:
     assert statement.split()[0] in {"BEGIN", "SELECT"}
+
+
+async def test_rows_that_change_together_are_stored_in_the_order_of_their_ids(
+    database: Database,
+) -> None:
+    ids = [f"ins_{number:06}" for number in range(1001)]
+    await stored(database, *(an_instance(number) for number in range(1001)))
+    folds = {row_id: _become(Status.CREATING) for row_id in reversed(ids)}
+    # One that stays as it is is neither written nor told of.
+    folds["ins_000007"] = lambda row: row
+    changes = await all_changed(database, folds, outbox=an_outbox(HOOK))
+    assert [change.after.id for change in changes] == ids
+    assert [change.after.status for change in changes[6:9]] == [
+        Status.CREATING,
+        Status.REQUESTED,
+        Status.CREATING,
+    ]
+    counts = await database.read(instances.count_by_status)
+    assert counts == {Status.CREATING: 1000, Status.REQUESTED: 1}
+    told = [delivery.event for delivery in await every_delivery(database)]
+    assert [event.instance_id for event in told] == [
+        row_id for row_id in ids if row_id != "ins_000007"
+    ]
+    assert [event.number for event in told] == sorted({event.number for event in told})
+    assert [event.data["instance"]["id"] for event in told] == [event.instance_id for event in told]
+    assert await _event_types(database) == ["instance.requested", "instance.created"]
+
+
+async def test_when_one_of_the_rows_is_not_held_none_is_changed(database: Database) -> None:
+    await stored(database, an_instance(1, due_at=NOW), an_instance(2))
+    await database.write(lambda c: instances.claim(c, NOW, 1, LEASE))
+    ids = ("ins_000001", "ins_000002")
+    folds = dict.fromkeys(ids, _become(Status.CREATING))
+    with pytest.raises(LeaseLost):
+        await all_changed(database, folds, lease_token=LEASE.token)
+    with pytest.raises(LeaseLost):
+        await all_changed(database, folds | {"ins_404": lambda row: row})
+    assert await database.read(instances.count_by_status) == {Status.REQUESTED: 2}
+    held = {"ins_000001": folds["ins_000001"]}
+    (change,) = await all_changed(database, held, lease_token=LEASE.token)
+    assert change.after.status is Status.CREATING
+
+
+async def test_no_row_is_no_change(database: Database) -> None:
+    assert await all_changed(database, {}) == []
 
 
 async def test_changes_at_the_same_time_are_all_kept(database: Database) -> None:

@@ -86,10 +86,10 @@ def do(url: str, statement: str) -> None:
         connection.execute(statement.encode())
 
 
-async def tell(database: Database, instance_id: str) -> None:
-    """Tell of a change of an instance, as a process on this database does."""
+async def tell(database: Database, *instance_ids: str) -> None:
+    """Tell of changes of instances, as a process on this database does."""
     await database.write(
-        lambda connection: signals.tell(connection, list(Wake), instance_id=instance_id)
+        lambda connection: signals.tell(connection, list(Wake), instance_ids=instance_ids)
     )
 
 
@@ -106,6 +106,19 @@ async def test_what_another_process_tells_is_heard_and_what_we_tell_is_not(
     ours.close()
     assert ears.signals == [(frozenset(Wake), "ins_theirs")]
     assert (ears.missed, ears.lost) == (1, [])
+
+
+async def test_each_of_several_instances_is_told_of_and_whom_to_wake_is_said_once(
+    postgres_url: str, postgres_database: Database
+) -> None:
+    ears = Ears()
+    ids = [f"ins_{number:026}" for number in range(300)]
+    async with listening_to(postgres_url, ears):
+        await ears.until(lambda: ears.missed)
+        await tell(postgres_database, *ids)
+        await ears.until(lambda: len(ears.signals) == len(ids))
+    assert [instance_id for _, instance_id in ears.signals] == ids
+    assert [wakes for wakes, _ in ears.signals if wakes] == [frozenset(Wake)]
 
 
 async def test_after_a_lost_connection_everyone_is_woken_and_signals_are_heard_again(

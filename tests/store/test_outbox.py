@@ -14,6 +14,7 @@ from tests.store.rows import (
     NOW,
     OWN,
     SECOND,
+    all_changed,
     an_instance,
     an_outbox,
     became,
@@ -40,6 +41,10 @@ async def _test_event(database: Database, outbox: Outbox, *urls: str) -> list[st
 
 def _taken_back(row: Instance) -> Instance:
     return replace(row, status=Status.STOPPING, spot_signal=SpotSignal.NOTIFIED)
+
+
+def _notified_and_running(row: Instance) -> Instance:
+    return replace(row, status=Status.RUNNING, spot_signal=SpotSignal.NOTIFIED)
 
 
 async def test_every_operator_url_and_the_callers_own_are_told(database: Database) -> None:
@@ -138,6 +143,46 @@ async def test_a_new_delivery_is_due_at_once_unless_one_of_its_lane_is_pending(
     assert (first.due_at, second.due_at, other.due_at) == (NOW, None, NOW)
     assert first.lane == second.lane != other.lane
     assert {first.status, second.status} == {DeliveryStatus.PENDING}
+
+
+async def test_of_instances_that_change_together_each_lane_has_its_own_order(
+    database: Database,
+) -> None:
+    outbox = an_outbox(HOOK, SECOND_HOOK)
+    await stored(
+        database, *(an_instance(number, order={"webhook_url": OWN}) for number in range(1, 4))
+    )
+    await became(database, "ins_000002", Status.CREATING, outbox=outbox)
+    for delivery in await claimed(database):
+        # The one to this URL is done; the others are still pending.
+        if delivery.url == SECOND_HOOK:
+            await tried(database, delivery, 204)
+
+    def taken_back(row: Instance) -> Instance:
+        return replace(row, status=Status.RECLAIMED, spot_signal=SpotSignal.TERMINATED)
+
+    folds = {
+        "ins_000003": _notified_and_running,
+        "ins_000002": taken_back,
+        "ins_000001": _notified_and_running,
+    }
+    await all_changed(database, folds, outbox=outbox)
+    assert [
+        (each.event.instance_id, each.event.type.value.removeprefix("instance."), each.url)
+        for each in await every_delivery(database)
+        if each.due_at is not None
+    ] == [
+        ("ins_000002", "created", HOOK),
+        ("ins_000002", "created", OWN),
+        ("ins_000001", "reclaim_notified", HOOK),
+        ("ins_000001", "reclaim_notified", SECOND_HOOK),
+        ("ins_000001", "reclaim_notified", OWN),
+        ("ins_000002", "reclaimed", SECOND_HOOK),
+        ("ins_000003", "reclaim_notified", HOOK),
+        ("ins_000003", "reclaim_notified", SECOND_HOOK),
+        ("ins_000003", "reclaim_notified", OWN),
+    ]
+    assert len(await every_delivery(database)) == 3 + 2 * 6 + 3
 
 
 async def test_a_delivery_may_be_tried_once_more_than_it_has_retries(database: Database) -> None:

@@ -193,9 +193,8 @@ async def test_transactions_over_the_same_rows_do_not_stop_each_other(
     held = dict.fromkeys(ids, "token")
 
     def change_all(connection: Connection, order: list[str]) -> None:
-        instances.lock(connection, order)
-        for row_id in order:
-            instances.change(connection, row_id, _failed_once_more, NOW, outbox)
+        folds = dict.fromkeys(order, _failed_once_more)
+        instances.change_all(connection, folds, NOW, outbox)
 
     def renew(connection: Connection) -> None:
         leases.renew(connection, tables.instances, held, NOW)

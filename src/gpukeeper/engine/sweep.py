@@ -4,7 +4,8 @@ Calls to Novita grow with pages of the fleet, not with instances.  A listing tha
 shows what is there and never what is gone; one that lacks most of the fleet shows nothing.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -25,8 +26,10 @@ from gpukeeper.store.leases import Lease
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.telemetry import OFF, Logger, Traces
 
-# So many rows that differ from what Novita says are written in one transaction.
-_GROUP_SIZE = 200
+# So many rows that differ from what Novita says are written in one transaction: few at first, so
+# that whoever is to be told is told at once, and then more, which costs each of them less.
+_FIRST_GROUP = 25
+_LARGEST_GROUP = 100
 # An absence of this many machines at once is an incident at Novita, not their end, when it is
 # also more than half of the fleet (contract §6.3).
 _VANISHED_AT_LEAST = 3
@@ -246,8 +249,8 @@ class Sweep:
     def _reappear(self, seen: Observation) -> Fold:
         return lambda row: watching.reappear(row, seen, self.clock(), self.limits)
 
-    def _discard(self, seen: Observation) -> Fold:
-        return lambda row: surplus.found(row, [seen.novita_id], seen.at, self.limits)
+    def _discard(self, novita_ids: Sequence[str], at: datetime) -> Fold:
+        return lambda row: surplus.found(row, novita_ids, at, self.limits)
 
     def _observe(self, seen: Observation) -> Fold:
         return lambda row: watching.observe(row, seen, self.clock(), self.limits)
@@ -277,11 +280,12 @@ class Sweep:
             return [row for row in missing if row.status in _NOT_EXPECTED]
         return list(missing)
 
-    async def _apply(self, folds: dict[str, Fold], token: str) -> None:
+    async def _apply(self, folds: Mapping[str, Fold], token: str) -> None:
         """Write the rows that differ, in groups."""
-        work = list(folds.items())
-        for start in range(0, len(work), _GROUP_SIZE):
-            group = work[start : start + _GROUP_SIZE]
+        work, start, size = list(folds.items()), 0, _FIRST_GROUP
+        while start < len(work):
+            group = dict(work[start : start + size])
+            start, size = start + size, min(2 * size, _LARGEST_GROUP)
             self.on_progress()
             self._tell(await self.database.write(self._unit(group, token)))
 
@@ -290,9 +294,7 @@ class Sweep:
         for change in changes:
             self.on_change(change)
 
-    def _unit(
-        self, group: Sequence[tuple[str, Fold]], token: str
-    ) -> Callable[[Connection], list[Change]]:
+    def _unit(self, group: Mapping[str, Fold], token: str) -> Callable[[Connection], list[Change]]:
         now = self.clock()
         look = self.traces.current()
 
@@ -301,18 +303,13 @@ class Sweep:
 
         def change_all(connection: Connection) -> list[Change]:
             facts.check_duty(connection, Duty.LOOK, token)
-            instances.lock(connection, [instance_id for instance_id, _ in group])
-            return [
-                instances.change(
-                    connection,
-                    instance_id,
-                    scheduled(fold),
-                    now,
-                    self.outbox,
-                    origin=lambda change: self._origin(change, look),
-                )
-                for instance_id, fold in group
-            ]
+            return instances.change_all(
+                connection,
+                {row_id: scheduled(fold) for row_id, fold in group.items()},
+                now,
+                self.outbox,
+                origin=lambda change: self._origin(change, look),
+            )
 
         return change_all
 
@@ -350,18 +347,19 @@ class Sweep:
             unknown = [machine for machine in ours if machine.novita_id not in known]
             namesakes = instances.named(connection, [machine.name for machine in unknown])
             nobodys: list[Observation] = []
-            changes: list[Change] = []
+            spare: defaultdict[str, list[str]] = defaultdict(list)
             for machine in unknown:
                 row = namesakes.get(machine.name)
                 if row is None:
                     nobodys.append(machine)
                 elif surplus.is_surplus(row, machine.novita_id):
-                    changes += self._unit([(row.id, self._discard(machine))], token)(connection)
+                    spare[row.id].append(machine.novita_id)
                 elif not surplus.is_awaited(row):
                     nobodys.append(machine)
             if nobodys or orphans.every(connection):
                 orphans.see(connection, nobodys, at)
-            return changes
+            discards = {row_id: self._discard(spare[row_id], at) for row_id in spare}
+            return self._unit(discards, token)(connection)
 
         self._tell(await self.database.write(see))
 

@@ -3,7 +3,7 @@
 The row's JSON body is the instance; the columns beside it are what SQL asks about.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -33,6 +33,7 @@ from gpukeeper.domain.waking import concerned
 from gpukeeper.store import leases, signals
 from gpukeeper.store.leases import HELD, NOW, Lease
 from gpukeeper.store.outbox import Origin, Outbox, wish_of
+from gpukeeper.store.portions import PER_STATEMENT, portions
 from gpukeeper.store.sealing import Seal
 from gpukeeper.store.tables import instances
 
@@ -81,9 +82,9 @@ def add(
         fixed |= {"lease_token": lease.token, "lease_until": lease.until}
     connection.execute(insert(instances), fixed | _changing(instance))
     ordered = Change(None, instance, instance.created_at)
-    outbox.record(connection, ordered)
+    outbox.record_all(connection, [ordered])
     wakes = concerned(ordered, is_held=lease is not None)
-    signals.tell(connection, wakes, instance_id=instance.id)
+    signals.tell(connection, wakes, instance_ids=[instance.id])
 
 
 def find(connection: Connection, instance_id: str) -> Instance | None:
@@ -116,35 +117,43 @@ def change(
     lease_token: str | None = None,
     origin: Origin = wish_of,
 ) -> Change:
-    """Fold something into the freshest row and store what came of it, if anything did.
-
-    The row, its event and its deliveries are stored together.  Whatever was stored since the
-    caller read the row is kept, since ``fold`` works on the row as it is now.  ``origin`` says of
-    which work it came.  Raises LeaseLost when ``lease_token`` is given and no longer holds the row.
-    """
-    statement = _FRESHEST if lease_token is None else _FRESHEST_HELD
-    row = connection.execute(statement, {"row_id": instance_id, HELD.key: lease_token}).first()
-    if row is None:
-        raise LeaseLost
-    before = instance_of(row)
-    after = fold(before)
-    done = Change(before, after, now)
-    if after != before:
-        connection.execute(_UPDATE, {"row_id": instance_id} | _changing(after))
-        outbox.record(connection, done, origin)
-        wakes = concerned(done, is_held=lease_token is not None)
-        signals.tell(connection, wakes, instance_id=instance_id)
+    """Fold something into one row as :func:`change_all` does, and return what came of it."""
+    folds = {instance_id: fold}
+    (done,) = change_all(connection, folds, now, outbox, lease_token=lease_token, origin=origin)
     return done
 
 
-def lock(connection: Connection, instance_ids: Sequence[str]) -> None:
-    """Make sure that nobody changes these rows before this transaction ends.
+def change_all(
+    connection: Connection,
+    folds: Mapping[str, Fold],
+    now: datetime,
+    outbox: Outbox,
+    *,
+    lease_token: str | None = None,
+    origin: Origin = wish_of,
+) -> list[Change]:
+    """Fold something into the freshest rows (id -> fold) and store what came of it, if anything.
 
-    One that changes several rows calls this first: all lock rows in the same order, so that
-    none waits for another that waits for it.
+    The rows, their events and their deliveries are stored together, in the order of their ids: all
+    lock rows in that order, so that none waits for another that waits for it.  Whatever was stored
+    since the caller read a row is kept, since its fold works on the row as it is now.  ``origin``
+    says of which work a change came.  Returns one change per row, also of those that stay as they
+    are.  Raises LeaseLost when a row is gone, or when ``lease_token`` is given and no longer holds
+    all of them.
     """
-    for start in range(0, len(instance_ids), _IDS_PER_STATEMENT):
-        connection.execute(_LOCK, {"ids": instance_ids[start : start + _IDS_PER_STATEMENT]})
+    done = [
+        Change(before, folds[row_id](before), now)
+        for row_id, before in _freshest(connection, sorted(folds), lease_token)
+    ]
+    changed = [each for each in done if each.after != each.before]
+    if changed:
+        rows = [{"row_id": each.after.id} | _changing(each.after) for each in changed]
+        connection.execute(_UPDATE, rows)
+        outbox.record_all(connection, changed, origin)
+        is_held = lease_token is not None
+        wakes = {wake for each in changed for wake in concerned(each, is_held=is_held)}
+        signals.tell(connection, wakes, instance_ids=[each.after.id for each in changed])
+    return done
 
 
 def claim(
@@ -190,7 +199,7 @@ def waiting(connection: Connection, now: datetime) -> tuple[int, datetime | None
 def watched(connection: Connection) -> list[Watched]:
     """Return every row whose machine may exist at Novita, as briefly as a look needs it."""
     # In portions, so that a large fleet is not held twice.
-    portions = connection.execute(_WATCHED).partitions(_IDS_PER_STATEMENT)
+    portions = connection.execute(_WATCHED).partitions(PER_STATEMENT)
     return [Watched(row[0], row[1], Status(row[2]), row[3]) for rows in portions for row in rows]
 
 
@@ -224,8 +233,7 @@ def spend_per_hour(connection: Connection) -> Decimal:
 def named(connection: Connection, novita_names: Sequence[str]) -> dict[str, Instance]:
     """Return the instances whose machines have exactly these names at Novita, by name."""
     found: dict[str, Instance] = {}
-    for start in range(0, len(novita_names), _IDS_PER_STATEMENT):
-        some = novita_names[start : start + _IDS_PER_STATEMENT]
+    for some in portions(novita_names):
         rows = connection.execute(
             select(instances.c.novita_name, instances.c.body).where(
                 instances.c.novita_name.in_(some)
@@ -238,8 +246,7 @@ def named(connection: Connection, novita_names: Sequence[str]) -> dict[str, Inst
 def known_machines(connection: Connection, novita_ids: Sequence[str]) -> set[str]:
     """Return which of these ids at Novita belong to a row of ours."""
     known: set[str] = set()
-    for start in range(0, len(novita_ids), _IDS_PER_STATEMENT):
-        some = novita_ids[start : start + _IDS_PER_STATEMENT]
+    for some in portions(novita_ids):
         known |= set(
             connection.scalars(select(instances.c.novita_id).where(instances.c.novita_id.in_(some)))
         )
@@ -249,8 +256,7 @@ def known_machines(connection: Connection, novita_ids: Sequence[str]) -> set[str
 def ended_among(connection: Connection, novita_ids: Sequence[str]) -> dict[str, str]:
     """Return the rows (id -> Novita's id) that hold these machines to be gone."""
     ended: dict[str, str] = {}
-    for start in range(0, len(novita_ids), _IDS_PER_STATEMENT):
-        some = novita_ids[start : start + _IDS_PER_STATEMENT]
+    for some in portions(novita_ids):
         rows = connection.execute(
             select(instances.c.id, instances.c.novita_id).where(
                 instances.c.novita_id.in_(some), instances.c.gone_at.is_not(None)
@@ -263,9 +269,6 @@ def ended_among(connection: Connection, novita_ids: Sequence[str]) -> dict[str, 
 # As many rows as a page may have; some 4 kB each.
 _PARSED = 1_000
 
-# SQLite takes at most 32,766 parameters in one statement; a fleet may have more machines.
-_IDS_PER_STATEMENT = 1_000
-
 # Built once: building a statement takes longer than SQLite takes to run it.
 _FIND: Select[Any] = select(instances.c.body).where(
     or_(
@@ -276,14 +279,13 @@ _FIND: Select[Any] = select(instances.c.body).where(
 _SEALED_ENVS = select(instances.c.sealed_envs).where(instances.c.id == bindparam("row_id"))
 _SEALED_ENVS_HELD = _SEALED_ENVS.where(leases.is_held(instances))
 _COUNT_BY_STATUS = select(instances.c.status, func.count()).group_by(instances.c.status)
-_FRESHEST = select(instances.c.body).where(instances.c.id == bindparam("row_id")).with_for_update()
-_FRESHEST_HELD = _FRESHEST.where(leases.is_held(instances))
-_LOCK = (
-    select(instances.c.id)
+_FRESHEST = (
+    select(instances.c.id, instances.c.body)
     .where(instances.c.id.in_(bindparam("ids", expanding=True)))
     .order_by(instances.c.id)
     .with_for_update()
 )
+_FRESHEST_HELD = _FRESHEST.where(leases.is_held(instances))
 _OF_KIND: dict[Kind, ColumnElement[bool]] = {
     Kind.ORDERS: instances.c.status == Status.REQUESTED.value,
     Kind.MACHINES: instances.c.status != Status.REQUESTED.value,
@@ -322,10 +324,25 @@ _WATCHED = select(
 _UPDATE = update(instances).where(instances.c.id == bindparam("row_id"))
 
 
+def _freshest(
+    connection: Connection, ids: Sequence[str], lease_token: str | None
+) -> Iterator[tuple[str, Instance]]:
+    """Give rows as they are now; nobody changes them before this transaction ends."""
+    statement = _FRESHEST if lease_token is None else _FRESHEST_HELD
+    for some in portions(ids):
+        rows = connection.execute(statement, {"ids": some, HELD.key: lease_token}).all()
+        if len(rows) < len(some):
+            raise LeaseLost
+        for row in rows:
+            yield row.id, instance_of(row)
+
+
 def _changing(instance: Instance) -> dict[str, Any]:
     """Return the columns that a change may change; setting the others costs index writes."""
-    # Environment values have a sealed column of their own and never enter the body.
-    bare = replace(instance, order=replace(instance.order, envs={}))
+    bare = instance
+    if instance.order.envs:
+        # They have a sealed column of their own and never enter the body.
+        bare = replace(instance, order=replace(instance.order, envs={}))
     return {
         "novita_id": instance.novita_id,
         "status": instance.status.value,

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,9 +16,11 @@ from gpukeeper.domain.events import (
     EventType,
     data_of,
 )
+from gpukeeper.domain.instance import Instance
 from gpukeeper.domain.sharing import receiver_of
 from gpukeeper.domain.waking import Wake
 from gpukeeper.store import signals
+from gpukeeper.store.portions import portions
 from gpukeeper.store.tables import IS_PENDING, deliveries, ended_urls, events
 
 # Says of a change which work it came of, as its place in a trace.
@@ -28,6 +30,15 @@ Origin = Callable[[Change], str | None]
 def wish_of(change: Change) -> str | None:
     """Return the place of what the owner asked for last."""
     return change.after.traceparent
+
+
+@dataclass(frozen=True, slots=True)
+class _Owed:
+    """One URL that is to be told of one event; a trusted one is the operator's."""
+
+    event: Event
+    url: str
+    is_trusted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +52,22 @@ class Outbox:
     retries: int
     new_id: Callable[[str, datetime], str]
 
-    def record(self, connection: Connection, change: Change, origin: Origin = wish_of) -> None:
-        """Store the events of a change and one delivery per event and URL."""
-        types = change.event_types
-        if not types:
+    def record_all(
+        self, connection: Connection, changes: Sequence[Change], origin: Origin = wish_of
+    ) -> None:
+        """Store the events of changes, in this order, and one delivery per event and URL."""
+        happened = [event for change in changes for event in self._events_of(change, origin)]
+        if not happened:
             return
-        data = data_of(change)
-        place = origin(change)
-        for event_type in types:
-            event = self._store(connection, event_type, change.after.id, change.at, data, place)
-            if event.is_announced:
-                self._owe(connection, event, self._receivers(change))
+        receivers = {change.after.id: self._receivers(change.after) for change in changes}
+        owed = [
+            _Owed(event, url, is_trusted)
+            for event in _store(connection, happened)
+            if event.is_announced
+            for url, is_trusted in receivers[event.instance_id or ""]
+        ]
+        ended = _ended_among(connection, {each.url for each in owed})
+        self._owe(connection, [each for each in owed if each.url not in ended])
 
     def record_test(
         self,
@@ -66,83 +82,112 @@ class Outbox:
         A URL that said 410 gets it too: this is how it is taken up again.
         """
         data = {"message": "This is a test event of gpukeeper."}
-        event = self._store(connection, EventType.TEST, None, now, data, traceparent)
+        happened = Event(
+            self.new_id("evt", now), EventType.TEST, None, now, data, traceparent=traceparent
+        )
+        (event,) = _store(connection, [happened])
         signals.tell(connection, (Wake.EVENTS, Wake.DELIVER))
-        return [self._insert(connection, event, url, is_trusted) for url, is_trusted in urls]
+        return self._owe(connection, [_Owed(event, url, is_trusted) for url, is_trusted in urls])
 
-    def _receivers(self, change: Change) -> list[tuple[str, bool]]:
+    def _events_of(self, change: Change, origin: Origin) -> list[Event]:
+        types = change.event_types
+        if not types:
+            return []
+        data, place = data_of(change), origin(change)
+        return [
+            Event(
+                self.new_id("evt", change.at),
+                event_type,
+                change.after.id,
+                change.at,
+                data,
+                traceparent=place,
+            )
+            for event_type in types
+        ]
+
+    def _receivers(self, instance: Instance) -> list[tuple[str, bool]]:
         urls = dict.fromkeys(self.operator_urls, True)
-        own = change.after.order.webhook_url
+        own = instance.order.webhook_url
         if own:
             urls.setdefault(own, False)
         return list(urls.items())
 
-    def _store(
-        self,
-        connection: Connection,
-        event_type: EventType,
-        instance_id: str | None,
-        at: datetime,
-        data: dict[str, Any],
-        traceparent: str | None,
-    ) -> Event:
-        signals.queue_up_events(connection)
-        event_id = self.new_id("evt", at)
-        values = {
-            "id": event_id,
-            "type": event_type.value,
-            "instance_id": instance_id,
-            "at": at,
-            "data": json.dumps(data, separators=(",", ":")),
-            "traceparent": traceparent,
-        }
-        number = connection.execute(insert(events), values).inserted_primary_key
-        assert number is not None
-        return Event(event_id, event_type, instance_id, at, data, number[0], traceparent)
-
-    def _owe(
-        self, connection: Connection, event: Event, receivers: Sequence[tuple[str, bool]]
-    ) -> None:
-        if not receivers:
-            return
-        urls = [url for url, _ in receivers]
-        ended = set(connection.scalars(_ENDED, {"urls": urls}))
-        for url, is_trusted in receivers:
-            if url not in ended:
-                self._insert(connection, event, url, is_trusted)
-
-    def _insert(self, connection: Connection, event: Event, url: str, is_trusted: bool) -> str:
-        delivery_id = self.new_id("dlv", event.at)
-        lane = _lane(url, event)
-        waits = connection.scalar(_PENDING_IN_LANE, {"lane": lane})
-        values = {
-            "id": delivery_id,
-            "event_number": event.number,
-            "instance_id": event.instance_id,
-            "url": url,
-            "receiver": receiver_of(url),
-            "is_trusted": is_trusted,
-            "lane": lane,
-            "status": DeliveryStatus.PENDING.value,
-            "attempts": 0,
-            "allowed_attempts": 1 + self.retries,
-            "created_at": event.at,
-            # Whatever is before it in its lane makes it due when that is done.
-            "due_at": event.at if waits is None else None,
-        }
-        connection.execute(insert(deliveries), values)
-        return delivery_id
+    def _owe(self, connection: Connection, owed: Sequence[_Owed]) -> list[str]:
+        """Store deliveries, in this order, and return their ids."""
+        lanes = [_lane(each.url, each.event) for each in owed]
+        waits = _pending_among(connection, set(lanes))
+        rows: list[dict[str, Any]] = []
+        for each, lane in zip(owed, lanes, strict=True):
+            at = each.event.at
+            rows.append(
+                {
+                    "id": self.new_id("dlv", at),
+                    "event_number": each.event.number,
+                    "instance_id": each.event.instance_id,
+                    "url": each.url,
+                    "receiver": receiver_of(each.url),
+                    "is_trusted": each.is_trusted,
+                    "lane": lane,
+                    "status": DeliveryStatus.PENDING.value,
+                    "attempts": 0,
+                    "allowed_attempts": 1 + self.retries,
+                    "created_at": at,
+                    # Whatever is before it in its lane makes it due when that is done.
+                    "due_at": None if lane in waits else at,
+                }
+            )
+            waits.add(lane)
+        if rows:
+            connection.execute(_INSERT_DELIVERIES, rows)
+        return [row["id"] for row in rows]
 
 
 # Built once: building a statement takes longer than SQLite takes to run it.
-_PENDING_IN_LANE = (
-    select(deliveries.c.number)
-    .where(deliveries.c.lane == bindparam("lane"), IS_PENDING)
-    .limit(1)
-    # Whoever finishes that one lets the next go: either before this, or when it sees the next.
+_INSERT_EVENTS = insert(events).returning(events.c.number, sort_by_parameter_order=True)
+_INSERT_DELIVERIES = insert(deliveries)
+_PENDING = (
+    select(deliveries.c.lane)
+    .where(deliveries.c.lane.in_(bindparam("lanes", expanding=True)), IS_PENDING)
+    .order_by(deliveries.c.number)
+    # Whoever finishes one of them lets the next go: either before this, or when it sees the next.
     .with_for_update()
 )
 _ENDED = select(ended_urls.c.url).where(ended_urls.c.url.in_(bindparam("urls", expanding=True)))
+
+
+def _store(connection: Connection, happened: Sequence[Event]) -> list[Event]:
+    """Store events, in this order, and return them with their numbers."""
+    signals.queue_up_events(connection)
+    rows = [
+        {
+            "id": event.id,
+            "type": event.type.value,
+            "instance_id": event.instance_id,
+            "at": event.at,
+            "data": json.dumps(event.data, separators=(",", ":")),
+            "traceparent": event.traceparent,
+        }
+        for event in happened
+    ]
+    numbers = connection.scalars(_INSERT_EVENTS, rows).all()
+    return [replace(event, number=number) for event, number in zip(happened, numbers, strict=True)]
+
+
+def _ended_among(connection: Connection, urls: Set[str]) -> set[str]:
+    """Return which of these URLs said that they want nothing more."""
+    return {
+        url for some in portions(sorted(urls)) for url in connection.scalars(_ENDED, {"urls": some})
+    }
+
+
+def _pending_among(connection: Connection, lanes: Set[str]) -> set[str]:
+    """Return in which of these lanes a delivery is pending, and hold what is until it is said."""
+    return {
+        lane
+        for some in portions(sorted(lanes))
+        for lane in connection.scalars(_PENDING, {"lanes": some})
+    }
 
 
 def _lane(url: str, event: Event) -> str:

@@ -4,10 +4,10 @@ SQLite has one writer at a time, and processes beside it that poll: nothing here
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import ARRAY, Connection, Text, bindparam, func, select
 
 from gpukeeper.domain.waking import Wake
 from gpukeeper.store.postgres import ORIGIN, is_postgres
@@ -30,14 +30,18 @@ class Signal:
 
 
 def tell(
-    connection: Connection, wakes: Collection[Wake], *, instance_id: str | None = None
+    connection: Connection, wakes: Collection[Wake], *, instance_ids: Sequence[str] = ()
 ) -> None:
-    """Tell every process, once this transaction is committed."""
+    """Tell every process whom to wake and which instances changed, once this is committed.
+
+    One message for each instance, since a message is short; the first of them says whom to wake.
+    """
     if not is_postgres(connection):
         return
     origin = connection.get_execution_options().get(ORIGIN, "")
-    message = json.dumps([origin, sorted(wakes), instance_id])
-    connection.execute(_NOTIFY, {"message": message})
+    first, *others = instance_ids or (None,)
+    messages = [[origin, sorted(wakes), first], *([origin, [], other] for other in others)]
+    connection.execute(_NOTIFY, {"messages": [json.dumps(message) for message in messages]})
 
 
 def read(payload: str) -> Signal:
@@ -65,5 +69,6 @@ def queue_up_events(connection: Connection) -> None:
 
 
 # Built once: building a statement takes longer than the database takes to run it.
-_NOTIFY = select(func.pg_notify(CHANNEL, bindparam("message")))
+_MESSAGES = bindparam("messages", type_=ARRAY(Text))
+_NOTIFY = select(func.pg_notify(CHANNEL, func.unnest(_MESSAGES)))
 _LOCK = select(func.pg_advisory_xact_lock(bindparam("lock")))
