@@ -168,7 +168,7 @@ def figures(found: Scaled, *, is_last: bool) -> list[Figure]:
     """Return what was measured of one fleet, with the targets of the largest."""
     name, tenth = f"{found.machines:,}", f"{found.machines // 10:,}"
     each_us = 1e6 * found.calm.cpu_seconds / found.machines
-    per_row = found.changed.written["instances"]
+    events = found.changed.written["events"]
     limit = "≤ 30 s" if is_last else "none"
     return [
         Figure(f"{name}: a look", f"{found.calm.look_seconds:.1f} s", limit),
@@ -177,7 +177,7 @@ def figures(found: Scaled, *, is_last: bool) -> list[Figure]:
         Figure(f"{name}: CPU of a look", f"{found.calm.cpu_seconds:.1f} s", "none"),
         Figure(f"{name}: CPU for each machine", f"{each_us:.0f} µs", "the same for all"),
         Figure(f"{name}: Novita calls a look", f"{found.calm.calls:g}", "a hundredth, and 1"),
-        Figure(f"{name}: rows of instances written, {tenth} changed", f"{per_row:,}", tenth),
+        Figure(f"{name}: events stored, {tenth} changed", f"{events:,}", f"{tenth} at least"),
         Figure(f"{name}: RSS of the largest", f"{found.rss_mb:.0f} MB", "none"),
     ]
 

@@ -241,3 +241,24 @@ async def test_when_one_page_cannot_be_had_the_others_are_not_waited_for() -> No
         await read_pages(fetch, first=1)
     await asyncio.sleep(0)
     assert ended == [4, 5]
+
+
+async def test_of_machines_that_are_not_wanted_only_the_ids_are_kept() -> None:
+    pages = await read_pages(
+        Script(3, ["a", "b"], ["c"]).fetch, is_wanted=lambda seen: seen.novita_id == "b"
+    )
+    assert pages.ids == {"a", "b", "c"}
+    assert [machine.novita_id for machine in pages.machines] == ["b"]
+    assert pages.is_complete
+
+
+async def test_a_machine_that_moves_between_pages_is_wanted_as_it_was_shown_last() -> None:
+    shown: list[Observation] = []
+
+    def is_wanted(seen: Observation) -> bool:
+        shown.append(seen)
+        return [each.novita_id for each in shown].count(seen.novita_id) == 1
+
+    pages = await read_pages(Script(3, ["a", "b"], ["b", "c"]).fetch, is_wanted=is_wanted)
+    assert pages.ids == {"a", "b", "c"}
+    assert [machine.novita_id for machine in pages.machines] == ["a", "c"]

@@ -4,7 +4,7 @@ Money is :class:`~decimal.Decimal` US dollars; ``price_per_hour`` is always for 
 Times are aware UTC datetimes ending in ``_at``.  Everything is frozen: a change is a new value.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -139,8 +139,12 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One look at every machine of the account; only a complete one can show an absence."""
+    """One look at every machine of the account; only a complete one can show an absence.
 
+    ``ids`` are Novita's of all machines; ``machines`` are those of them that were wanted.
+    """
+
+    ids: Set[str]
     machines: tuple[Observation, ...]
     is_complete: bool
     at: datetime

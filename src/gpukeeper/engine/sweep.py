@@ -5,7 +5,7 @@ shows what is there and never what is gone; one that lacks most of the fleet sho
 """
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -136,8 +136,12 @@ class Sweep:
         if looks.tried_at is not None and looks.tried_at > started_at + facts.SKEW:
             await self._put_right(looks.tried_at - started_at, token)
         calls = 0
+        # Read before Novita is asked: whatever says nothing new is dropped while it is listed.
+        rows = {row.novita_id: row for row in await self.database.read(instances.watched)}
         try:
-            listing = await self.novita.list_all(on_progress=self.on_progress)
+            listing = await self.novita.list_all(
+                is_wanted=lambda seen: _is_news(seen, rows), on_progress=self.on_progress
+            )
         except NovitaError as error:
             self.log.warning(
                 "look_failed", code=error.error_code, reason=error.reason, error=error.message
@@ -150,7 +154,7 @@ class Sweep:
             )
         else:
             calls = listing.calls
-            looks = await self._take_in(listing, looks, token)
+            looks = await self._take_in(listing, rows, looks, token)
 
         def end(connection: Connection) -> None:
             facts.check_duty(connection, Duty.LOOK, token)
@@ -197,18 +201,17 @@ class Sweep:
     def _righted(self, row: Instance) -> Instance:
         return setback.put_right(row, self.clock(), self.limits)
 
-    async def _take_in(self, listing: Listing, looks: facts.Looks, token: str) -> facts.Looks:
-        rows = await self.database.read(instances.watched)
-        by_id = {machine.novita_id: machine for machine in listing.machines}
-        watched = {row.novita_id for row in rows}
-        unwatched = [each for each in listing.machines if each.novita_id not in watched]
-        folds = dict(self._changed(rows, by_id))
+    async def _take_in(
+        self, listing: Listing, rows: Mapping[str, Watched], looks: facts.Looks, token: str
+    ) -> facts.Looks:
+        unwatched = [each for each in listing.machines if each.novita_id not in rows]
+        folds = dict(self._changed(listing.machines, rows))
         folds |= await self._back(unwatched)
-        missing = [row for row in rows if row.novita_id not in by_id]
+        missing = [row for row in rows.values() if row.novita_id not in listing.ids]
         # A listing with holes in it ends no alarm, unless it shows whom the alarm is about.
         vanished = min(looks.vanished, len(missing))
         if listing.is_complete:
-            believed = self._believed(rows, missing, looks)
+            believed = self._believed(rows.values(), missing, looks)
             vanished = len(missing) - len(believed)
             folds |= {row.id: self._miss for row in believed}
         await self._apply(folds, token)
@@ -225,14 +228,15 @@ class Sweep:
         )
 
     def _changed(
-        self, rows: Sequence[Watched], by_id: dict[str, Observation]
+        self, machines: Sequence[Observation], rows: Mapping[str, Watched]
     ) -> Iterator[tuple[str, Fold]]:
-        for row in rows:
-            seen = by_id.get(row.novita_id)
-            if seen is not None and watching.fingerprint(seen) != row.seen_fingerprint:
-                if seen.phase is Phase.UNKNOWN:
-                    self.log.warning("unknown_status", instance_id=row.id, novita_status=seen.word)
-                yield row.id, self._observe(seen)
+        for seen in machines:
+            row = rows.get(seen.novita_id)
+            if row is None:
+                continue
+            if seen.phase is Phase.UNKNOWN:
+                self.log.warning("unknown_status", instance_id=row.id, novita_status=seen.word)
+            yield row.id, self._observe(seen)
 
     async def _back(self, unwatched: Sequence[Observation]) -> dict[str, Fold]:
         """Return folds for machines that were thought gone and that Novita shows after all."""
@@ -259,7 +263,7 @@ class Sweep:
         return watching.miss(row, self.clock(), self.limits)
 
     def _believed(
-        self, rows: Sequence[Watched], missing: Sequence[Watched], looks: facts.Looks
+        self, rows: Iterable[Watched], missing: Sequence[Watched], looks: facts.Looks
     ) -> list[Watched]:
         """Return the absences to look into; none of the living if too many vanished at once.
 
@@ -367,3 +371,9 @@ class Sweep:
         """Whether its purchase cannot be under way any more."""
         created_at = machine.created_at
         return created_at is None or at >= created_at + self.limits.adoption_window
+
+
+def _is_news(seen: Observation, rows: Mapping[str, Watched]) -> bool:
+    """Whether a machine says something else than before, or no row watches it."""
+    row = rows.get(seen.novita_id)
+    return row is None or watching.fingerprint(seen) != row.seen_fingerprint

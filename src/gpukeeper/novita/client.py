@@ -60,6 +60,11 @@ def _always() -> None:
     """Call nothing off."""
 
 
+def _whatever(_: Observation) -> bool:
+    """Want every machine."""
+    return True
+
+
 def _untold() -> None:
     """Tell nobody."""
 
@@ -174,12 +179,17 @@ class NovitaClient:
         return await self._ask(protocol.machine_request(novita_id), protocol.connection)
 
     async def list_all(
-        self, *, name: str | None = None, on_progress: Progress = _untold
+        self,
+        *,
+        name: str | None = None,
+        is_wanted: Callable[[Observation], bool] = _whatever,
+        on_progress: Progress = _untold,
     ) -> Listing:
         """Look at all machines, 100 a call; only a complete listing can show an absence (§3.2).
 
-        ``name`` is Novita's fuzzy filter: compare exactly yourself.  ``on_progress`` is called
-        before each try, and whenever a call gets its turn that others wait behind.
+        ``name`` is Novita's fuzzy filter: compare exactly yourself.  Of machines that are not
+        wanted only the ids are returned.  ``on_progress`` is called before each try, and whenever a
+        call gets its turn that others wait behind.
         """
         at = self._clock()
 
@@ -187,9 +197,11 @@ class NovitaClient:
             request = protocol.page_request(number, name=name)
             return await self._ask(request, protocol.page, on_progress=on_progress)
 
-        pages = await read_pages(fetch, first=self._first_page)
+        pages = await read_pages(fetch, first=self._first_page, is_wanted=is_wanted)
         self._first_page = pages.first
-        return Listing(pages.machines, is_complete=pages.is_complete, at=at, calls=pages.calls)
+        return Listing(
+            pages.ids, pages.machines, is_complete=pages.is_complete, at=at, calls=pages.calls
+        )
 
     async def products(
         self, *, cluster_id: str | None, billing_mode: BillingMode, gpu_num: int

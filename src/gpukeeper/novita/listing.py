@@ -7,7 +7,7 @@ starts at 1 costs one call too many only once.
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from dataclasses import dataclass
 
 from gpukeeper.domain.instance import Observation
@@ -22,29 +22,61 @@ _AT_A_TIME = 4
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """What was read; ``first`` is the number of the page to begin with next time."""
+    """What was read: the ids of all machines, and those of them that were wanted.
 
+    ``first`` is the number of the page to begin with next time.
+    """
+
+    ids: Set[str]
     machines: tuple[Observation, ...]
     is_complete: bool
     calls: int
     first: int
 
 
-async def read_pages(fetch: Callable[[int], Awaitable[Page]], *, first: int = 0) -> Pages:
-    """Read all pages from number ``first`` (0 or 1) on, each machine once.
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What is kept of a page once its machines were looked at."""
 
-    The result is complete only when every row was readable and as many machines were seen as
-    Novita counts.  Rows may move between pages meanwhile, so an absence still wants confirming.
-    Raises what ``fetch`` raises.
+    ids: tuple[str, ...]
+    unreadable: int
+    total: int | None
+
+
+def _every(_: Observation) -> bool:
+    return True
+
+
+async def read_pages(
+    fetch: Callable[[int], Awaitable[Page]],
+    *,
+    first: int = 0,
+    is_wanted: Callable[[Observation], bool] = _every,
+) -> Pages:
+    """Read all pages from number ``first`` (0 or 1) on, each machine once, as it was shown last.
+
+    Machines that are not wanted are dropped page by page, so that a large fleet that says nothing
+    new is never held.  The result is complete only when every row was readable and as many machines
+    were seen as Novita counts.  Rows may move between pages meanwhile, so an absence still wants
+    confirming.  Raises what ``fetch`` raises.
     """
-    pages: list[Page] = []
-    seen: dict[str, Observation] = {}
+    pages: list[_Read] = []
+    seen: set[str] = set()
+    wanted: dict[str, Observation] = {}
+
+    def take_in(page: Page) -> None:
+        for machine in page.machines:
+            wanted.pop(machine.novita_id, None)
+            if is_wanted(machine):
+                wanted[machine.novita_id] = machine
+        ids = tuple(machine.novita_id for machine in page.machines)
+        seen.update(ids)
+        pages.append(_Read(ids, page.unreadable, page.total))
 
     async def read(numbers: Sequence[int]) -> bool:
         known = len(seen)
         for page in await _all_of(fetch, numbers):
-            pages.append(page)
-            seen.update((machine.novita_id, machine) for machine in page.machines)
+            take_in(page)
         return len(seen) > known
 
     number = first
@@ -65,7 +97,8 @@ async def read_pages(fetch: Callable[[int], Awaitable[Page]], *, first: int = 0)
     if first == 1 and not _is_everything(seen, pages) and await read([0]):
         begin_next = 0
     return Pages(
-        machines=tuple(seen.values()),
+        ids=seen,
+        machines=tuple(wanted.values()),
         is_complete=_is_everything(seen, pages) and not any(page.unreadable for page in pages),
         calls=len(pages),
         first=begin_next,
@@ -84,31 +117,31 @@ async def _all_of(fetch: Callable[[int], Awaitable[Page]], numbers: Sequence[int
             each.cancel()
 
 
-def _side_by_side(number: int, first: int, pages: list[Page]) -> int:
+def _side_by_side(number: int, first: int, pages: list[_Read]) -> int:
     """Return how many pages to ask for at once: of those that are surely there, if any."""
     is_learning = number < 2 or not pages
     left = 0 if is_learning else first + _expected_pages(pages) - number
     return min(max(left, 1), _AT_A_TIME)
 
 
-def _is_everything(seen: dict[str, Observation], pages: list[Page]) -> bool:
+def _is_everything(seen: Set[str], pages: list[_Read]) -> bool:
     """Whether nothing is left to read, by the last total that Novita gave."""
     last = pages[-1]
     if last.total is None or len(seen) < last.total:
         return False
     # More than Novita counts: it leaves some rows out of its count, so only a page that is not
     # full shows the end.
-    return len(seen) == last.total or len(last.machines) < PAGE_SIZE
+    return len(seen) == last.total or len(last.ids) < PAGE_SIZE
 
 
-def _expected_pages(pages: list[Page]) -> int:
-    page_length = max(len(page.machines) + page.unreadable for page in pages)
+def _expected_pages(pages: list[_Read]) -> int:
+    page_length = max(len(page.ids) + page.unreadable for page in pages)
     return math.ceil((pages[-1].total or 0) / max(page_length, 1))
 
 
-def _starts_at_one(pages: list[Page]) -> bool:
+def _starts_at_one(pages: list[_Read]) -> bool:
     """Whether page 1 was the first: page 0 was empty, or was the same page."""
-    if len(pages) < 2 or not pages[1].machines:
+    if len(pages) < 2 or not pages[1].ids:
         return False
-    zero, one = ([machine.novita_id for machine in page.machines] for page in pages[:2])
+    zero, one = pages[0].ids, pages[1].ids
     return not zero or zero == one
