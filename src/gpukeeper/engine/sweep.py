@@ -137,7 +137,7 @@ class Sweep:
             await self._put_right(looks.tried_at - started_at, token)
         calls = 0
         # Read before Novita is asked: whatever says nothing new is dropped while it is listed.
-        rows = {row.novita_id: row for row in await self.database.read(instances.watched)}
+        rows = await self.database.read(_watched_by_machine)
         try:
             listing = await self.novita.list_all(
                 is_wanted=lambda seen: _is_news(seen, rows), on_progress=self.on_progress
@@ -371,6 +371,10 @@ class Sweep:
         """Whether its purchase cannot be under way any more."""
         created_at = machine.created_at
         return created_at is None or at >= created_at + self.limits.adoption_window
+
+
+def _watched_by_machine(connection: Connection) -> dict[str, Watched]:
+    return {row.novita_id: row for row in instances.watched(connection)}
 
 
 def _is_news(seen: Observation, rows: Mapping[str, Watched]) -> bool:
