@@ -1,12 +1,13 @@
 """Buy what is ordered: choose, store the intent, ask Novita, and look up what was not answered."""
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 
 from gpukeeper.domain import buying
 from gpukeeper.domain.errors import GpuKeeperError, NovitaError, OutOfStock
 from gpukeeper.domain.instance import Instance, Listing, Observation, Order, Phase
-from gpukeeper.domain.lifecycle import Limits
+from gpukeeper.domain.lifecycle import Limits, schedule
 from gpukeeper.domain.market import Offer, Purchase, Template
 from gpukeeper.engine.applying import Applying, Fold
 from gpukeeper.engine.loop import Clock
@@ -18,6 +19,25 @@ from gpukeeper.store.sealing import Seal
 from gpukeeper.telemetry import Logger
 
 _Choices = tuple[tuple[Offer, ...], Template]
+# Takes the token of the lease, and returns what came of it.
+Step = Callable[[str], Awaitable[Fold]]
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """How a new order begins: its row as it is to be stored, and what is done with it then.
+
+    ``asked`` is what Novita is asked meanwhile, to be called off if the row is not stored.
+    """
+
+    row: Instance
+    step: Step
+    asked: asyncio.Future[_Choices] | None = None
+
+    def call_off(self) -> None:
+        """Let go of what was asked for a row that was not stored; idempotent."""
+        if self.asked is not None:
+            self.asked.cancel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,50 +52,25 @@ class Purchasing:
     limits: Limits
     clock: Clock
     log: Logger
-    # By the id of the row, until somebody works on it.
-    asked_ahead: dict[str, asyncio.Future[_Choices]] = field(default_factory=dict)
 
-    def ask_ahead(self, row: Instance) -> None:
-        """Begin to ask Novita for what is to be known before a row is bought; returns at once.
+    def begin(self, row: Instance) -> Beginning:
+        """Choose for a new order, so that it is stored with the intent to buy; returns at once.
 
-        Whoever buys it is given the answer; a row that will not be bought is to be forgotten.
+        If Novita has to be asked first, that begins here, while the order is being stored.
         """
-        if not self.market.knows(row.order):
-            self.asked_ahead[row.id] = asyncio.ensure_future(self._choices(row.order))
-
-    def forget(self, row: Instance) -> None:
-        """Let go of what was asked ahead; nothing happens when it has been taken."""
-        asked = self.asked_ahead.pop(row.id, None)
-        if asked is not None:
-            asked.cancel()
+        known = self._known(row.order)
+        if known is None:
+            asked = asyncio.ensure_future(self._ask(row.order))
+            return Beginning(row, lambda token: self._choose_and_buy(row, token, asked), asked)
+        (offer, *_), template = known
+        now = self.clock()
+        intended = schedule(buying.chosen(row, offer, template, now), now, self.limits)
+        purchase = buying.purchase(intended, offer, template, envs=row.order.envs)
+        return Beginning(intended, lambda token: self._buy(intended, offer, purchase, token))
 
     async def choose_and_buy(self, instance: Instance, lease_token: str) -> Fold:
-        """Buy the best offer that was not tried yet; return what came of it.
-
-        Raises LeaseLost.
-        """
-        try:
-            asked = self.asked_ahead.pop(instance.id, None) or self._choices(instance.order)
-            offers, template = await asked
-        except GpuKeeperError as error:
-            failure = error
-            return lambda row: buying.not_chosen(row, failure, self.clock(), self.limits)
-        offer = buying.untried(instance, offers)
-
-        def read_envs(connection: Connection) -> dict[str, str]:
-            return instances.envs_of(connection, instance.id, self.seal)
-
-        # Together with the intent, which is stored only if no other has taken over meanwhile.
-        change, envs = await self.applying.apply_and_read(
-            instance.id,
-            lambda row: buying.chosen(row, offer, template, self.clock()),
-            lease_token,
-            read_envs,
-        )
-        if change.after.buying is None or offer is None:
-            return lambda row: row
-        purchase = buying.purchase(change.after, offer, template, envs=envs)
-        return await self._buy(change.after, offer, purchase, lease_token)
+        """Buy the best offer that was not tried yet; return what came of it.  Raises LeaseLost."""
+        return await self._choose_and_buy(instance, lease_token, self._ask(instance.order))
 
     async def look_up(self, instance: Instance) -> Fold:
         """Look for the machine of a purchase that was not answered; return what came of it."""
@@ -99,11 +94,40 @@ class Purchasing:
             is_complete=listing.is_complete,
         )
 
-    async def _choices(self, order: Order) -> _Choices:
-        """Ask for offers and template side by side; nothing is waited for that is known."""
-        if self.market.knows(order):
-            return await self.market.offers(order), await self.market.template(order)
+    def _known(self, order: Order) -> _Choices | None:
+        try:
+            return self.market.known(order)
+        except GpuKeeperError:
+            # Whoever asks next meets it again, and stores it with the row.
+            return None
+
+    async def _ask(self, order: Order) -> _Choices:
         return await asyncio.gather(self.market.offers(order), self.market.template(order))
+
+    async def _choose_and_buy(
+        self, instance: Instance, lease_token: str, asked: Awaitable[_Choices]
+    ) -> Fold:
+        try:
+            offers, template = await asked
+        except GpuKeeperError as error:
+            failure = error
+            return lambda row: buying.not_chosen(row, failure, self.clock(), self.limits)
+        offer = buying.untried(instance, offers)
+
+        def read_envs(connection: Connection) -> dict[str, str]:
+            return instances.envs_of(connection, instance.id, self.seal)
+
+        # Together with the intent, which is stored only if no other has taken over meanwhile.
+        change, envs = await self.applying.apply_and_read(
+            instance.id,
+            lambda row: buying.chosen(row, offer, template, self.clock()),
+            lease_token,
+            read_envs,
+        )
+        if change.after.buying is None or offer is None:
+            return lambda row: row
+        purchase = buying.purchase(change.after, offer, template, envs=envs)
+        return await self._buy(change.after, offer, purchase, lease_token)
 
     async def _buy(
         self, instance: Instance, offer: Offer, purchase: Purchase, lease_token: str

@@ -30,7 +30,7 @@ from gpukeeper.engine.applying import Applying, Fold
 from gpukeeper.engine.discard import discard
 from gpukeeper.engine.leasing import Leasing, new_lease
 from gpukeeper.engine.loop import Clock, Workers
-from gpukeeper.engine.purchasing import Purchasing
+from gpukeeper.engine.purchasing import Beginning, Purchasing, Step
 from gpukeeper.novita.client import NovitaClient
 from gpukeeper.store import instances
 from gpukeeper.store.database import Database
@@ -46,6 +46,19 @@ _NAME = {
     instances.Kind.MACHINES: "reconcile",
     instances.Kind.ALL: "reconcile",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A new order that this process will buy itself, once it is stored as this says."""
+
+    beginning: Beginning
+    lease: Lease
+
+    @property
+    def row(self) -> Instance:
+        """What is to be stored."""
+        return self.beginning.row
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,52 +103,62 @@ class Reconciler:
         )
         self.workers.is_in_arrears = len(claimed) == room
         for instance in claimed:
-            self.begin(instance, lease)
+            self._start(instance, lease)
         return next_due_at
 
     @contextmanager
-    def reserve(self, row: Instance) -> Iterator[Lease | None]:
-        """Keep room for an order that is about to be stored, and give the lease to store it with.
+    def reserve(self, row: Instance) -> Iterator[Claim | None]:
+        """Keep room for an order that is about to be stored, and say how it is to be stored.
 
-        None means that there is no room: it is to be stored without, and waits its turn.
+        None means that there is no room: it is to be stored as it is, and waits its turn.
         """
         with self.workers.reserve() as has_room:
             if not has_room:
                 yield None
                 return
-            self.purchasing.ask_ahead(row)
+            beginning = self.purchasing.begin(row)
             try:
-                yield new_lease(self.new_token(), self.clock())
+                yield Claim(beginning, new_lease(self.new_token(), self.clock()))
             finally:
                 if row.id not in self.workers.held:
-                    self.purchasing.forget(row)
+                    beginning.call_off()
 
-    def begin(self, row: Instance, lease: Lease) -> None:
-        """Work on a row that the store has under this lease; returns at once."""
+    def begin(self, claim: Claim) -> None:
+        """Work on a row that has been stored as the claim says; returns at once."""
+        self._start(claim.row, claim.lease, claim.beginning.step)
+
+    def _start(self, row: Instance, lease: Lease, first: Step | None = None) -> None:
         self.leasing.hold(lease)
-        self.workers.start(self.work(row, lease.token), row.id, lease.token)
+        self.workers.start(self.work(row, lease.token, first), row.id, lease.token)
 
     def _unreadable(self, instance_id: str, error: str) -> None:
         self.log.error("row_unreadable", instance_id=instance_id, error=error)
 
-    async def work(self, instance: Instance, lease_token: str) -> None:
-        """Take one leased instance as far as it goes now; give up quietly if the lease is lost."""
+    async def work(self, instance: Instance, lease_token: str, first: Step | None = None) -> None:
+        """Take one leased instance as far as it goes now; give up quietly if the lease is lost.
+
+        ``first`` is what to begin with, if that is decided.
+        """
         with self.traces.span(
             _NAME[self.kind],
             parent=instance.traceparent,
             attributes={"gpukeeper.instance.id": instance.id},
         ):
             try:
-                await self._work(instance, lease_token)
+                await self._work(instance, lease_token, first)
             except LeaseLost:
                 self.log.info("lease_lost", instance_id=instance.id)
 
-    async def _work(self, instance: Instance, lease_token: str) -> None:
-        while (step := decide(instance, self.clock(), self.limits)) is not None:
-            fold = await self._perform(instance, step, lease_token)
+    async def _work(self, instance: Instance, lease_token: str, first: Step | None) -> None:
+        is_due = True
+        while is_due:
+            if first is not None:
+                fold = await first(lease_token)
+            else:
+                step = decide(instance, self.clock(), self.limits)
+                fold = await self._perform(instance, step, lease_token)
+            first = None
             change, is_due = await self.applying.apply(instance.id, fold, lease_token)
-            if not is_due:
-                return
             instance = change.after
 
     async def _perform(self, instance: Instance, step: object, lease_token: str) -> Fold:

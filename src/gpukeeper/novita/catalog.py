@@ -1,7 +1,7 @@
 """Keep what Novita sells for a short while: products, clusters and templates."""
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Hashable, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
@@ -109,23 +109,20 @@ class Catalog:
                 faults=[Fault(field="templateId", message=message)],
             ) from error
 
-    def knows(
-        self,
-        *,
-        regions: Collection[str],
-        billing_mode: BillingMode,
-        gpu_num: int,
-        template_id: str,
-    ) -> bool:
-        """Whether nothing would have to be asked about these regions' products and a template."""
+    def known_products(
+        self, *, cluster_id: str, billing_mode: BillingMode, gpu_num: int
+    ) -> tuple[Product, ...] | None:
+        """Return what is sold in one cluster, if Novita need not be asked."""
+        return self._products.fresh((cluster_id, billing_mode, gpu_num))
+
+    def known_cluster(self, region: str) -> Cluster | None:
+        """Return a region as :meth:`cluster` does, if it is known without asking Novita."""
         clusters = self._clusters.fresh(None)
-        if clusters is None or self._templates.fresh(template_id) is None:
-            return False
-        found = [_find_cluster(clusters, region) for region in regions]
-        return all(
-            cluster and self._products.fresh((cluster.id, billing_mode, gpu_num)) is not None
-            for cluster in found
-        )
+        return None if clusters is None else _find_cluster(clusters, region)
+
+    def known_template(self, template_id: str) -> Template | None:
+        """Return a template, if Novita need not be asked."""
+        return self._templates.fresh(template_id)
 
     async def _meant(self, template_id: str) -> str:
         try:

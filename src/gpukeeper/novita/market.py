@@ -38,14 +38,27 @@ class Market:
         """Return the order's template.  Raises InvalidOrder for an unknown one, NovitaError."""
         return await self.catalog.template(order.template_id)
 
-    def knows(self, order: Order) -> bool:
-        """Whether Novita need not be asked before this order is bought."""
-        return self.catalog.knows(
-            regions=self._names(order),
-            billing_mode=order.billing_mode,
-            gpu_num=order.gpu_num,
-            template_id=order.template_id,
-        )
+    def known(self, order: Order) -> tuple[tuple[Offer, ...], Template] | None:
+        """Return the offers that fit an order and its template, if Novita need not be asked.
+
+        Raises InvalidOrder and NothingForSale as :meth:`offers` does.
+        """
+        template = self.catalog.known_template(order.template_id)
+        market = [
+            (cluster, products)
+            for name in self._names(order)
+            if (cluster := self.catalog.known_cluster(name)) is not None
+            and (
+                products := self.catalog.known_products(
+                    cluster_id=cluster.id, billing_mode=order.billing_mode, gpu_num=order.gpu_num
+                )
+            )
+            is not None
+        ]
+        if template is None or len(market) < len(self._names(order)):
+            return None
+        name = _equal_name(order.product_name, [each for _, found in market for each in found])
+        return None if name is None else (offers.rank(market, order, name), template)
 
     async def price_list(
         self,
@@ -136,13 +149,17 @@ class Market:
         gpu_num: int,
     ) -> str:
         """Return the exact name; every product of Novita's is asked for only if none is equal."""
-        equal = next((p.name for p in products if offers.is_named(p, wanted)), None)
+        equal = _equal_name(wanted, products)
         if equal is not None:
             return equal
         everywhere = await self.catalog.products(
             cluster_id=None, billing_mode=billing_mode, gpu_num=gpu_num
         )
         return offers.find_name(wanted, [p.name for p in (*products, *everywhere)])
+
+
+def _equal_name(wanted: str, products: Sequence[Product]) -> str | None:
+    return next((each.name for each in products if offers.is_named(each, wanted)), None)
 
 
 def _unless_raised(answer: tuple[Product, ...] | BaseException) -> tuple[Product, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from gpukeeper.domain.errors import NotFound
 from gpukeeper.domain.events import Change
@@ -25,28 +25,43 @@ from gpukeeper.telemetry import OFF, Traces
 _PEEK_EVERY_SECONDS = 0.5
 
 
-class Buyer(Protocol):
+class Claim(Protocol):
+    """How an order is to be stored that is bought in this process."""
+
+    @property
+    def row(self) -> Instance:
+        """What to store."""
+
+    @property
+    def lease(self) -> Lease:
+        """What to store it with."""
+
+
+C = TypeVar("C", bound=Claim)
+
+
+class Buyer(Protocol[C]):
     """Who buys what is ordered here."""
 
-    def reserve(self, row: Instance) -> AbstractContextManager[Lease | None]:
-        """Keep room for a row that is about to be stored, and give the lease to store it with.
+    def reserve(self, row: Instance) -> AbstractContextManager[C | None]:
+        """Keep room for a row that is about to be stored, and say how it is to be stored.
 
-        None means that it is to be stored without, for whoever finds it due.
+        None means that it is to be stored as it is, for whoever finds it due.
         """
 
-    def begin(self, row: Instance, lease: Lease) -> None:
-        """Work on a row that has been stored with this lease; returns at once."""
+    def begin(self, claim: C) -> None:
+        """Work on a row that has been stored as the claim says; returns at once."""
 
 
 class BuyerElsewhere:
     """Nobody in this process buys: an engine finds the order in the store."""
 
-    def reserve(self, row: Instance) -> AbstractContextManager[Lease | None]:
-        """Give no lease."""
+    def reserve(self, row: Instance) -> AbstractContextManager[None]:
+        """Claim nothing."""
         return nullcontext()
 
-    def begin(self, row: Instance, lease: Lease) -> None:
-        """Cannot be asked: it gave no lease."""
+    def begin(self, claim: Claim) -> None:
+        """Cannot be asked: it claimed nothing."""
         raise AssertionError("nobody here can work on this")
 
 
@@ -63,7 +78,7 @@ class Ordering:
     clock: Callable[[], datetime]
     random_bytes: Callable[[int], bytes]
     on_change: Callable[[Change], None]
-    buyer: Buyer = field(default_factory=BuyerElsewhere)
+    buyer: Buyer[Any] = field(default_factory=BuyerElsewhere)
     patience: timedelta = timedelta(seconds=20)
     traces: Traces = OFF
 
@@ -85,25 +100,26 @@ class Ordering:
             random_bytes=self.random_bytes,
             traceparent=self.traces.current(),
         )
-        with self.buyer.reserve(placed) as lease:
+        with self.buyer.reserve(placed) as claim:
+            row, lease = (claim.row, claim.lease) if claim else (placed, None)
 
             def store(connection: Connection) -> str:
                 if idempotency_key is not None:
                     known = idempotency.keep(connection, idempotency_key, body_hash, placed.id, now)
                     if known is not None:
                         return known
-                instances.add(connection, placed, self.seal, self.outbox, lease=lease)
+                instances.add(connection, row, self.seal, self.outbox, lease=lease)
                 return placed.id
 
             instance_id = await self.database.write(store)
             is_new = instance_id == placed.id
-            if is_new and lease is not None:
-                self.buyer.begin(placed, lease)
+            if is_new and claim:
+                self.buyer.begin(claim)
         if is_new:
-            change = Change(None, placed, now)
-            self.nudges.changed([change], is_held=lease is not None)
-            self.on_change(change)
-        found = await self._answered(instance_id, placed if is_new else None)
+            # Once the buyer has begun: nobody waits for what is told here.
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self._tell, Change(None, row, now), claim is not None)
+        found = await self._answered(instance_id, row if is_new else None)
         if found.status is Status.FAILED and found.novita_id is None and found.buying is None:
             raise OrderFailed(found, self.clock())
         return found, is_new
@@ -122,6 +138,10 @@ class Ordering:
                     told = None
                 found = told or await self._find(instance_id)
             return found
+
+    def _tell(self, change: Change, is_held: bool) -> None:
+        self.nudges.changed([change], is_held=is_held)
+        self.on_change(change)
 
     async def _find(self, instance_id: str) -> Instance:
         found = await self.database.read(lambda connection: instances.find(connection, instance_id))
