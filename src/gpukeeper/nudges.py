@@ -45,10 +45,11 @@ class Nudges:
         for change in changes:
             if change.before == change.after:
                 continue
-            for wake in concerned(change, is_held=is_held):
-                self.wake(wake)
+            # Those who wait before the loops, which have time.
             for waiting in self._waiting.get(change.after.id, ()):
                 waiting.put_nowait(change.after)
+            for wake in concerned(change, is_held=is_held):
+                self.wake(wake)
 
     def heard(self, wakes: Iterable[Wake], instance_id: str | None) -> None:
         """Wake whoever a change concerns that another process has stored."""

@@ -1,5 +1,6 @@
 """The last of the five lines: store what came of a step on a row that this process holds."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +13,7 @@ from gpukeeper.domain.lifecycle import Limits, schedule
 from gpukeeper.engine.leasing import Leasing
 from gpukeeper.engine.loop import Clock
 from gpukeeper.nudges import Nudges
-from gpukeeper.store import instances, leases, tables
+from gpukeeper.store import instances
 from gpukeeper.store.database import Conflict, Connection, Database
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.telemetry import OFF, Logger, Traces
@@ -45,19 +46,20 @@ class Applying:
         now = self.clock()
         origin = self.traces.current()
 
-        def store(connection: Connection) -> tuple[Change, bool]:
-            change = self._change(connection, instance_id, fold, lease_token, now, origin)
-            due_at = change.after.due_at
-            is_due = due_at is not None and due_at <= now
-            if not is_due:
-                leases.release(connection, tables.instances, instance_id, lease_token)
-            return change, is_due
+        def is_over(row: Instance) -> bool:
+            return row.due_at is None or row.due_at > now
+
+        def store(connection: Connection) -> Change:
+            return self._change(
+                connection, instance_id, fold, lease_token, now, origin, is_over=is_over
+            )
 
         try:
-            change, is_due = await self.database.write(store)
+            change = await self.database.write(store)
         except Conflict:
             await self._make_way_for(instance_id, fold)
-            change, is_due = await self.database.write(store)
+            change = await self.database.write(store)
+        is_due = not is_over(change.after)
         self._tell(change, is_held=is_due)
         return change, is_due
 
@@ -119,6 +121,8 @@ class Applying:
         lease_token: str,
         now: datetime,
         origin: str | None,
+        *,
+        is_over: Callable[[Instance], bool] = lambda row: False,
     ) -> Change:
         return instances.change(
             connection,
@@ -127,9 +131,11 @@ class Applying:
             now,
             self.outbox,
             lease_token=lease_token,
+            is_over=is_over,
             origin=lambda change: origin or change.after.traceparent,
         )
 
     def _tell(self, change: Change, *, is_held: bool = False) -> None:
         self.nudges.changed([change], is_held=is_held)
-        self.on_change(change)
+        # Whoever waits for the change goes on first.
+        asyncio.get_running_loop().call_soon(self.on_change, change)

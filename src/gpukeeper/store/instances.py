@@ -115,11 +115,19 @@ def change(
     outbox: Outbox,
     *,
     lease_token: str | None = None,
+    is_over: Callable[[Instance], bool] = lambda row: False,
     origin: Origin = wish_of,
 ) -> Change:
     """Fold something into one row as :func:`change_all` does, and return what came of it."""
-    folds = {instance_id: fold}
-    (done,) = change_all(connection, folds, now, outbox, lease_token=lease_token, origin=origin)
+    (done,) = change_all(
+        connection,
+        {instance_id: fold},
+        now,
+        outbox,
+        lease_token=lease_token,
+        is_over=is_over,
+        origin=origin,
+    )
     return done
 
 
@@ -130,6 +138,7 @@ def change_all(
     outbox: Outbox,
     *,
     lease_token: str | None = None,
+    is_over: Callable[[Instance], bool] = lambda row: False,
     origin: Origin = wish_of,
 ) -> list[Change]:
     """Fold something into the freshest rows (id -> fold) and store what came of it, if anything.
@@ -137,22 +146,34 @@ def change_all(
     The rows, their events and their deliveries are stored together, in the order of their ids: all
     lock rows in that order, so that none waits for another that waits for it.  Whatever was stored
     since the caller read a row is kept, since its fold works on the row as it is now.  ``origin``
-    says of which work a change came.  Returns one change per row, also of those that stay as they
-    are.  Raises LeaseLost when a row is gone, or when ``lease_token`` is given and no longer holds
-    all of them.
+    says of which work a change came.  A row that is held is given back if ``is_over`` says of it,
+    as it is then, that the work on it is.  Returns one change per row, also of those that stay as
+    they are.  Raises LeaseLost when a row is gone, or when ``lease_token`` is given and no longer
+    holds all of them.
     """
     done = [
         Change(before, folds[row_id](before), now)
         for row_id, before in _freshest(connection, sorted(folds), lease_token)
     ]
     changed = [each for each in done if each.after != each.before]
+    for is_given_back in (False, True):
+        lease = leases.NONE if is_given_back else {}
+        rows = [
+            {"row_id": each.after.id} | _changing(each.after) | lease
+            for each in changed
+            if is_over(each.after) is is_given_back
+        ]
+        if rows:
+            connection.execute(_UPDATE, rows)
     if changed:
-        rows = [{"row_id": each.after.id} | _changing(each.after) for each in changed]
-        connection.execute(_UPDATE, rows)
         outbox.record_all(connection, changed, origin)
         is_held = lease_token is not None
         wakes = {wake for each in changed for wake in concerned(each, is_held=is_held)}
         signals.tell(connection, wakes, instance_ids=[each.after.id for each in changed])
+    if lease_token is not None:
+        for each in done:
+            if each.after == each.before and is_over(each.after):
+                leases.release(connection, instances, each.after.id, lease_token)
     return done
 
 

@@ -32,6 +32,8 @@ class Lease:
 # What a statement with one of the conditions below is executed with.
 NOW = bindparam("now", type_=UtcTime)
 HELD: BindParameter[str] = bindparam("held_token")
+# What the columns of a lease hold when there is none.
+NONE = {"lease_token": None, "lease_until": None}
 
 
 def is_free(table: FromClause) -> ColumnElement[bool]:
@@ -88,9 +90,7 @@ def release_all(connection: Connection, table: Table) -> int:
     Only for a store with a single engine, when that engine starts.
     """
     return connection.execute(
-        update(table)
-        .where(table.c.lease_token.is_not(None))
-        .values(lease_token=None, lease_until=None)
+        update(table).where(table.c.lease_token.is_not(None)).values(NONE)
     ).rowcount
 
 
@@ -106,8 +106,4 @@ def _take(table: Table) -> Update:
 
 @cache
 def _release(table: Table) -> Update:
-    return (
-        update(table)
-        .where(table.c.id == bindparam("row_id"), is_held(table))
-        .values(lease_token=None, lease_until=None)
-    )
+    return update(table).where(table.c.id == bindparam("row_id"), is_held(table)).values(NONE)
