@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import resource
 import secrets
 import signal
 import sys
@@ -42,6 +43,8 @@ _GRACE_SECONDS = 2
 # A keep-alive connection that is silent this long is closed.
 _KEEP_ALIVE_SECONDS = 30
 _LOCK_FILE = "engine.lock"
+# Connections of callers, webhooks under way and calls to Novita may together pass the usual 1,024.
+_OPEN_FILES = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ def serve(settings: Settings, role: Role = Role.ALL) -> int:
         log_dir=settings.log_dir,
         stream=sys.stdout,
     )
+    _allow_open_files()
     with _only_engine(settings, role):
         check_port(settings.host, settings.port, setting="GPUKEEPER_PORT")
         runtime = build(settings, role)
@@ -73,6 +77,14 @@ def serve(settings: Settings, role: Role = Role.ALL) -> int:
         # The loop that the server prefers, uvloop, on which everything that waits costs less.
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             return runner.run(_serve(settings, runtime, role, config))
+
+
+def _allow_open_files() -> None:
+    """Have as many files open as may be needed, as far as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def check(settings: Settings) -> tuple[CheckResult, ...]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gpukeeper.domain.sharing import PER_PROMPT, PER_SLOW, Room, receiver_of
 
-EMPTY = Room(workers=20, free=20, under_way={}, prompt=frozenset({"quick"}))
+EMPTY = Room(workers=80, free=80, under_way={}, prompt=frozenset({"quick"}))
 
 _names = st.sampled_from(["quick", "brisk", "slow", "dead", "new"])
 _rooms = st.builds(
@@ -51,26 +51,26 @@ def test_a_receiver_is_a_host_and_a_port(url: str, receiver: str) -> None:
 
 
 def test_a_prompt_receiver_may_have_more_under_way_than_another() -> None:
-    assert chosen(EMPTY, due(slow=9, quick=9)) == {"slow": PER_SLOW, "quick": PER_PROMPT}
+    assert chosen(EMPTY, due(slow=99, quick=99)) == {"slow": PER_SLOW, "quick": PER_PROMPT}
 
 
 def test_what_is_under_way_counts_towards_the_share() -> None:
-    room = replace(EMPTY, under_way={"slow": 1, "quick": 7})
-    assert chosen(room, due(slow=9, quick=9)) == {"slow": 1, "quick": 1}
+    room = replace(EMPTY, under_way={"slow": 1, "quick": PER_PROMPT - 1})
+    assert chosen(room, due(slow=99, quick=99)) == {"slow": 1, "quick": 1}
     assert room.full == []
     # It was prompt when these began.
-    late = replace(EMPTY, under_way={"slow": 8, "quick": 8})
-    assert chosen(late, due(slow=9, quick=9)) == {}
+    late = replace(EMPTY, under_way={"slow": 8, "quick": PER_PROMPT})
+    assert chosen(late, due(slow=99, quick=99)) == {}
     assert late.full == ["slow", "quick"]
 
 
 def test_slow_receivers_have_half_of_the_workers_together() -> None:
-    fleet = {f"dead_{number}": 2 for number in range(9)}
-    counts = chosen(EMPTY, due(**fleet, quick=9))
+    fleet = {f"dead_{number}": 2 for number in range(30)}
+    counts = chosen(EMPTY, due(**fleet, quick=99))
     assert counts.pop("quick") == PER_PROMPT
-    assert sum(counts.values()) == 10
-    held = replace(EMPTY, free=10, under_way=dict.fromkeys(fleet, 2))
-    assert chosen(held, due(new=1, quick=9)) == {"quick": PER_PROMPT}
+    assert sum(counts.values()) == 40
+    held = replace(EMPTY, free=40, under_way=dict.fromkeys(fleet, 2))
+    assert chosen(held, due(new=1, quick=99)) == {"quick": PER_PROMPT}
     assert held.of_slow == 0
 
 

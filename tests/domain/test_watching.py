@@ -20,7 +20,7 @@ from gpukeeper.domain.instance import (
     Verb,
 )
 from gpukeeper.domain.lifecycle import Confirm, decide, want
-from gpukeeper.domain.watching import fingerprint, observe
+from gpukeeper.domain.watching import SSH_ASKED_AFTER, fingerprint, observe
 from tests.domain.making import LIMITS, MINUTE, NOW, ON_DEMAND, SECOND, instance, requested, seen
 
 S, P = Status, Phase
@@ -67,7 +67,9 @@ def test_what_a_look_makes_of_a_status(status: Status, phase: Phase, is_single: 
     expected = FIRST_LOOK.get((status, phase), status)
     if (status, phase) == (S.FAILED, P.UP):
         # A listing leads to a question about this machine alone.
-        assert (once.status, once.confirm_at) == ((S.RUNNING if is_single else status), NOW)
+        asked_again_at = NOW + SSH_ASKED_AFTER if is_single else NOW
+        assert once.confirm_at == asked_again_at
+        assert once.status is (S.RUNNING if is_single else status)
         assert twice.status is once.status
         return
     assert once.status is expected
@@ -274,7 +276,10 @@ def test_a_listing_without_the_ssh_command_does_not_take_it_away() -> None:
 
 def test_what_listings_leave_out_is_asked_for_once_when_a_machine_comes_up() -> None:
     running = look(instance(S.STARTING), P.UP)
-    assert (running.status, running.confirm_at) == (S.RUNNING, NOW)
+    soon = NOW + SSH_ASKED_AFTER
+    assert (running.status, running.confirm_at) == (S.RUNNING, soon)
+    assert look(running, P.UP, endpoints=()).confirm_at == soon
+    assert look(running, P.UP, at=soon).confirm_at is None
     told = look(running, P.UP, is_single=True, ssh_command="ssh a")
     assert (told.ssh_command, told.confirm_at) == ("ssh a", None)
     assert look(running, P.UP, is_single=True).confirm_at is None

@@ -9,6 +9,7 @@ from typing import Any
 from gpukeeper.domain.errors import KeyReused
 from gpukeeper.domain.instance import Instance, Status, Verb
 from gpukeeper.service import OrderFailed, View
+from gpukeeper.service.ordering import BuyerElsewhere
 from tests import invariants
 from tests.engine.rig import ORDER, Rig
 
@@ -81,6 +82,9 @@ async def test_an_order_that_failed_fails_everyone_who_sent_it_and_is_not_tried_
 async def test_an_order_that_novita_could_not_take_is_bought_once_when_it_is_sent_again(
     rig: Rig,
 ) -> None:
+    # All have asked before anybody begins to buy: whoever comes after the failure tries anew.
+    elsewhere = replace(rig.service.ordering, buyer=BuyerElsewhere())
+    rig.service = replace(rig.service, ordering=elsewhere)
     rig.fault("html", "products", status=503, for_seconds=60)
     answers = await all_of(rig, [send(rig, "key") for _ in range(SENDERS)])
     assert {answer.error_code for answer in answers} == {"novita_unavailable"}

@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from gpukeeper.domain.instance import Instance, Status
-from gpukeeper.domain.sharing import Room, receiver_of
+from gpukeeper.domain.sharing import PER_PROMPT, PER_SLOW, Room, receiver_of
 from gpukeeper.store import deliveries, leases, tables
 from gpukeeper.store.database import Database
 from gpukeeper.store.leases import Lease
@@ -81,8 +81,8 @@ async def test_one_receiver_gets_its_share_and_no_more_however_much_is_due(
     database: Database, queue: _Queue
 ) -> None:
     await queue.add(SLOW, 5)
-    await queue.add(FAST, 10)
-    assert await _urls(database, _room(FAST)) == [SLOW] * 2 + [FAST] * 8
+    await queue.add(FAST, PER_PROMPT + 2)
+    assert await _urls(database, _room(FAST)) == [SLOW] * 2 + [FAST] * PER_PROMPT
 
 
 async def test_the_urls_of_one_receiver_have_one_share_together(
@@ -90,10 +90,10 @@ async def test_the_urls_of_one_receiver_have_one_share_together(
 ) -> None:
     for number in range(5):
         await queue.add(f"{SLOW}?id={number}", 1)
-        await queue.add(f"{FAST}?id={number}", 2)
+        await queue.add(f"{FAST}?id={number}", PER_PROMPT // 4)
     urls = await _urls(database, _room(FAST))
     assert [url.partition("?")[0] for url in urls if url.startswith(SLOW)] == [SLOW] * 2
-    assert len(urls) == 10
+    assert len(urls) == 2 + PER_PROMPT
 
 
 async def test_receivers_take_turns_when_there_is_not_room_for_all(
@@ -121,7 +121,7 @@ async def test_a_fleet_of_silent_receivers_leaves_half_of_the_workers_alone(
     await queue.add(FAST, 9)
     first = await _urls(database, _room(FAST, free=8, workers=8, busy={}))
     assert first == [FAST] * 8
-    urls = await _urls(database, _room(FAST, free=8, workers=8, busy={FAST: 7}))
+    urls = await _urls(database, _room(FAST, free=8, workers=8, busy={FAST: PER_PROMPT - 1}))
     assert len(urls) == 5
     assert urls.count(FAST) == 1
 
@@ -175,7 +175,7 @@ async def test_a_busy_receiver_does_not_take_the_room_of_another(
     assert sorted(await _urls(database, _room(free=5, busy={SLOW: 1}))) == [FAST] * 2 + [SLOW]
 
 
-@pytest.mark.parametrize("held", [2, 8])
+@pytest.mark.parametrize("held", [PER_SLOW, PER_PROMPT])
 async def test_a_receiver_whose_share_is_used_up_gets_nothing(
     database: Database, queue: _Queue, held: int
 ) -> None:

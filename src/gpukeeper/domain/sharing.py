@@ -10,8 +10,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-# Enough to keep a prompt receiver busy; when it begins to hang, it holds only these.
-PER_PROMPT = 8
+# A hundred that come at once reach a receiver that takes 20 ms for each in a tenth of a second;
+# when it begins to hang, it holds only these.
+PER_PROMPT = 32
 # More than one, so that a receiver that needs its time is not sent everything one by one.
 PER_SLOW = 2
 # An attempt that is over by then hardly holds up its worker.

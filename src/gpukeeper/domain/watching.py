@@ -37,6 +37,8 @@ from gpukeeper.domain.market import BillingMode
 _AT_REST = frozenset({Status.STOPPED, Status.RECLAIMED})
 _TAKEN = frozenset({SpotSignal.RECLAIMING, SpotSignal.TERMINATED})
 
+# How long after a machine came up the one question about it alone is asked.
+SSH_ASKED_AFTER = timedelta(seconds=1)
 # Confirmed absences before a machine that nobody here deleted counts as gone.
 _MISSES_NEEDED = 2
 
@@ -200,8 +202,18 @@ def _with_facts(instance: Instance, seen: Observation, *, is_single: bool) -> In
         doubts=0,
         misses=0,
         failures=0,
-        confirm_at=None,
+        confirm_at=_still_to_be_asked_at(instance, seen, is_single=is_single),
     )
+
+
+def _still_to_be_asked_at(
+    instance: Instance, seen: Observation, *, is_single: bool
+) -> datetime | None:
+    """Return when a running machine's SSH command is to be asked for, if that is yet to come."""
+    at = instance.confirm_at
+    if is_single or instance.status is not Status.RUNNING or at is None or at <= seen.at:
+        return None
+    return at
 
 
 def _boot_error(seen: Observation) -> Reason | None:
@@ -246,8 +258,8 @@ def _up(instance: Instance, now: datetime, limits: Limits) -> Instance:
             # It was to be stopped and could not be, because it was not up yet.
             return become(instance, Status.STOPPING, now)
     # Coming up late, or started elsewhere, is running all the same.  What listings leave out
-    # (the SSH command) is asked for once.
-    confirm_at = None if instance.ssh_command else now
+    # (the SSH command) is asked for once, when those who wait for the news have it.
+    confirm_at = None if instance.ssh_command else now + SSH_ASKED_AFTER
     return become(instance, Status.RUNNING, now, desired=Desired.RUNNING, confirm_at=confirm_at)
 
 

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from gpukeeper.domain import offers
-from gpukeeper.domain.errors import NovitaUnavailable
+from gpukeeper.domain.errors import NovitaError, NovitaUnavailable
 from gpukeeper.domain.instance import Order
 from gpukeeper.domain.market import (
     BillingMode,
@@ -23,6 +24,12 @@ class Market:
 
     catalog: Catalog
     default_region: str
+
+    async def get_ready(self) -> None:
+        """Ask for the regions, which change rarely, so that the first order need not wait."""
+        with suppress(NovitaError):
+            # If it fails, whoever needs them asks again, and is told why.
+            await self.catalog.clusters()
 
     async def offers(self, order: Order) -> tuple[Offer, ...]:
         """Return the offers that fit an order, best first.

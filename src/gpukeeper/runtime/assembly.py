@@ -86,15 +86,15 @@ class Runtime:
         """Run the loops; on leaving, take no more work, finish what is held, close everything."""
         loops = [self.follow, *(self.engine.loops if self.engine else ())]
         tasks = [asyncio.create_task(loop.run(), name=loop.name) for loop in loops]
-        listening = None
+        beside = [asyncio.create_task(self.service.market.get_ready(), name="get-ready")]
         if self.listener is not None:
-            listening = asyncio.create_task(self.listener.run(), name="listen")
+            beside.append(asyncio.create_task(self.listener.run(), name="listen"))
         try:
             yield
         finally:
-            if listening is not None:
-                listening.cancel()
-                await asyncio.wait([listening])
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
             for loop in loops:
                 loop.drain()
             await self._drain(tasks)

@@ -32,7 +32,7 @@ from gpukeeper.webhooks.sender import Sender
 
 # Tasks that wait for Novita or for receivers cost little; these bound what is under way at once.
 _RECONCILE_WORKERS = 64
-WEBHOOK_WORKERS = 256
+WEBHOOK_WORKERS = 512
 # A loop that is silent for so many of its intervals is frozen.
 _MAX_MISSED = 4
 # A loop turns that often even when nothing is due.
