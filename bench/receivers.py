@@ -20,10 +20,11 @@ HANG_SECONDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A webhook that came: its event's type, and how many seconds after it."""
+    """A webhook that came: its event's type, when it came, and when it happened (Unix time)."""
 
     event_type: str
-    lag_seconds: float
+    arrived_at: float
+    happened_at: float
 
 
 def main() -> None:
@@ -69,7 +70,7 @@ def arrivals(log: Path) -> Iterator[Arrival]:
     # What comes after the last line's end is still being written.
     for line in log.read_text().rpartition("\n")[0].splitlines():
         arrived_at, happened_at, event_type = line.split(" ")
-        yield Arrival(event_type, float(arrived_at) - float(happened_at))
+        yield Arrival(event_type, float(arrived_at), float(happened_at))
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def scale(databases: Databases, machines: int, arguments: argparse.Namespace) ->
             ordering.join()
         if orders.failures:
             raise BenchFailed(f"{len(orders.failures)} orders failed: {orders.failures[0]}")
-        lags = [arrival.lag_seconds for arrival in arrivals(heard)]
+        lags = [each.arrived_at - each.happened_at for each in arrivals(heard)]
         watching.change(0, machines // 10, "pulling")
         changed = watching.cost_of(1)
         rss_mb = max(replica.rss_mb for replica in replicas)

@@ -176,7 +176,7 @@ def announce(turning: int, rounds: int) -> Row:
             novita.http.post("/_sim/clock", json=forward).raise_for_status()
             wait_until_announced(log, "instance.running", (number + 1) * turning)
             cpu += service.cpu_seconds
-        lags = lags_of(log, "instance.running")
+        lags = lags_of(log, "instance.running", at_once=turning)
         return Row(
             f"running seen to webhook, {turning} at once",
             Spread.of(lags),
@@ -188,14 +188,25 @@ def announce(turning: int, rounds: int) -> Row:
 def wait_until_announced(log: Path, event_type: str, count: int) -> None:
     """Wait until so many webhooks of a type have come.  Raises BenchFailed."""
     for _ in patience():
-        if len(lags_of(log, event_type)) >= count:
+        came = sum(each.event_type == event_type for each in receivers.arrivals(log))
+        if came >= count:
             return
-    raise BenchFailed(f"{len(lags_of(log, event_type))} of {count} {event_type} have come")
+    raise BenchFailed(f"{came} of {count} {event_type} have come")
 
 
-def lags_of(log: Path, event_type: str) -> list[float]:
-    """Return how many seconds after their events the webhooks of a type came."""
-    return [each.lag_seconds for each in receivers.arrivals(log) if each.event_type == event_type]
+def lags_of(log: Path, event_type: str, *, at_once: int) -> list[float]:
+    """Return how many seconds after the first event of their round the webhooks of a type came.
+
+    The first is stored when the look has seen all of the round.
+    """
+    came = [each for each in receivers.arrivals(log) if each.event_type == event_type]
+    rounds = [came[start : start + at_once] for start in range(0, len(came), at_once)]
+    return [
+        each.arrived_at - seen_at
+        for arrivals in rounds
+        for seen_at in [min(each.happened_at for each in arrivals)]
+        for each in arrivals
+    ]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gpukeeper.domain.sharing import PER_PROMPT, PER_SLOW, Room, receiver_of
 
-EMPTY = Room(workers=80, free=80, under_way={}, prompt=frozenset({"quick"}))
+EMPTY = Room(workers=40, free=30, under_way={}, prompt=frozenset({"quick"}))
 
 _names = st.sampled_from(["quick", "brisk", "slow", "dead", "new"])
 _rooms = st.builds(
@@ -54,6 +54,14 @@ def test_a_prompt_receiver_may_have_more_under_way_than_another() -> None:
     assert chosen(EMPTY, due(slow=99, quick=99)) == {"slow": PER_SLOW, "quick": PER_PROMPT}
 
 
+def test_a_prompt_receiver_may_have_a_quarter_of_the_free_workers() -> None:
+    room = replace(EMPTY, workers=400, free=400)
+    assert chosen(room, due(slow=999, quick=999)) == {"slow": PER_SLOW, "quick": 100}
+    less = replace(room, free=300, under_way={"quick": 100})
+    assert chosen(less, due(quick=999)) == {}
+    assert chosen(replace(less, prompt={"quick", "brisk"}), due(brisk=999)) == {"brisk": 75}
+
+
 def test_what_is_under_way_counts_towards_the_share() -> None:
     room = replace(EMPTY, under_way={"slow": 1, "quick": PER_PROMPT - 1})
     assert chosen(room, due(slow=99, quick=99)) == {"slow": 1, "quick": 1}
@@ -68,8 +76,8 @@ def test_slow_receivers_have_half_of_the_workers_together() -> None:
     fleet = {f"dead_{number}": 2 for number in range(30)}
     counts = chosen(EMPTY, due(**fleet, quick=99))
     assert counts.pop("quick") == PER_PROMPT
-    assert sum(counts.values()) == 40
-    held = replace(EMPTY, free=40, under_way=dict.fromkeys(fleet, 2))
+    assert sum(counts.values()) == 20
+    held = replace(EMPTY, free=10, under_way=dict.fromkeys(fleet, 2))
     assert chosen(held, due(new=1, quick=99)) == {"quick": PER_PROMPT}
     assert held.of_slow == 0
 

@@ -66,7 +66,7 @@ async def _next_due_at(
 
 
 def _room(
-    *prompt: str, free: int = 100, workers: int = 256, busy: dict[str, int] | None = None
+    *prompt: str, free: int = 30, workers: int = 256, busy: dict[str, int] | None = None
 ) -> Room:
     under_way = {receiver_of(url): held for url, held in (busy or {}).items()}
     return Room(workers, free, under_way, [receiver_of(url) for url in prompt])

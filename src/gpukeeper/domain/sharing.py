@@ -10,9 +10,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-# A hundred that come at once reach a receiver that takes 20 ms for each in a tenth of a second;
-# when it begins to hang, it holds only these.
-PER_PROMPT = 32
+# What a prompt receiver may have under way however few workers are free.  It may have a quarter of
+# those that are, so that a burst reaches it at once; when receivers begin to hang, one after the
+# other finds less to hold.
+PER_PROMPT = 8
+_PROMPT_PART = 4
 # More than one, so that a receiver that needs its time is not sent everything one by one.
 PER_SLOW = 2
 # An attempt that is over by then hardly holds up its worker.
@@ -43,9 +45,14 @@ class Room:
     under_way: Mapping[str, int]
     prompt: Collection[str]
 
+    @property
+    def per_prompt(self) -> int:
+        """How many a prompt receiver may have under way."""
+        return max(PER_PROMPT, self.free // _PROMPT_PART)
+
     def of(self, receiver: str) -> int:
         """Return how many more of its deliveries may begin, not counting the common limits."""
-        share = PER_PROMPT if receiver in self.prompt else PER_SLOW
+        share = self.per_prompt if receiver in self.prompt else PER_SLOW
         return max(share - self.under_way.get(receiver, 0), 0)
 
     @property

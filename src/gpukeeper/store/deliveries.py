@@ -31,7 +31,7 @@ from gpukeeper.domain.events import (
     Event,
     EventType,
 )
-from gpukeeper.domain.sharing import PER_PROMPT, Room
+from gpukeeper.domain.sharing import Room
 from gpukeeper.domain.waking import Wake
 from gpukeeper.store import leases, signals
 from gpukeeper.store.inserting import insert_or_replace
@@ -56,9 +56,9 @@ def claim(connection: Connection, now: datetime, lease: Lease, *, room: Room) ->
     parameters = {
         NOW.key: now,
         "prompt": list(room.prompt),
-        "per_receiver": PER_PROMPT,
+        "per_receiver": room.per_prompt,
         # Busy receivers get less than the statement gives them: so many more to choose from.
-        "limit": room.free + PER_PROMPT * len(room.under_way),
+        "limit": room.free + room.per_prompt * len(room.under_way),
     }
     statement = _DUE_PER_RECEIVER_LATERAL if is_postgres(connection) else _DUE_PER_RECEIVER
     due = connection.execute(statement, parameters)
