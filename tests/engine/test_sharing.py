@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from gpukeeper.domain.sharing import PER_SLOW, receiver_of
+from gpukeeper.domain.sharing import PER_PROMPT, PER_SLOW, receiver_of
 from gpukeeper.engine.deliver import Deliverer
 from gpukeeper.runtime.engine import WEBHOOK_WORKERS
 from gpukeeper.store.database import Connection

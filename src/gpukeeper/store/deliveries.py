@@ -94,25 +94,26 @@ def finish(
     if delivery.status is DeliveryStatus.ENDED:
         connection.execute(_LOCK_URL, {"url": delivery.url})
     row = {"row_id": delivery.id, HELD.key: lease_token}
-    allowed_attempts = connection.scalar(_ALLOWED_ATTEMPTS, row)
-    if allowed_attempts is None:
-        raise LeaseLost
-    if delivery.status is DeliveryStatus.EXHAUSTED and delivery.attempts < allowed_attempts:
-        # It was redelivered while its last attempt was under way.
-        due_at = delivery.finished_at
-        delivery = replace(delivery, status=DeliveryStatus.PENDING, due_at=due_at, finished_at=None)
-    connection.execute(
+    if delivery.status is DeliveryStatus.EXHAUSTED:
+        allowed_attempts = connection.scalar(_ALLOWED_ATTEMPTS, row)
+        if allowed_attempts is not None and delivery.attempts < allowed_attempts:
+            # It was redelivered while its last attempt was under way.
+            due_at = delivery.finished_at
+            pending = DeliveryStatus.PENDING
+            delivery = replace(delivery, status=pending, due_at=due_at, finished_at=None)
+    finished = connection.execute(
         _FINISH,
         row
+        | leases.NONE
         | {
             "status": delivery.status.value,
             "attempts": delivery.attempts,
             "due_at": delivery.due_at,
             "finished_at": delivery.finished_at,
-            "lease_token": None,
-            "lease_until": None,
         },
     )
+    if not finished.rowcount:
+        raise LeaseLost
     connection.execute(insert(delivery_attempts), _attempt_columns(delivery.id, attempt))
     is_any_due = delivery.status is DeliveryStatus.PENDING
     if delivery.status is not DeliveryStatus.PENDING:
