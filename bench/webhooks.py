@@ -6,7 +6,9 @@ and the receivers are processes of their own.
 """
 
 import argparse
+import json
 import secrets
+import subprocess
 import sys
 import time
 from contextlib import ExitStack
@@ -18,7 +20,7 @@ from sqlalchemy import func, select
 
 from bench import load, receivers
 from bench.figures import Figure, Report, Row, Spread, run
-from bench.processes import BenchFailed, Process, Stage, free_port, patience
+from bench.processes import BenchFailed, Process, Stage, free_port, patience, shell
 from gpukeeper.domain import ids
 from gpukeeper.domain.events import DeliveryStatus
 from gpukeeper.store import migrations
@@ -27,6 +29,8 @@ from gpukeeper.store.outbox import Outbox
 from gpukeeper.store.tables import deliveries, delivery_attempts
 
 RECEIVERS = 10
+# Of the bare loop, and about as many as the service has under way to ten prompt receivers.
+AT_A_TIME = 128
 ORDER = {"name": "bench", "productName": "RTX 4090 24GB", "templateId": "tpl-basic"}
 # Longer than any machine of the simulator takes to come up, and shorter than the deadline.
 BOOT_SECONDS = 300
@@ -72,10 +76,13 @@ def measure(stack: ExitStack, arguments: argparse.Namespace) -> Report:
         each = arguments.deliveries // RECEIVERS
         alive = work_through(each, hangs=False, profile=arguments.profile)
         hanging = work_through(each, hangs=True)
+        bare = post_bare(each)
         lost = 1 - hanging.per_second / alive.per_second
-        rows += [alive.row("queue, all answer"), hanging.row("queue, one hangs")]
+        rows += [alive.row("queue, all answer"), hanging.row("queue, one hangs"), bare]
+        share = alive.per_second / (bare.per_second or 1)
         figures += [
             Figure("webhooks from a queue", f"{alive.per_second}/s", "≥ 300/s"),
+            Figure("of a bare loop's, which posts and does nothing else", f"{share:.0%}", "none"),
             Figure("lost by nine while a tenth hangs", f"{100 * lost:.1f} %", "< 5 %"),
         ]
     for turning, rounds in ((1, 4 * arguments.rounds), (arguments.turning, arguments.rounds)):
@@ -102,6 +109,26 @@ def work_through(each: int, *, hangs: bool, profile: str | None = None) -> Queue
         wait_until_sent(database, urls[:-1])
         with database.engine.connect() as connection:
             return queue_of(connection, urls, service)
+
+
+def post_bare(each: int) -> Row:
+    """Post as many bodies to as many receivers with nothing stored, signed or logged."""
+    with ExitStack() as stack:
+        urls, _ = start_receivers(Stage(stack), RECEIVERS)
+        program = ["-m", "bench.posting", ",".join(urls), str(each), str(AT_A_TIME)]
+        ran = subprocess.run(
+            [sys.executable, *program], env=shell(), capture_output=True, text=True, check=False
+        )
+        if ran.returncode:
+            raise BenchFailed(f"the bare loop failed\n{ran.stderr[-2000:]}")
+        told = json.loads(ran.stdout)
+        times = told["times"]
+        return Row(
+            "a bare loop, each answer",
+            Spread.of(times),
+            per_second=round(len(times) / told["seconds"], 1),
+            cpu_us=round(told["cpu_seconds"] / len(times) * 1e6),
+        )
 
 
 def start_receivers(stage: Stage, count: int, *, hangs: bool = False) -> tuple[list[str], Path]:
