@@ -1,7 +1,7 @@
 """Where a scheduler holds the tasks of one process, lets one of them go on, or ends them all."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
@@ -101,7 +101,7 @@ class Gates:
 
 @dataclass(slots=True)
 class Store:
-    """The real store without its threads: a unit is held before its transaction begins."""
+    """The real store without its threads: a unit is held before its transaction and after it."""
 
     database: Database
     gates: Gates
@@ -109,12 +109,18 @@ class Store:
     async def write(self, unit: Callable[[Connection], T]) -> T:
         """Do what the real one does."""
         await self.gates.wait("write")
-        return self._run(unit)
+        result = self._run(unit)
+        await self.gates.wait("written")
+        return result
 
     async def read(self, unit: Callable[[Connection], T]) -> T:
         """Do what the real one does."""
         await self.gates.wait("read")
         return self._run(unit)
+
+    async def read_kept(self, key: Hashable, unit: Callable[[Connection], T], **_: int) -> T:
+        """Keep nothing."""
+        return await self.read(unit)
 
     def _run(self, unit: Callable[[Connection], T]) -> T:
         with self.database.engine.begin() as connection:

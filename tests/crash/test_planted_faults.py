@@ -4,23 +4,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import bindparam, select, update
 
 from gpukeeper.domain import buying
-from gpukeeper.domain.instance import Instance
+from gpukeeper.domain.instance import Buying, Instance
 from gpukeeper.domain.lifecycle import Step, decide
 from gpukeeper.engine import reconcile
 from gpukeeper.engine.leasing import Leasing
 from gpukeeper.simulator.faults import Fault
-from gpukeeper.store import deliveries, instances, tables
-from gpukeeper.store.sealing import Seal
+from gpukeeper.store import deliveries, tables
 from tests.crash.house import HOOKS, House, build_empty
 from tests.crash.invariants import bought_twice, unrest
 from tests.engine.rig import ORDER
-from tests.invariants import broken_always, broken_at_novita, machines_in
+from tests.invariants import broken_always, broken_at_novita, machines_in, stored
 
 # Longer than a lease and the whole look-up of a lost answer.
 LONG_PAUSE = timedelta(minutes=3)
@@ -43,13 +41,6 @@ def test_a_worker_that_was_paused_before_it_bought_does_not_buy_any_more(house: 
 def test_without_a_look_at_its_lease_a_paused_worker_buys_a_second_machine(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    envs_of = instances.envs_of
-
-    def envs_of_anybodys(connection: Connection, instance_id: str, seal: Seal, **lease: str) -> Any:
-        return envs_of(connection, instance_id, seal, lease_token=None)
-
-    # Two things stand in its way: what the store says of the lease, and the clock.
-    monkeypatch.setattr(instances, "envs_of", envs_of_anybodys)
     monkeypatch.setattr(Leasing, "check", lambda leasing, row_id, token, now: None)
     pause_before_the_purchase(house)
     assert bought_twice(house.world) != []
@@ -109,8 +100,20 @@ def order(house: House) -> None:
 
 def bring_to(house: House, loop: str, where: str) -> None:
     """Let the first process turn one loop and stop at a gate."""
+    house.turn(house.processes[0], loop)
+    go_on_to(house, where)
+
+
+def intended(house: House) -> Buying | None:
+    """Return what the one order is about to buy."""
+    with house.database.engine.begin() as connection:
+        (row,) = stored(connection)
+    return row.buying
+
+
+def go_on_to(house: House, where: str) -> None:
+    """Let the first process go on until it stops at a gate."""
     first = house.processes[0]
-    house.turn(first, loop)
     while first.gates.waiting[0].where != where:
         house.go_on(first, 0)
 
@@ -119,7 +122,11 @@ def pause_before_the_purchase(house: House) -> None:
     """Pause a worker between its intent and its call, for so long that another takes over."""
     order(house)
     first, second = house.processes
-    bring_to(house, "buy", "read")
+    bring_to(house, "buy", "written")
+    assert intended(house) is None
+    house.go_on(first, 0)
+    go_on_to(house, "written")
+    assert intended(house) is not None
     house.run(LONG_PAUSE, alone=second)
     house.move(first, 20)
     house.run(LONG_PAUSE)

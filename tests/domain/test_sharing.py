@@ -56,10 +56,14 @@ def test_a_prompt_receiver_may_have_more_under_way_than_another() -> None:
 
 def test_a_prompt_receiver_may_have_a_quarter_of_the_free_workers() -> None:
     room = replace(EMPTY, workers=400, free=400)
-    assert chosen(room, due(slow=999, quick=999)) == {"slow": PER_SLOW, "quick": 100}
+    # The more begins, the less is free.
+    assert chosen(room, due(quick=999)) == {"quick": 80}
+    room_of_four = replace(room, prompt=frozenset("abcd"))
+    turns = [(f"{name}-{number}", name) for number in range(200) for name in "abcd"]
+    assert chosen(room_of_four, turns) == dict.fromkeys("abcd", 50)
     less = replace(room, free=300, under_way={"quick": 100})
     assert chosen(less, due(quick=999)) == {}
-    assert chosen(replace(less, prompt={"quick", "brisk"}), due(brisk=999)) == {"brisk": 75}
+    assert chosen(replace(less, prompt={"quick", "brisk"}), due(brisk=999)) == {"brisk": 60}
 
 
 def test_what_is_under_way_counts_towards_the_share() -> None:
@@ -100,4 +104,5 @@ def test_no_limit_is_ever_passed_and_no_room_is_left_unused(room: Room, names: l
     for number, name in queue:
         if number not in begun:
             is_held_up = of_slow == room.of_slow and name not in room.prompt
-            assert len(begun) == room.free or counts[name] == room.of(name) or is_held_up
+            has_its_share = counts[name] >= room.of(name, begun=len(begun))
+            assert len(begun) == room.free or has_its_share or is_held_up

@@ -123,6 +123,26 @@ async def test_without_room_an_order_waits_its_turn_and_is_not_passed(rig: Rig) 
     assert len(rig.machines()) == 3
 
 
+async def test_a_turn_that_finds_more_at_work_than_may_be_claims_nothing(rig: Rig) -> None:
+    workers = rig.engine.buyer.workers
+    never = asyncio.Event()
+    for number in range(2):
+        workers.start(wait_for(never), f"row-{number}", "token")
+    workers.limit = 1
+    placed = await replace(rig.service.ordering, patience=NOBODY).place(ORDER)
+    assert workers.room == -1
+    assert await rig.engine.buyer.turn() is None
+    assert placed[0].id not in workers.held
+    await workers.drain(NOBODY)
+    workers.limit = 2
+    await rig.work()
+    assert (await rig.find(placed[0].id)).status is Status.CREATING
+
+
+async def wait_for(event: asyncio.Event) -> None:
+    await event.wait()
+
+
 async def test_a_lease_given_during_a_renewal_is_not_forgotten(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,10 +1,11 @@
 """Watching: few calls, nothing concluded from bad answers, everything noticed from good ones."""
 
 import math
+from typing import Any
 
 import pytest
 
-from gpukeeper.domain.instance import Instance, Status, Verb
+from gpukeeper.domain.instance import Instance, Listing, Status, Verb
 from gpukeeper.domain.market import BillingMode
 from tests.engine.rig import Rig
 
@@ -142,3 +143,18 @@ async def test_novita_asking_for_patience_moves_the_next_look_only(rig: Rig) -> 
     rig.fault("rate-limit", "list", times=4, retry_after=5)
     await rig.advance(minutes=4)
     assert (await rig.find(ordered.id)).status is Status.RUNNING
+
+
+async def test_machines_deleted_while_novita_is_asked_are_no_vanished_fleet(rig: Rig) -> None:
+    machines = await fleet(rig, 5)
+    list_all = rig.novita.list_all
+
+    async def list_late(**options: Any) -> Listing:
+        for machine in machines[:4]:
+            await rig.service.want(machine.id, Verb.DELETE)
+            rig.world.machines.pop(str(machine.novita_id))
+        return await list_all(**options)
+
+    rig.novita.list_all = list_late  # type: ignore[method-assign]  # the owner is quicker
+    await rig.engine.sweep.look()
+    assert (await rig.service.census()).vanished == 0

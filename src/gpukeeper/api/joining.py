@@ -28,9 +28,10 @@ class Joined:
 
     def flush(self) -> None:
         """Send what has been written."""
-        if self._held:
-            self._transport.write(b"".join(self._held))
-            self._held.clear()
+        held, self._held = self._held, []
+        # The reader may have left since.
+        if held and not self._transport.is_closing():
+            self._transport.write(b"".join(held))
 
     def close(self) -> None:
         """Close the connection once all is sent."""

@@ -47,12 +47,15 @@ class Room:
 
     @property
     def per_prompt(self) -> int:
-        """How many a prompt receiver may have under way."""
-        return max(PER_PROMPT, self.free // _PROMPT_PART)
+        """How many a prompt receiver may have under way if no other begins anything."""
+        return self._per_prompt(self.free)
 
-    def of(self, receiver: str) -> int:
-        """Return how many more of its deliveries may begin, not counting the common limits."""
-        share = self.per_prompt if receiver in self.prompt else PER_SLOW
+    def of(self, receiver: str, *, begun: int = 0) -> int:
+        """Return how many more of its deliveries may begin, not counting the common limits.
+
+        ``begun`` is how many begin now, to whomever.
+        """
+        share = self._per_prompt(self.free - begun) if receiver in self.prompt else PER_SLOW
         return max(share - self.under_way.get(receiver, 0), 0)
 
     @property
@@ -78,9 +81,13 @@ class Room:
         of_slow = self.of_slow
         for delivery_id, receiver in due:
             is_slow = receiver not in self.prompt
-            has_room = begun.get(receiver, 0) < self.of(receiver) and (of_slow or not is_slow)
+            left = self.of(receiver, begun=len(chosen)) - begun.get(receiver, 0)
+            has_room = left > 0 and (of_slow or not is_slow)
             if has_room and len(chosen) < self.free:
                 chosen.append(delivery_id)
                 begun[receiver] = begun.get(receiver, 0) + 1
                 of_slow -= is_slow
         return chosen
+
+    def _per_prompt(self, free: int) -> int:
+        return max(PER_PROMPT, free // _PROMPT_PART)

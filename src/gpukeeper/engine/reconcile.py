@@ -88,7 +88,8 @@ class Reconciler:
         now = self.clock()
         await self.leasing.renew(now)
         room = self.workers.room
-        if not room:
+        # Rows may have been handed over while the last turn claimed: there may be less than none.
+        if room <= 0:
             self.workers.is_in_arrears = True
             self.workers.call_when_free()
             return None

@@ -207,7 +207,12 @@ class Sweep:
         unwatched = [each for each in listing.machines if each.novita_id not in rows]
         folds = dict(self._changed(listing.machines, rows))
         folds |= await self._back(unwatched)
-        missing = [row for row in rows.values() if row.novita_id not in listing.ids]
+        missing = _missing_from(listing, rows)
+        if missing:
+            # An owner may have had machines deleted while Novita was being asked.
+            now = await self.database.read(_watched_by_machine)
+            rows = {novita_id: row for novita_id, row in now.items() if novita_id in rows}
+            missing = _missing_from(listing, rows)
         # A listing with holes in it ends no alarm, unless it shows whom the alarm is about.
         vanished = min(looks.vanished, len(missing))
         if listing.is_complete:
@@ -381,3 +386,7 @@ def _is_news(seen: Observation, rows: Mapping[str, Watched]) -> bool:
     """Whether a machine says something else than before, or no row watches it."""
     row = rows.get(seen.novita_id)
     return row is None or watching.fingerprint(seen) != row.seen_fingerprint
+
+
+def _missing_from(listing: Listing, rows: Mapping[str, Watched]) -> list[Watched]:
+    return [row for row in rows.values() if row.novita_id not in listing.ids]

@@ -242,7 +242,7 @@ _LOCK_DUE = (
 _LOCK_URL = (
     select(deliveries.c.number)
     .where(deliveries.c.url == bindparam("url"), IS_PENDING)
-    .order_by(deliveries.c.number)
+    .order_by(deliveries.c.id)
     .with_for_update()
 )
 _WAITING = select(func.count(), func.min(deliveries.c.due_at)).where(

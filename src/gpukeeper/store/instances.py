@@ -93,18 +93,10 @@ def find(connection: Connection, instance_id: str) -> Instance | None:
     return instance_of(row) if row else None
 
 
-def envs_of(
-    connection: Connection, instance_id: str, seal: Seal, *, lease_token: str | None = None
-) -> dict[str, str]:
-    """Return the environment values that were ordered; the one way to them.
-
-    Raises LeaseLost when ``lease_token`` is given and no longer holds the row.
-    """
-    statement = _SEALED_ENVS if lease_token is None else _SEALED_ENVS_HELD
-    row = connection.execute(statement, {"row_id": instance_id, HELD.key: lease_token}).first()
-    if row is None:
-        raise LeaseLost
-    return seal.open(row.sealed_envs, row=instance_id)
+def envs_of(connection: Connection, instance_id: str, seal: Seal) -> dict[str, str]:
+    """Return the environment values that were ordered; the one way to them."""
+    sealed = connection.execute(_SEALED_ENVS, {"row_id": instance_id}).scalar_one()
+    return seal.open(sealed, row=instance_id)
 
 
 def change(
@@ -298,7 +290,6 @@ _FIND: Select[Any] = select(instances.c.body).where(
     )
 )
 _SEALED_ENVS = select(instances.c.sealed_envs).where(instances.c.id == bindparam("row_id"))
-_SEALED_ENVS_HELD = _SEALED_ENVS.where(leases.is_held(instances))
 _COUNT_BY_STATUS = select(instances.c.status, func.count()).group_by(instances.c.status)
 _FRESHEST = (
     select(instances.c.id, instances.c.body)

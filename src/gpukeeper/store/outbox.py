@@ -149,7 +149,8 @@ _INSERT_DELIVERIES = insert(deliveries)
 _PENDING = (
     select(deliveries.c.lane)
     .where(deliveries.c.lane.in_(bindparam("lanes", expanding=True)), IS_PENDING)
-    .order_by(deliveries.c.number)
+    # In the order in which everybody locks several rows.
+    .order_by(deliveries.c.id)
     # Whoever finishes one of them lets the next go: either before this, or when it sees the next.
     .with_for_update()
 )
