@@ -19,7 +19,7 @@ from tests.engine.rig import EPOCH, Rig
 
 KEEP = timedelta(days=90)
 HOUR = timedelta(hours=1)
-REST = timedelta(seconds=0.2)
+REST = timedelta(seconds=0.5)
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from gpukeeper.telemetry import Logger
 # Rows of one transaction: a few milliseconds of the one thread that writes to SQLite.
 _ROWS = 100
 # Between two of them orders and deliveries have the store to themselves.
-_REST = timedelta(seconds=0.2)
+_REST = timedelta(seconds=0.5)
 # What is kept for days may stay for an hour more.
 _ROUND_EVERY = timedelta(hours=1)
 
