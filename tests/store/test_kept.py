@@ -50,10 +50,51 @@ async def test_a_commit_of_another_process_is_seen(sqlite_database: Database, un
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         other.execute("INSERT INTO facts (key, body) VALUES ('theirs', '1')")
+        await asyncio.sleep(0)
         # Not before it is committed.
         assert await sqlite_database.read_kept("key", unit) == 1
         other.execute("COMMIT")
+        await asyncio.sleep(0)
         assert await sqlite_database.read_kept("key", unit) == 2
+
+
+async def test_sqlite_is_asked_once_for_all_who_go_on_in_one_turn_of_the_event_loop(
+    sqlite_database: Database, unit: Unit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+    current = Kept._current
+
+    def counted(kept: Kept) -> int | None:
+        nonlocal asked
+        asked += 1
+        return current(kept)
+
+    monkeypatch.setattr(Kept, "_current", counted)
+    await sqlite_database.read_kept("key", unit)
+    await asyncio.sleep(0)
+    asked = 0
+    await asyncio.gather(*(sqlite_database.read_kept("key", unit) for _ in range(9)))
+    assert asked == 1
+    await asyncio.gather(*(sqlite_database.read_kept("key", unit) for _ in range(9)))
+    assert asked == 2
+
+
+async def test_who_is_woken_by_a_commit_finds_it_whoever_has_read_before(
+    sqlite_database: Database, unit: Unit
+) -> None:
+    async def write_and_read() -> int:
+        await sqlite_database.write(touched)
+        return await sqlite_database.read_kept("key", unit)
+
+    async def go_on_reading() -> None:
+        while not writing.done():
+            await sqlite_database.read_kept("key", unit)
+            await asyncio.sleep(0)
+
+    before = await sqlite_database.read_kept("key", unit)
+    writing = asyncio.create_task(write_and_read())
+    await go_on_reading()
+    assert await writing == before + 1
 
 
 async def test_what_has_changed_while_it_was_read_is_read_again(

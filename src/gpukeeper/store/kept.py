@@ -39,6 +39,8 @@ class Kept:
         self._is_closed = False
         self._connection: sqlite3.Connection | None = None
         self._version: int | None = None
+        # What SQLite has said in this turn of the event loop.
+        self._told: int | None = None
         # The oldest first.
         self._answers: dict[Hashable, _Answer] = {}
         self._size = 0
@@ -51,7 +53,7 @@ class Kept:
         Whoever asks while it is being read waits for the same answer.  ``size`` is how many rows
         it has at most.  Raises what ``read`` raises, which is not kept.
         """
-        version = self._current()
+        version = self._told or self._ask()
         if version is None:
             return await read()
         if version != self._version:
@@ -70,8 +72,22 @@ class Kept:
             if self._connection is not None:
                 self._connection.close()
 
+    def _ask(self) -> int | None:
+        """Return what changes with every commit of any connection; None when it cannot be told.
+
+        It holds for whoever goes on in this turn of the event loop: what he waited for, such as his
+        request or his own commit, came before the question.  Whoever is woken by anything that
+        comes after it goes on behind the end of the turn, which is where it is forgotten.
+        """
+        self._told = self._current()
+        if self._told is not None:
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        return self._told
+
+    def _end_turn(self) -> None:
+        self._told = None
+
     def _current(self) -> int | None:
-        """Return what changes with every commit of any connection; None when it cannot be told."""
         with self._closing:
             if self._is_closed:
                 return None
