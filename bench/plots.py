@@ -65,7 +65,7 @@ def _panel(panel: Panel, of: str) -> list[str]:
     parts.append(f'<path class="l" d="M{line}"/>')
     for count, value in panel.points:
         parts.append(f'<circle class="p" cx="{x(count)}" cy="{y(value)}" r="3.5"/>')
-        parts.append(f'<text class="c" x="{x(count)}" y="{y(value) - 9}">{value:.3g}</text>')
+        parts.append(f'<text class="c" x="{x(count)}" y="{y(value) - 9}">{_told(value)}</text>')
         parts.append(f'<text class="c" x="{x(count)}" y="{_HEIGHT - 22}">{count:,}</text>')
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     parts.append(f'<text class="c" x="{middle}" y="{_HEIGHT - 5}">{escape(of)}</text>')
@@ -80,3 +80,7 @@ def _round_up(value: float) -> float:
     return next(
         step * size for step in (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10, 12) if step * size >= value
     )
+
+
+def _told(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1_000 else f"{value:.3g}"
