@@ -115,7 +115,8 @@ def migrate(settings: Settings) -> str:
 def backup(settings: Settings, target: Path) -> int:
     """Copy the SQLite database into a new file and return its size in bytes; others may use it.
 
-    Raises InvalidConfiguration without such a database, OSError when the file cannot be written.
+    Raises InvalidConfiguration without such a database, OSError when the file cannot be written,
+    and KeyboardInterrupt, with nothing left behind, when a signal asks the process to end.
     """
     url = settings.database_url
     if url is not None and url.get_secret_value().startswith("postgresql"):
@@ -125,6 +126,9 @@ def backup(settings: Settings, target: Path) -> int:
     if not path.exists():
         message = f"there is no database at {path}: run this where the service runs"
         raise InvalidConfiguration([Fault("GPUKEEPER_DATA_DIR", message)])
+    # The others end a process as they find it, and would leave half a copy.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     return copy(path, target)
 
 

@@ -69,7 +69,8 @@ def backup(
 ) -> None:
     """Copy the database into FILE, while the service runs.
 
-    FILE can be read by its owner only. PostgreSQL has tools of its own: use pg_dump.
+    FILE, such as "gpukeeper-$(date +%F).db", can be read by its owner only. PostgreSQL has tools
+    of its own: use pg_dump.
     """
     from gpukeeper import config, process
     from gpukeeper.store.database import StoreError
