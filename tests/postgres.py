@@ -57,6 +57,44 @@ class Server:
             "--no-sync",
         )
 
+    def create_standby_of(self, primary: "Server") -> None:
+        """Make its files as a copy of a running primary, which it follows until promoted."""
+        self.directory.chmod(0o755)
+        if self._user:
+            shutil.chown(self.directory, self._user)
+        self._run(
+            "pg_basebackup",
+            f"--host={primary.directory}",
+            "--username=postgres",
+            f"--pgdata={self._data}",
+            "--checkpoint=fast",
+            "--write-recovery-conf",
+            "--no-sync",
+        )
+
+    def promote(self) -> None:
+        """Let a standby take changes from now on."""
+        self._do("SELECT pg_promote()")
+
+    def fence(self, *, is_on: bool = True) -> None:
+        """Let it take no changes but from those who ask for it, as a fail-over tool does."""
+        self._do(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if is_on else 'off'}")
+        self._do("SELECT pg_reload_conf()")
+        # The server's first process reads it soon, and every other before its next statement.
+        ends_at = time.monotonic() + _PATIENCE_SECONDS
+        while self._is_fenced() is not is_on:
+            assert time.monotonic() < ends_at, "the fence does not come"
+
+    def _is_fenced(self) -> bool:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            found = connection.execute("SHOW default_transaction_read_only").fetchone()
+            return found == ("on",)
+
+    def _do(self, statement: str) -> None:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute(statement)
+
     def start(self) -> None:
         """Start it and wait until it answers."""
         options = [option for setting in self.settings for option in ("-c", setting)]

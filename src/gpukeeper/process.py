@@ -30,11 +30,12 @@ from gpukeeper.domain.events import format_money
 from gpukeeper.nudges import Nudges
 from gpukeeper.ports import check_port
 from gpukeeper.runtime import Role, Runtime, build, open_novita
-from gpukeeper.runtime.opening import open_database, said
+from gpukeeper.runtime.opening import explained, open_database, said, upgrade
 from gpukeeper.service.overview import Overview
 from gpukeeper.store import inspection, migrations
 from gpukeeper.store.backup import copy
 from gpukeeper.store.database import StoreError
+from gpukeeper.store.trouble import sentence_of
 from gpukeeper.telemetry import configure_logging, get_logger, shut_down_logging
 from gpukeeper.webhooks.guard import check_url
 
@@ -93,6 +94,7 @@ def check(settings: Settings) -> tuple[CheckResult, ...]:
     Raises InvalidConfiguration when the data directory cannot be used.
     """
     examine_data_dir(settings)
+    _check_locks(settings)
     return (
         CheckResult("configuration", is_ok=True, message="every setting is valid"),
         _check_database(settings),
@@ -101,7 +103,10 @@ def check(settings: Settings) -> tuple[CheckResult, ...]:
 
 
 def migrate(settings: Settings) -> str:
-    """Bring the database to this version's schema and return its revision; idempotent."""
+    """Bring the database to this version's schema and return its revision; idempotent.
+
+    Raises InvalidConfiguration when that cannot be, with the database's own words.
+    """
     prepare_data_dir(settings)
     # What it waits for is told on stderr: stdout has the revision.
     configure_logging(settings.log_level, format=settings.log_format)
@@ -109,7 +114,8 @@ def migrate(settings: Settings) -> str:
         at_the_end.callback(shut_down_logging)
         database = open_database(settings)
         at_the_end.callback(database.close)
-        return migrations.upgrade(database.engine)
+        with explained(settings):
+            return upgrade(database, settings)
 
 
 def backup(settings: Settings, target: Path) -> int:
@@ -269,9 +275,36 @@ def _locked(path: Path, variable: str, guarded: Path) -> Iterator[None]:
         except BlockingIOError as error:
             message = f"another gpukeeper runs on {guarded}: stop it, or name another"
             raise InvalidConfiguration([Fault(variable, message)]) from error
+        except OSError as error:
+            raise _without_locks(guarded, variable, error) from error
         yield
     finally:
         os.close(descriptor)
+
+
+def _without_locks(guarded: Path, variable: str, error: OSError) -> InvalidConfiguration:
+    message = f"{guarded} cannot be locked ({error.strerror}): name a place on a local disk"
+    return InvalidConfiguration([Fault(variable, message)])
+
+
+def _check_locks(settings: Settings) -> None:
+    """Raise InvalidConfiguration where an engine could not lock its store; creates no file."""
+    if settings.postgres_url is not None:
+        return
+    for variable, guarded, folder in (
+        ("GPUKEEPER_DATA_DIR", settings.data_dir, settings.data_dir),
+        ("GPUKEEPER_DATABASE_URL", settings.database_path, settings.database_path.resolve().parent),
+    ):
+        if not folder.is_dir():
+            continue
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            # A folder can be locked as a file can, and nobody else locks this one.
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            raise _without_locks(guarded, variable, error) from error
+        finally:
+            os.close(descriptor)
 
 
 def _check_database(settings: Settings) -> CheckResult:
@@ -279,11 +312,12 @@ def _check_database(settings: Settings) -> CheckResult:
     try:
         found = _look_into_database(settings)
     except StoreError as error:
-        return CheckResult("database", is_ok=False, message=f"{name}: {said(error)}")
+        sentence = sentence_of(error) or said(error)
+        return CheckResult("database", is_ok=False, message=f"{name}: {sentence}")
+    if found is not None and found.refusal is not None:
+        return CheckResult("database", is_ok=False, message=f"{name}: {found.refusal}")
     if found is None or found.revision is None:
         message = f"{name} is empty or not there yet and will be set up at the start"
-    elif found.refusal is not None:
-        return CheckResult("database", is_ok=False, message=f"{name}: {found.refusal}")
     elif found.is_older:
         newest = migrations.newest()
         message = f"{name} is at revision {found.revision} and will be migrated to {newest}"

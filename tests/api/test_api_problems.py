@@ -21,6 +21,7 @@ from gpukeeper.domain.errors import (
     OutOfStock,
     QuotaExceeded,
     RateLimited,
+    StoreUnavailable,
 )
 from gpukeeper.domain.instance import Reason
 from gpukeeper.service import OrderFailed
@@ -131,6 +132,7 @@ async def test_an_error_of_the_use_cases_has_its_status_and_its_sentence(
         (NovitaUnavailable(retry_after=timedelta(seconds=7.2)), "8"),
         (RateLimited(retry_after=timedelta(0)), "1"),
         (failed("novita_unavailable"), "30"),
+        (StoreUnavailable("the database fails over"), "5"),
     ],
 )
 async def test_callers_are_told_when_to_come_back(

@@ -84,6 +84,17 @@ def test_check_prints_each_result_and_fails_with_any(
     assert ended.stdout == f"✓ database: at revision 0001\n{mark} novita: the key was asked\n"
 
 
+def test_check_ends_with_78_where_the_service_could_not_start(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = (
+        CheckResult("database", is_ok=False, message="it is damaged"),
+        CheckResult("novita", is_ok=False, message="it is away"),
+    )
+    replace(monkeypatch, "check", lambda: results)
+    assert program.run("check", env=KEY).status == 78
+
+
 def test_migrate_prints_the_revision(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     replace(monkeypatch, "migrate", lambda: "0001")
     ended = program.run("migrate", env=KEY)

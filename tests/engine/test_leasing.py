@@ -7,13 +7,16 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from gpukeeper.domain.errors import LeaseLost, StoreUnavailable
+from gpukeeper.engine import leasing as engine_leasing
 from gpukeeper.engine.leasing import LEASE, Leasing, new_lease
 from gpukeeper.service import placing
 from gpukeeper.store import instances, leases, tables
 from gpukeeper.store.database import Database
 from gpukeeper.store.leases import Lease
+from gpukeeper.telemetry import get_logger
 from tests.engine.conftest import Build
 from tests.engine.rig import ORDER, Rig
 
@@ -42,6 +45,23 @@ async def test_a_lease_that_the_store_could_not_extend_ends_when_it_was_to_end(
         leasing.check("row", "token", now + LEASE - timedelta(seconds=1))
         with pytest.raises(LeaseLost):
             leasing.check("row", "token", now + LEASE)
+
+
+async def test_a_lease_goes_on_being_renewed_after_the_store_was_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine_leasing, "_RENEW_EVERY", timedelta(0))
+    outcomes = iter([StoreUnavailable("away"), OperationalError("", {}, Exception("odd")), None])
+    renewed = asyncio.Event()
+
+    async def renew() -> None:
+        failure = next(outcomes, None)
+        if failure is not None:
+            raise failure
+        renewed.set()
+
+    async with engine_leasing.keeping(renew, get_logger("test")), asyncio.timeout(20):
+        await renewed.wait()
 
 
 async def test_a_row_that_another_has_taken_is_lost_and_the_others_of_its_lease_are_not(

@@ -1,14 +1,19 @@
 """A database that is not there yet is waited for, and not for ever."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from gpukeeper.domain.errors import InvalidConfiguration
-from gpukeeper.runtime.opening import PATIENCE, open_database
-from tests.postgres import Server, server
+from gpukeeper.process import check, migrate
+from gpukeeper.runtime.opening import PATIENCE, explained, open_database, upgrade
+from gpukeeper.store import migrations
+from gpukeeper.store import postgres as store_postgres
+from tests.postgres import Databases, Server, server
 from tests.runtime.conftest import Configure
 
 # Nothing listens on the discard port.
@@ -73,3 +78,58 @@ def test_a_file_that_cannot_be_made_is_named(configure: Configure, tmp_path: Pat
     (tmp_path / "data").write_text("no directory")
     with pytest.raises(InvalidConfiguration, match=r"gpukeeper\.db cannot be opened"):
         open_database(configure())
+
+
+def test_a_file_that_another_process_migrates_is_waited_for(
+    configure: Configure, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = configure()
+    migrate(settings)
+    database = open_database(settings)
+    event.listen(database.engine, "connect", be_impatient)
+    with closing(sqlite3.connect(settings.database_path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        pauses: list[float] = []
+
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) == 3:
+                other.execute("ROLLBACK")
+
+        assert upgrade(database, settings, pause=pause, timer=lambda: 0.0) == migrations.newest()
+    database.close()
+    assert len(pauses) == 3
+    assert [record.message.count("locked by another") for record in caplog.records] == [1]
+
+
+def test_a_file_that_stays_locked_is_said_to_be(configure: Configure) -> None:
+    settings = configure()
+    migrate(settings)
+    database = open_database(settings)
+    event.listen(database.engine, "connect", be_impatient)
+    waiting = Waiting()
+    with closing(sqlite3.connect(settings.database_path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with (
+            pytest.raises(InvalidConfiguration, match="locked by another process"),
+            explained(settings),
+        ):
+            upgrade(database, settings, pause=waiting.pause, timer=waiting.timer)
+    database.close()
+    assert sum(waiting.pauses) == PATIENCE.total_seconds()
+
+
+def be_impatient(connection: sqlite3.Connection, record: object) -> None:
+    """Do not wait for the lock."""
+    connection.execute("PRAGMA busy_timeout = 0").close()
+
+
+def test_a_pooler_that_lends_sessions_is_refused_with_advice(
+    configure: Configure, postgres: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_postgres, "shares_sessions", lambda engine: True)
+    with postgres.new() as url:
+        settings = configure(GPUKEEPER_DATABASE_URL=url)
+        with pytest.raises(InvalidConfiguration, match="pool_mode = session"):
+            open_database(settings)
+        assert "pool_mode = session" in check(settings)[1].message

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, text
 
+from gpukeeper.domain.errors import StoreUnavailable
 from gpukeeper.domain.instance import Observation, Phase, Status
 from gpukeeper.service.health import (
     MIN_FREE_BYTES,
@@ -79,9 +80,25 @@ async def test_a_database_that_cannot_be_read_is_named_and_the_rest_is_shown(
 ) -> None:
     await database.write(lambda c: c.execute(text("DROP TABLE facts")).close())
     health = await _health(database, BEAT)
-    assert health.problems == ("the database cannot be read: OperationalError",)
+    assert health.problems == ("the database cannot be read: no such table: facts",)
     assert "novita" not in health.body
     assert health.body["loops"] != []
+
+
+async def test_what_can_be_neither_written_nor_read_is_said_once(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sentence = "Nothing can be stored at present: the database cannot be reached."
+
+    async def fail(*_: object, **__: object) -> str:
+        raise StoreUnavailable(sentence)
+
+    async def tell(*_: object, **__: object) -> str:
+        return sentence
+
+    monkeypatch.setattr(database, "read", fail)
+    monkeypatch.setattr(database, "trouble", tell)
+    assert (await _health(database, BEAT)).problems == (sentence,)
 
 
 async def test_a_database_that_does_not_answer_is_named_and_not_waited_for(

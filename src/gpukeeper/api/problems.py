@@ -20,6 +20,7 @@ from gpukeeper.domain.errors import (
     InvalidOrder,
     NovitaError,
     NovitaUnavailable,
+    StoreUnavailable,
     TooManyWrongKeys,
 )
 from gpukeeper.domain.events import instance_body
@@ -30,6 +31,8 @@ PROBLEM_TYPE = "application/problem+json"
 # When Novita does not say how long it will be away, half a minute spares it and tries callers'
 # patience little.
 DEFAULT_RETRY_AFTER_SECONDS = 30
+# A database that fails over, or is locked, is back within seconds.
+_STORE_RETRY_AFTER_SECONDS = 5
 
 # The faults that the one-sentence detail of a problem names; all of them are in its ``errors``.
 _FAULTS_IN_DETAIL = 3
@@ -212,10 +215,12 @@ KINDS: Mapping[str, Kind] = {
     "store_unavailable": Kind(
         503,
         "Nothing can be stored at present",
-        "The service's disk is full or broken, or another process keeps its database locked. "
-        "Nothing of the request was stored.",
-        "Make room on the disk of GPUKEEPER_DATA_DIR, or end what locks the database; the service "
-        "goes on by itself. Send the request again after the seconds in `Retry-After`.",
+        "The service's disk is full or broken, its database is damaged or locked by another "
+        "process, or the database's server is away, fails over, or takes no changes; `detail` says "
+        "which. Nothing of the request was stored.",
+        "Make room on the disk of GPUKEEPER_DATA_DIR, end what locks the database, restore a "
+        "damaged one, or look after its server; the service goes on by itself. Send the request "
+        "again after the seconds in `Retry-After`.",
     ),
     "novita_timeout": Kind(
         504,
@@ -299,6 +304,8 @@ def headers_of(error: GpuKeeperError) -> dict[str, str]:
     retry_after = _retry_after(error)
     if retry_after is not None:
         return {"Retry-After": str(max(1, math.ceil(retry_after.total_seconds())))}
+    if isinstance(error, StoreUnavailable):
+        return {"Retry-After": str(_STORE_RETRY_AFTER_SECONDS)}
     return {"Retry-After": str(DEFAULT_RETRY_AFTER_SECONDS)} if kind.status == 503 else {}
 
 

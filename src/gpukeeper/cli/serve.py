@@ -50,8 +50,10 @@ def check() -> None:
     results = process.check(config.load())
     for result in results:
         print(clean(f"{'✓' if result.is_ok else '✗'} {result.name}: {result.message}"))
-    if not all(result.is_ok for result in results):
-        raise typer.Exit(exits.FAILED)
+    failed = {result.name for result in results if not result.is_ok}
+    if failed:
+        # Novita may come back; what else is wrong would keep the service from starting.
+        raise typer.Exit(exits.FAILED if failed == {"novita"} else exits.BAD_CONFIGURATION)
 
 
 def migrate() -> None:

@@ -6,11 +6,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from gpukeeper.domain.errors import LeaseLost
+from gpukeeper.domain.errors import LeaseLost, StoreUnavailable
 from gpukeeper.engine.loop import Workers
 from gpukeeper.store import leases
 from gpukeeper.store.database import Database, StoreError, Table
 from gpukeeper.store.leases import Lease
+from gpukeeper.store.trouble import words_of
 from gpukeeper.telemetry import Logger
 
 # Longer than any pause of a healthy worker between two renewals; short enough that the work of
@@ -43,8 +44,9 @@ async def _keep(renew: Callable[[], Awaitable[None]], log: Logger) -> None:
         except LeaseLost:
             # Whoever works under it finds out when storing the result.
             return
-        except StoreError as error:
-            log.warning("lease_not_renewed", error=type(error).__name__)
+        except (StoreUnavailable, StoreError) as error:
+            # The next try may still come in time.
+            log.warning("lease_not_renewed", error=words_of(error))
 
 
 @dataclass(slots=True)

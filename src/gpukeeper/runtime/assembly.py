@@ -155,6 +155,7 @@ def _assemble(
     settings: Settings, role: Role, kept: Secrets, database: Database, deployment: str
 ) -> Runtime:
     nudges = Nudges()
+    database.on_trouble(_tell_of_store)
     listener = _listener(settings, database, nudges)
     now = listener.clock if listener else wall_clock
     metrics = create_metrics()
@@ -258,7 +259,16 @@ def _listener(settings: Settings, database: Database, nudges: Nudges) -> "Listen
         on_signal=nudges.heard,
         on_missed=nudges.missed,
         on_lost=lambda error: log.warning("listening_failed", error=error),
+        on_back=lambda: log.info("listening_again"),
     )
+
+
+def _tell_of_store(trouble: str | None) -> None:
+    log = get_logger("gpukeeper.store")
+    if trouble is None:
+        log.info("store_available")
+    else:
+        log.error("store_unavailable", error=trouble)
 
 
 def _new_id(prefix: str, at: datetime) -> str:

@@ -2,7 +2,9 @@
 
 import hashlib
 import secrets
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic, sleep
@@ -11,8 +13,10 @@ from gpukeeper.config import Secrets, Settings
 from gpukeeper.domain import ids
 from gpukeeper.domain.errors import Fault, InvalidConfiguration
 from gpukeeper.store import facts, leases, migrations, tables
+from gpukeeper.store.damage import find_damage
 from gpukeeper.store.database import Connection, Database, StoreError, may_come_back, sqlite_url
-from gpukeeper.store.trouble import sentence_of
+from gpukeeper.store.postgres import POOLER
+from gpukeeper.store.trouble import is_locked, sentence_of, words_of
 from gpukeeper.telemetry import get_logger
 
 _VARIABLE = "GPUKEEPER_DATABASE_URL"
@@ -46,6 +50,9 @@ def open_database(
             if told != (told := said(error)):
                 get_logger("gpukeeper.store").warning("waiting_for_database", error=told)
             pause(_TRY_EVERY_SECONDS)
+        with explained(settings):
+            if database.shares_sessions():
+                raise InvalidConfiguration([Fault(_VARIABLE, POOLER)])
     except InvalidConfiguration:
         database.close()
         raise
@@ -55,28 +62,62 @@ def open_database(
 def prepare(database: Database, settings: Settings, kept: Secrets, *, has_engine: bool) -> str:
     """Bring the store to this version, free what a dead engine held, and return our mark.
 
-    Raises InvalidConfiguration when the database cannot work at present.
+    Raises InvalidConfiguration when the database cannot work at present, or is damaged.
     """
-    try:
+    with explained(settings):
+        revision = upgrade(database, settings)
+        if revision != migrations.newest():
+            log = get_logger("gpukeeper.store")
+            log.info("schema_is_newer", revision=revision, ours=migrations.newest())
         return _prepare(database, settings, kept, has_engine=has_engine)
+
+
+def upgrade(
+    database: Database,
+    settings: Settings,
+    *,
+    patience: timedelta = PATIENCE,
+    pause: Callable[[float], None] = sleep,
+    timer: Callable[[], float] = monotonic,
+) -> str:
+    """Bring a sound schema to this version and return its revision; idempotent.
+
+    Another process that migrates the same file is waited for.  Raises InvalidConfiguration when
+    the file is damaged or the schema is too new, and StoreError.
+    """
+    ends_at = timer() + patience.total_seconds()
+    is_told = False
+    while True:
+        try:
+            _refuse_damage(database, settings)
+            return migrations.upgrade(database.engine)
+        except StoreError as error:
+            if not is_locked(error) or timer() >= ends_at:
+                raise
+            if not is_told:
+                log = get_logger("gpukeeper.store")
+                log.warning("waiting_for_database", error=sentence_of(error))
+        is_told = True
+        pause(_TRY_EVERY_SECONDS)
+
+
+@contextmanager
+def explained(settings: Settings) -> Iterator[None]:
+    """Turn what keeps the database from being used into a fault of the settings that name it."""
+    try:
+        yield
     except StoreError as error:
-        sentence = sentence_of(error)
-        if sentence is None:
-            raise
+        sentence = sentence_of(error) or f"cannot be used: {words_of(error)}"
         place = "" if settings.postgres_url else f"{settings.database_path}: "
         raise InvalidConfiguration([Fault(_VARIABLE, f"{place}{sentence}")]) from error
 
 
 def said(error: StoreError) -> str:
     """Return what the server, or the way to it, has said; it never names the password."""
-    return " ".join(str(getattr(error, "orig", error)).split())
+    return words_of(error)
 
 
 def _prepare(database: Database, settings: Settings, kept: Secrets, *, has_engine: bool) -> str:
-    revision = migrations.upgrade(database.engine)
-    if revision != migrations.newest():
-        log = get_logger("gpukeeper.store")
-        log.info("schema_is_newer", revision=revision, ours=migrations.newest())
     with database.engine.begin() as connection:
         # Only one engine works on a SQLite store, so whatever is leased was a dead one's.
         if has_engine and not database.is_shared:
@@ -106,6 +147,21 @@ def _agree(connection: Connection, settings: Settings, kept: Secrets) -> None:
 def _digest(secret: str) -> str:
     """Return what tells one secret from another and says nothing of it; they are 24+ bytes."""
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _refuse_damage(database: Database, settings: Settings) -> None:
+    """Raise InvalidConfiguration for a damaged file: what is written to it may be lost with it."""
+    if settings.postgres_url is not None:
+        return
+    # An open connection lets the file be read by one that cannot write.
+    with database.engine.connect():
+        try:
+            found = find_damage(settings.database_path)
+        except sqlite3.Error as error:
+            found = str(error)
+    if found is not None:
+        message = f"{settings.database_path} is damaged ({found}): restore a backup"
+        raise InvalidConfiguration([Fault(_VARIABLE, message)])
 
 
 def _failure(database: Database) -> StoreError | None:

@@ -12,6 +12,7 @@ from gpukeeper.domain.events import format_time
 from gpukeeper.domain.instance import Status
 from gpukeeper.store import deliveries, facts, instances, migrations, orphans
 from gpukeeper.store.database import Connection, Database, StoreError
+from gpukeeper.store.trouble import words_of
 
 # One rotation of the log and SQLite's journal fit in well, so the service is taken out of its load
 # balancer before its writes begin to fail.
@@ -158,7 +159,9 @@ async def examine(
     except StoreUnavailable as error:
         problems.append(error.message)
     except StoreError as error:
-        problems.append(f"the database cannot be read: {type(error).__name__}")
+        problems.append(f"the database cannot be read: {words_of(error)}")
+    # What could not be written could not be read either, and is said once.
+    problems = list(dict.fromkeys(problems))
     body["loops"] = [
         {"name": beat.loop, "lastTurnAt": format_time(beat.beat_at)} for beat in vitals.heartbeats
     ]

@@ -9,7 +9,7 @@ side would only wait for each other in Python.  On PostgreSQL units run side by 
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Awaitable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -32,6 +32,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from gpukeeper.domain.errors import StoreUnavailable
 from gpukeeper.store import postgres, trouble
+from gpukeeper.store.condition import Condition, Tell
+from gpukeeper.store.damage import prove_sound
 from gpukeeper.store.kept import Kept
 from gpukeeper.store.lanes import Lanes, Outcome, Unit, attempt
 
@@ -90,7 +92,10 @@ class Database:
         self.is_shared = url.startswith("postgres")
         self._closing = threading.Lock()
         self._is_closed = False
-        self._trouble: str | None = None
+        self._condition = Condition()
+        # Without one (on PostgreSQL) nobody can read all of it to see whether it is sound.
+        self._path: Path | None = None
+        self._touch: Unit[object] | None = None
         # Who reads and who writes: lanes on SQLite, pools on PostgreSQL.
         self._lanes: tuple[Lanes, ...] = ()
         self._pools: tuple[ThreadPoolExecutor, ...] = ()
@@ -114,7 +119,8 @@ class Database:
                 ),
                 Lanes("store-write", self._write_all, group_size=_WRITE_GROUP_SIZE),
             )
-            self._kept = Kept(Path(make_url(url).database or ""))
+            self._path = Path(make_url(url).database or "")
+            self._kept = Kept(self._path)
 
     @property
     def engine(self) -> Engine:
@@ -132,12 +138,21 @@ class Database:
             at: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
         return at.astimezone(UTC)
 
+    def shares_sessions(self) -> bool:
+        """Whether a pooler before a server loses what is set for a session.  Raises StoreError."""
+        return self.is_shared and postgres.shares_sessions(self._writer)
+
     async def read(self, unit: Unit[T]) -> T:
         """Return what ``unit`` reads, from one consistent snapshot; it cannot write.
 
         Raises StoreUnavailable, and RuntimeError after :meth:`close`.
         """
-        return await _translated(self._begin(unit, is_write=False))
+        try:
+            return await _translated(self._begin(unit, is_write=False))
+        except StoreUnavailable as error:
+            # What could not be read is well when just that can be read.
+            self._meet(error, partial(self._begin, unit, is_write=False))
+            raise
 
     async def read_kept(self, key: Hashable, unit: Unit[T], *, size: int = 1) -> T:
         """Return what :meth:`read` would, without reading while nothing is committed by anybody.
@@ -161,24 +176,22 @@ class Database:
         try:
             return await _translated(self._begin(unit, is_write=True))
         except StoreUnavailable as error:
-            self._trouble = error.message
+            self._meet(error, None)
             raise
 
     async def trouble(self, unit: Unit[object], *, patience_seconds: float = 1.0) -> str | None:
-        """Return why nothing can be stored at present, or None.
+        """Return why the database does not work at present, or None.
 
-        Costs nothing until a write fails; from then on ``unit`` is written to see whether the
-        trouble is over, which it is said not to be when that takes longer than the patience.
+        Costs nothing until any unit fails; from then on it is tried whether the trouble is over:
+        ``unit`` is written, what could not be read is read again, and a damaged file is read as a
+        whole.  It is said not to be over when that takes longer than the patience.
         """
-        if self._trouble is None:
-            return None
-        try:
-            async with asyncio.timeout(patience_seconds):
-                await self.write(unit)
-        except (StoreUnavailable, TimeoutError):
-            return self._trouble
-        self._trouble = None
-        return None
+        self._touch = unit
+        return await self._condition.trouble(patience_seconds=patience_seconds)
+
+    def on_trouble(self, tell: Tell) -> None:
+        """Have someone told, in an event loop, when the database ceases to work and works again."""
+        self._condition.on_change = tell
 
     def close(self) -> None:
         """Finish the queued writes and close every connection; idempotent."""
@@ -194,6 +207,22 @@ class Database:
             pool.shutdown()
         self._writer.dispose()
         self._reader.dispose()
+
+    def _meet(self, error: StoreUnavailable, again: Callable[[], Awaitable[object]] | None) -> None:
+        is_damage = trouble.is_damage(error.__cause__)
+
+        async def prove() -> None:
+            if is_damage and self._path is not None:
+                await asyncio.to_thread(prove_sound, self._path)
+                # Connections remember pages as they were.
+                self._writer.dispose()
+                self._reader.dispose()
+            if again is not None:
+                await _translated(again())
+            if self._touch is not None:
+                await _translated(self._begin(self._touch, is_write=True))
+
+        self._condition.meet(error.message, prove)
 
     def _begin(self, unit: Unit[T], *, is_write: bool) -> asyncio.Future[T]:
         """Hand a unit to a thread, which runs it even if the caller is cancelled."""

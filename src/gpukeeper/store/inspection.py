@@ -1,12 +1,15 @@
 """Read which schema a database has, without changing anything in it."""
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError
 
-from gpukeeper.store import migrations, postgres
+from gpukeeper.store import migrations, postgres, trouble
+from gpukeeper.store.damage import find_damage
+from gpukeeper.store.postgres import POOLER
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +22,40 @@ class Found:
 
 
 def look_into_file(path: Path) -> Found:
-    """Return what a SQLite file has.  Raises StoreError."""
+    """Return what a SQLite file has, which is read as a whole.  Raises StoreError."""
     uri = f"{path.absolute().as_uri()}?mode=ro"
-    return _look(create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True)))
+    found = _look(create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True)))
+    if found.refusal is None and (damage := find_damage(path)) is not None:
+        return replace(found, refusal=f"it is damaged ({damage}): restore a backup")
+    return found
 
 
 def look_into_server(url: str) -> Found:
-    """Return what a PostgreSQL database has.  Raises StoreError, at once when it is away."""
-    return _look(postgres.reading(postgres.open_engine(url, connections=1)))
+    """Return what a PostgreSQL database has.  Raises StoreError, at once when it is away.
+
+    Where a start would make or change tables, it is tried whether it may: in a transaction that is
+    given up.
+    """
+    engine = postgres.open_engine(url, connections=2)
+    try:
+        if postgres.shares_sessions(engine):
+            return Found(None, is_older=False, refusal=f"it {POOLER}")
+        found = _look(postgres.reading(engine))
+        if found.refusal is None and (found.revision is None or found.is_older):
+            return replace(found, refusal=_may_not_create(engine))
+        return found
+    finally:
+        engine.dispose()
+
+
+def _may_not_create(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        try:
+            # Given up with the transaction, as the connection is given back.
+            connection.execute(text("CREATE TABLE gpukeeper_check (nothing integer)"))
+        except DBAPIError as error:
+            return f"its tables cannot be made: {trouble.words_of(error)}"
+    return None
 
 
 def _look(engine: Engine) -> Found:

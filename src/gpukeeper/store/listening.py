@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from gpukeeper.domain.waking import Wake
-from gpukeeper.store import postgres, signals
+from gpukeeper.store import postgres, signals, trouble
 from gpukeeper.store.clock import SharedClock
 
 # How often the connection is tried and the time asked for.
@@ -17,6 +17,8 @@ _HEARTBEAT_SECONDS = 5.0
 _PATIENCE_SECONDS = 10.0
 # After a connection was lost.
 _REST_SECONDS = 1.0
+# Whether the server has come to take no changes, and its time.
+_STATE = "SELECT current_setting('transaction_read_only') = 'on', clock_timestamp()"
 
 Heard = Callable[[Iterable[Wake], str | None], None]
 
@@ -25,7 +27,8 @@ class Listener:
     """Listens for as long as it runs, and connects again whenever the connection is lost.
 
     ``on_signal`` gets what was told; ``on_missed`` is called whenever something may have been
-    told that was not heard; ``on_lost`` gets what went wrong with a connection.
+    told that was not heard; ``on_lost`` gets what went wrong with a connection, in the words of
+    the server, and ``on_back`` is called when there is one again.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Listener:
         on_signal: Heard,
         on_missed: Callable[[], None],
         on_lost: Callable[[str], None],
+        on_back: Callable[[], None],
     ) -> None:
         self._url = url
         self._origin = origin
@@ -44,6 +48,8 @@ class Listener:
         self._on_signal = on_signal
         self._on_missed = on_missed
         self._on_lost = on_lost
+        self._on_back = on_back
+        self._is_lost = False
         self.is_running = False
         self.beat_at: datetime | None = None
 
@@ -56,7 +62,8 @@ class Listener:
                     await self._listen()
                 except (psycopg.Error, OSError) as error:
                     # TimeoutError is an OSError.
-                    self._on_lost(type(error).__name__)
+                    self._on_lost(trouble.words_of(error) or type(error).__name__)
+                    self._is_lost = True
                 await asyncio.sleep(_REST_SECONDS)
         finally:
             self.is_running = False
@@ -66,7 +73,12 @@ class Listener:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             connection = await psycopg.AsyncConnection.connect(url, autocommit=True, **parameters)
         async with connection:
+            greeted = await self._ask(connection, postgres.GREETING, postgres.LIMITS)
+            postgres.greet(await greeted.fetchone())
             await self._ask(connection, f"LISTEN {signals.CHANNEL}")
+            if self._is_lost:
+                self._is_lost = False
+                self._on_back()
             self._on_missed()
             while True:
                 await self._keep_time(connection)
@@ -76,14 +88,16 @@ class Listener:
 
     async def _keep_time(self, connection: psycopg.AsyncConnection[Any]) -> None:
         asked = self.clock.ask()
-        cursor = await self._ask(connection, "SELECT clock_timestamp()")
-        row = await cursor.fetchone()
-        assert row is not None
-        self.clock.set(row[0].astimezone(UTC), asked=asked)
+        cursor = await self._ask(connection, _STATE)
+        # A server that takes no changes any more hears of none.
+        _, at = postgres.greet(await cursor.fetchone())
+        self.clock.set(at.astimezone(UTC), asked=asked)
 
-    async def _ask(self, connection: psycopg.AsyncConnection[Any], statement: Any) -> Any:
+    async def _ask(
+        self, connection: psycopg.AsyncConnection[Any], statement: Any, *given: Any
+    ) -> Any:
         async with asyncio.timeout(_PATIENCE_SECONDS):
-            return await connection.execute(statement)
+            return await connection.execute(statement, *given)
 
     def _hear(self, payload: str) -> None:
         try:

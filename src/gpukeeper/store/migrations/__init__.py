@@ -95,7 +95,7 @@ def complaint(connection: Connection, program: Program | None = None) -> str | N
     if revision is None or revision in program.oldest_programs:
         found = f"is at revision {revision}" if revision else "is empty"
         return f"the database {found}, and needs {program.newest}: run 'gpukeeper migrate'"
-    schema = facts.schema(connection)
+    schema = facts.schema(connection) if inspect(connection).has_table("facts") else None
     if schema is None or schema.revision != revision:
         # Only its own program could tell who works on it.
         schema = Schema(revision, revision, "")
