@@ -23,6 +23,7 @@ from gpukeeper.api.app import create_app
 from gpukeeper.api.listening import limited
 from gpukeeper.api.orders import order_of
 from gpukeeper.api.problems import kind_of
+from gpukeeper.api.proxies import Proxies
 from gpukeeper.config import Settings, examine_data_dir, prepare_data_dir
 from gpukeeper.dashboard import STATIC_PREFIX, Site, frame, install
 from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidConfiguration
@@ -41,8 +42,6 @@ from gpukeeper.webhooks.guard import check_url
 
 # Connections that are still open this long after SIGTERM are closed; the drain follows.
 _GRACE_SECONDS = 2
-# A keep-alive connection that is silent this long is closed.
-_KEEP_ALIVE_SECONDS = 30
 _LOCK_FILE = "engine.lock"
 # Connections of callers, webhooks under way and calls to Novita may together pass the usual 1,024.
 _OPEN_FILES = 4_096
@@ -149,7 +148,7 @@ def _server_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
         http=limited(),
         ws="none",
         proxy_headers=False,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=settings.keep_alive,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
 
@@ -223,6 +222,7 @@ def _app(settings: Settings, runtime: Runtime, secret_key: SecretStr) -> FastAPI
         default_startup_timeout=settings.startup_timeout,
         version=__version__,
         is_public=lambda path: path.startswith(STATIC_PREFIX),
+        proxies=Proxies(settings.trusted_proxies),
         frame=partial(frame, version=__version__, can_log_out=bool(settings.api_keys)),
     )
     site = Site(

@@ -2,7 +2,11 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from gpukeeper.config import variables
 from gpukeeper.telemetry import METRIC_LIST
@@ -18,6 +22,45 @@ def test_compose_hands_on_every_setting(root: Path) -> None:
     settings = {variable.name for variable in variables()}
     files = {f"{variable.name}_FILE" for variable in variables() if variable.is_secret}
     assert handed_on == (settings | files) - _SET_BY_THE_IMAGE
+
+
+@pytest.mark.parametrize(
+    ("said", "trusted"),
+    [
+        ({"TRUSTED_BY_DEFAULT": "gateway"}, "172.18.0.1"),
+        ({"TRUSTED_BY_DEFAULT": "network"}, "172.18.0.0/255.255.0.0"),
+        ({"TRUSTED_BY_DEFAULT": "gateway", "GPUKEEPER_TRUSTED_PROXIES": ""}, ""),
+        ({"TRUSTED_BY_DEFAULT": "gateway", "GPUKEEPER_TRUSTED_PROXIES": "192.0.2.1"}, "192.0.2.1"),
+        ({}, ""),
+    ],
+)
+def test_compose_trusts_the_gateway_of_its_own_network_unless_told_otherwise(
+    root: Path, tmp_path: Path, said: dict[str, str], trusted: str
+) -> None:
+    columns = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\n"
+    ways_out = "eth0\t00000000\t010012AC\t0003\t0\t0\t0\t00000000\n"
+    neighbours = "eth0\t000012AC\t00000000\t0001\t0\t0\t0\t0000FFFF\n"
+    (tmp_path / "routes").write_text(columns + ways_out + neighbours)
+    program = tmp_path / "gpukeeper"
+    program.write_text('#!/bin/sh\nprintf %s "${GPUKEEPER_TRUSTED_PROXIES:-}"\n')
+    program.chmod(0o755)
+    (tmp_path / "python").symlink_to(sys.executable)
+    started = subprocess.run(
+        ["/bin/sh", root / "deploy" / "start.sh"],
+        env={
+            "PATH": f"{tmp_path}:/usr/bin:/bin",
+            "NOVITA_API_KEY": "sk",
+            "ROUTES": str(tmp_path / "routes"),
+            **said,
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert started.stdout == trusted
+    given = [(root / name).read_text() for name in ("compose.yaml", "compose.scale.yaml")]
+    assert "- TRUSTED_BY_DEFAULT=gateway" in given[0]
+    assert "TRUSTED_BY_DEFAULT: network" in given[1]
 
 
 def test_the_example_of_the_settings_names_what_compose_asks_for(root: Path) -> None:

@@ -47,6 +47,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert settings.sweep_interval == timedelta(seconds=60)
     assert settings.adoption_window == timedelta(seconds=90)
     assert settings.secret_key is None
+    assert (settings.trusted_proxies, settings.keep_alive) == ((), 75)
     assert (settings.novita_timeout, settings.novita_retries) == (timedelta(seconds=30), 3)
     assert settings.novita_rate == 10
     assert (settings.log_level, settings.log_format) == ("info", None)
@@ -64,6 +65,16 @@ def test_a_database_on_postgresql_is_named_without_its_password() -> None:
 def test_without_postgresql_the_database_is_called_by_its_file() -> None:
     assert read({}).postgres_url is None
     assert read({}).database_name == "data/gpukeeper.db"
+
+
+def test_trusted_proxies_are_addresses_and_networks() -> None:
+    settings = read({"GPUKEEPER_TRUSTED_PROXIES": " 192.0.2.1, 10.0.0.0/8,[fd00::1], fd00::/8,"})
+    named = ["192.0.2.1/32", "10.0.0.0/8", "fd00::1/128", "fd00::/8"]
+    assert [str(network) for network in settings.trusted_proxies] == named
+    for wrong in ("proxy.example", "10.0.0.1/8", "10.0.0.0/33", "*"):
+        (fault,) = faults_of(KEY | {"GPUKEEPER_TRUSTED_PROXIES": wrong})
+        assert fault.field == "GPUKEEPER_TRUSTED_PROXIES"
+        assert wrong not in fault.message or wrong == "*"
 
 
 def test_every_variable_is_read() -> None:
@@ -209,7 +220,7 @@ def test_the_settings_do_not_change() -> None:
 def test_every_variable_is_documented_with_its_default() -> None:
     found = {variable.name: variable for variable in variables()}
 
-    assert len(found) == 25
+    assert len(found) == 27
     assert found["GPUKEEPER_POLL_INTERVAL"].default == "30"
     assert found["GPUKEEPER_RETENTION"].default == "90"
     assert found["GPUKEEPER_DATA_DIR"].default == "./data"

@@ -25,6 +25,7 @@ from gpukeeper.api.login import LOGIN_PATH, LOGOUT_PATH, login_routes
 from gpukeeper.api.openapi import build_openapi
 from gpukeeper.api.pages import Frame, api_page, plain, problems_page
 from gpukeeper.api.problems import KINDS, kind_of, problem
+from gpukeeper.api.proxies import Proxies
 from gpukeeper.api.requests import Requests
 from gpukeeper.api.session import Sessions
 from gpukeeper.api.streams import Pace
@@ -63,6 +64,7 @@ def create_app(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     stream_pace: Pace = Pace(),  # noqa: B008 - a value that nobody changes
     traces: Traces = OFF,
+    proxies: Proxies = Proxies(),  # noqa: B008 - a value that nobody changes
 ) -> FastAPI:
     """Return the API as an ASGI application; more routers may be included before it serves.
 
@@ -71,7 +73,7 @@ def create_app(
     bytes in URL-safe base64) signs the dashboard's cookie.  ``is_public`` says which further
     paths need neither a key nor the cookie, and ``frame`` makes documents of the content of pages.
     ``timer`` returns seconds that never go backwards,
-    ``stream_pace`` is that of the live events.
+    ``stream_pace`` is that of the live events, ``proxies`` are believed on whom they speak for.
     """
     app = FastAPI(
         title="gpukeeper",
@@ -88,7 +90,7 @@ def create_app(
         metrics=metrics,
         stream_pace=stream_pace,
     )
-    keys = Keys(api_keys, clock=clock)
+    keys = Keys(api_keys, clock=clock, proxies=proxies)
     sessions = Sessions(secret_key=secret_key, digests=keys.digests, clock=clock)
     for routes in (instances, live, offers, deliveries, orphans, health):
         # As an included router, it would look for the route of each request twice.

@@ -86,8 +86,10 @@ KINDS: Mapping[str, Kind] = {
         429,
         "Too many wrong keys",
         "Too many requests with a wrong key have come from this address. Until the seconds in "
-        "`Retry-After` have passed, keys from there are not looked at.",
-        "Correct the key of the program that sends a wrong one, and wait.",
+        "`Retry-After` have passed, further wrong keys from there get this answer. Right keys are "
+        "let in.",
+        "Correct the key of the program that sends a wrong one. Behind a proxy, name it in "
+        "GPUKEEPER_TRUSTED_PROXIES: otherwise all its clients count as one.",
     ),
     "insufficient_balance": Kind(
         402,

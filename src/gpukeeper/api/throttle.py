@@ -33,13 +33,6 @@ class Throttle:
         # In the order in which they end, because all windows are equally long.
         self._sources: dict[str, _Guesses] = {}
 
-    def is_calm(self) -> bool:
-        """Whether nobody has guessed wrong lately, so that nobody has to wait."""
-        now = self._clock()
-        while self._sources and next(iter(self._sources.values())).until <= now:
-            del self._sources[next(iter(self._sources))]
-        return not self._sources
-
     def wait(self, source: str, guess: bytes) -> timedelta:
         """Return how long a source has to wait before this guess; zero when it may try it now."""
         found = self._current(source)

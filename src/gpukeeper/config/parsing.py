@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Callable
 from datetime import timedelta
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -117,6 +117,17 @@ def base_url(text: str) -> str:
     if not is_whole or not _VISIBLE_ASCII.fullmatch(text) or set("@?#") & set(text):
         raise ValueError(problem)
     return text.rstrip("/")
+
+
+def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Read a comma-separated list of addresses and networks; an address is a network of one."""
+    try:
+        return tuple(ip_network(item.removeprefix("[").removesuffix("]")) for item in _items(text))
+    except ValueError as error:
+        raise ValueError(
+            "must be addresses or networks such as 192.168.1.5, 10.0.0.0/8 or fd00::/8, "
+            "comma-separated, each network with its first address"
+        ) from error
 
 
 def webhook_urls(text: str) -> tuple[str, ...]:

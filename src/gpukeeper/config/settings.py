@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -175,6 +176,21 @@ class Settings(BaseSettings):
         "32 bytes in URL-safe base64.",
         default=None,
         shown="generated once, kept in the data directory",
+    )
+    trusted_proxies: Annotated[
+        tuple[IPv4Network | IPv6Network, ...], PlainValidator(parsing.networks)
+    ] = _variable(
+        "GPUKEEPER_TRUSTED_PROXIES",
+        "Comma-separated addresses and networks of the proxies in front, whose "
+        "`X-Forwarded-For` or `Forwarded` is believed.",
+        default=(),
+        shown="empty",
+    )
+    keep_alive: Annotated[int, PlainValidator(parsing.whole_number(0, 3600))] = _variable(
+        "GPUKEEPER_KEEP_ALIVE",
+        "Seconds after which an idle connection of a client is closed; more than the proxy in "
+        "front keeps its own.",
+        default=75,
     )
     novita_timeout: Seconds = _variable(
         "GPUKEEPER_NOVITA_TIMEOUT",

@@ -66,7 +66,7 @@ class Unauthorized(GpuKeeperError):
 
 
 class TooManyWrongKeys(GpuKeeperError):
-    """Too many wrong keys came from this address: wait a minute, then try again."""
+    """This key is wrong, as were many from this address: correct it, or wait a minute."""
 
     code = "too_many_wrong_keys"
 
