@@ -145,7 +145,7 @@ def _server_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        http=limited(),
+        http=limited(proxies=Proxies(settings.trusted_proxies)),
         ws="none",
         proxy_headers=False,
         timeout_keep_alive=settings.keep_alive,

@@ -14,6 +14,8 @@ class Wire:
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         self.is_closed = False
+        self.unread = 0
+        self.is_aborted = asyncio.Event()
 
     def write(self, data: bytes) -> None:
         """Send."""
@@ -26,6 +28,14 @@ class Wire:
     def is_closing(self) -> bool:
         """Whether it was closed."""
         return self.is_closed
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes nobody has read yet."""
+        return self.unread
+
+    def abort(self) -> None:
+        """Close at once."""
+        self.is_aborted.set()
 
     def get_extra_info(self, name: str) -> str:
         """Return something about the connection."""
@@ -41,7 +51,7 @@ def wire() -> Wire:
 @pytest.fixture
 async def joined(wire: Wire) -> Joined:
     """Return a transport over it."""
-    return Joined(cast(Any, wire), asyncio.get_running_loop())
+    return Joined(cast(Any, wire), asyncio.get_running_loop(), linger_seconds=0)
 
 
 async def test_what_is_written_in_one_turn_is_sent_together(joined: Joined, wire: Wire) -> None:
@@ -70,3 +80,11 @@ async def test_nothing_is_lost_when_it_is_closed(joined: Joined, wire: Wire) -> 
 
 async def test_in_all_else_it_is_the_transport(joined: Joined) -> None:
     assert joined.get_extra_info("peername") == "its peername"
+
+
+async def test_what_nobody_reads_does_not_keep_a_closed_connection(wire: Wire) -> None:
+    joined = Joined(cast(Any, wire), asyncio.get_running_loop(), linger_seconds=0)
+    wire.unread = 1
+    joined.close()
+    await wire.is_aborted.wait()
+    assert wire.is_closed

@@ -16,11 +16,12 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from gpukeeper.api.listening import ConnectionLimits, limited
+from gpukeeper.api.proxies import Proxies
 from tests.api.conftest import KEY, Lines
 
 BLINK = timedelta(milliseconds=50)
 AGES = timedelta(hours=1)
-PATIENT = ConnectionLimits(head=AGES, body=AGES, write=AGES)
+PATIENT = ConnectionLimits(head=AGES, body=AGES, write=AGES, strange=AGES)
 
 ASK = f"GET /api/orphans HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n".encode()
 SEND = (
@@ -71,7 +72,11 @@ class Listening:
 
 @asynccontextmanager
 async def listening(
-    app: FastAPI, limits: ConnectionLimits, *, idle_seconds: int = 3600
+    app: Any,
+    limits: ConnectionLimits,
+    *,
+    idle_seconds: int = 3600,
+    proxies: Proxies = Proxies(),  # noqa: B008 - a value that nobody changes
 ) -> AsyncIterator[Listening]:
     """Serve an application as the process does."""
     config = uvicorn.Config(
@@ -79,7 +84,7 @@ async def listening(
         port=0,
         log_config=None,
         lifespan="off",
-        http=limited(limits),
+        http=limited(limits, proxies=proxies),
         ws="none",
         timeout_keep_alive=idle_seconds,
         timeout_graceful_shutdown=1,
@@ -310,23 +315,29 @@ async def test_a_new_connection_takes_the_place_of_the_one_that_has_idled_longes
 
 
 async def test_when_all_connections_are_busy_a_new_one_is_told_so(app: FastAPI, log: Lines) -> None:
-    finish = asyncio.Event()
-
-    async def wait(request: Request) -> Response:
-        await finish.wait()
-        return Response("done")
-
-    app.add_api_route("/wait", wait)
+    begun, finish = asyncio.Semaphore(0), asyncio.Event()
+    app.add_api_route("/wait", waiting(begun, finish))
     async with listening(app, ConnectionLimits(connections=2)) as server:
         busy = [await server.connect() for _ in range(2)]
         for peer in busy:
             await peer.say(ASK.replace(b"/api/orphans", b"/wait") + b"\r\n")
-        refused = [await server.connect()]
-        while not (answer := await refused[-1].rest()):
-            refused.append(await server.connect())
-        assert problem_in(answer)["code"] == "too_many_connections"
+            await begun.acquire()
+        refused = await server.connect()
+        await refused.say(ASK + b"\r\n")
+        assert problem_in(await refused.rest())["code"] == "too_many_connections"
         finish.set()
         assert [await peer.answer() for peer in busy] == [(200, b"done")] * 2
+
+
+def waiting(begun: asyncio.Semaphore, finish: asyncio.Event) -> Any:
+    """Return a route that says that it has begun, and waits."""
+
+    async def wait(request: Request) -> Response:
+        begun.release()
+        await finish.wait()
+        return Response("done")
+
+    return wait
 
 
 async def test_a_client_that_would_rather_speak_something_else_is_answered(

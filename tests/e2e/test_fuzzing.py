@@ -17,10 +17,12 @@ ROOT = Path(__file__).parents[2]
 
 # Nothing listens on the discard port, and a delivery to it is tried once.
 HOOK = {"GPUKEEPER_WEBHOOK_URL": "http://127.0.0.1:9/hook", "GPUKEEPER_WEBHOOK_RETRIES": "0"}
+# The hooks send each request from an address of its own, as a proxy would.
+PROXY = {"GPUKEEPER_TRUSTED_PROXIES": "127.0.0.1"}
 
 
 def test_the_service_is_what_its_openapi_document_says(serve: Serve, tmp_path: Path) -> None:
-    service = serve(GPUKEEPER_NOVITA_RETRIES="0", **HOOK)
+    service = serve(GPUKEEPER_NOVITA_RETRIES="0", **HOOK, **PROXY)
     for number in range(3):
         service.running(name=f"known-{number}")
 

@@ -7,6 +7,7 @@ from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gpukeeper.api.admission import admit
 from gpukeeper.api.keys import Keys, bearer_key
 from gpukeeper.api.login import LOGIN_PATH
 from gpukeeper.api.origins import SAFE_METHODS, check_loopback, check_same_origin
@@ -48,6 +49,7 @@ class Auth:
             else:
                 await problem(scope, error)(scope, receive, send)
             return
+        admit(scope)
         await self._app(scope, receive, send)
 
     def _is_sent_to_sign_in(self, scope: Scope) -> bool:

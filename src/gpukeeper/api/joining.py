@@ -11,10 +11,14 @@ from typing import Any
 class Joined:
     """A transport that sends together what is written in one turn of the event loop.
 
-    It is a :class:`asyncio.Transport` in all else.
+    It is a :class:`asyncio.Transport` in all else.  What is left when it is closed is sent within
+    ``linger_seconds``, or not at all.
     """
 
-    def __init__(self, transport: Transport, loop: AbstractEventLoop) -> None:
+    def __init__(
+        self, transport: Transport, loop: AbstractEventLoop, *, linger_seconds: float
+    ) -> None:
+        self._linger_seconds = linger_seconds
         self._transport = transport
         self._loop = loop
         self._held: list[bytes] = []
@@ -37,6 +41,8 @@ class Joined:
         """Close the connection once all is sent."""
         self.flush()
         self._transport.close()
+        if self._transport.get_write_buffer_size():
+            self._loop.call_later(self._linger_seconds, self._transport.abort)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

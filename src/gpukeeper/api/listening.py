@@ -1,5 +1,6 @@
 """Keep slow and oversized requests from holding the process: limits of each connection."""
 
+import re
 from asyncio import TimerHandle, Transport
 from dataclasses import dataclass
 from datetime import timedelta
@@ -7,13 +8,21 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from gpukeeper.api.admission import Connection, admission, beyond_share, dispensable
+from gpukeeper.api.health import HEALTH_PATHS
 from gpukeeper.api.joining import Joined
 from gpukeeper.api.problems import KINDS, problem
+from gpukeeper.api.proxies import Proxies, network_of, read_address
 from gpukeeper.api.requests import SAFE_HEADERS
 from gpukeeper.domain.errors import GpuKeeperError
 from gpukeeper.telemetry import get_logger
 
 _log = get_logger(__name__)
+
+_NO_PROXIES = Proxies()
+
+# What a Host header may say (RFC 9110 §7.2): a name or an address, and a port.
+_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]{0,5})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +33,37 @@ class ConnectionLimits:
     head_bytes: int = 64 * 1024
     # From the connection, or the first byte on one that was kept, to the end of the head.
     head: timedelta = timedelta(seconds=10)
-    # From the end of the head to the end of the body.
+    # Real requests have twenty headers or so; each costs time wherever one is looked for.
+    head_fields: int = 200
+    # From the end of the head to the end of the body, for whoever has shown a key.
     body: timedelta = timedelta(seconds=60)
-    # For which an answer may wait until its reader takes more of it.
+    # For which an answer may wait until such a reader takes more of it.
     write: timedelta = timedelta(seconds=60)
+    # The same two for strangers: all that they may send is a key.
+    strange: timedelta = timedelta(seconds=10)
     # Half of the files that a process may usually have open.
     connections: int = 500
+    # Beyond these, for whoever asks how the service is.
+    spare: int = 20
+    # Of one address (of version 6: network) that have shown no key.
+    share: int = 50
+    # For which more are let in while there is room: a program may connect so often at once.
+    burst: timedelta = timedelta(seconds=1)
+    # Requests that a client may send ahead; they come by thousands in one read.
+    ahead: int = 100
 
 
-def limited(limits: ConnectionLimits = ConnectionLimits()) -> type[HttpToolsProtocol]:
-    """Return the protocol that uvicorn is to speak: HTTP/1.1 within limits."""
+def limited(
+    limits: ConnectionLimits = ConnectionLimits(), *, proxies: Proxies = _NO_PROXIES
+) -> type[HttpToolsProtocol]:
+    """Return the protocol that uvicorn is to speak: HTTP/1.1 within limits.
+
+    Connections of ``proxies`` count for the clients that these speak for.
+    """
 
     class Limited(_Limited):
         _limits = limits
+        _proxies = proxies
 
     return Limited
 
@@ -45,25 +72,37 @@ class _Limited(HttpToolsProtocol):
     """One connection; uvicorn itself has no time limit but for idle connections.
 
     Its attributes beside uvicorn's: the bytes of the head that is being read (None while none
-    is), the clocks of the request and of the answer, since when nothing is asked, and what holds
-    the head of an answer until its body comes.
+    is), the clocks of the request and of the answer, what holds the head of an answer until its
+    body comes, whether the request has shown a key, and whether there is room for health only.
     """
 
     _limits: ConnectionLimits
+    _proxies: Proxies
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._head_bytes: int | None = 0
         self._reading: TimerHandle | None = None
         self._writing: TimerHandle | None = None
-        self._idle_since = self.loop.time()
+        self._trailer_bytes = 0
+        self._fault = "invalid_request"
+        self._is_known = False
+        self._is_spare = False
+        self._is_proxy = False
+        self.source: str | None = None
+        self.since = self.loop.time()
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override] # as uvicorn
-        self._joined = Joined(transport, self.loop)
+        # Whoever does not read the end of an answer is not waited for either.
+        linger_seconds = self._limits.strange.total_seconds()
+        self._joined = Joined(transport, self.loop, linger_seconds=linger_seconds)
         super().connection_made(self._joined)  # type: ignore[arg-type] # as good as one
-        if len(self.connections) > self._limits.connections and not self._make_room():
-            self._refuse("too_many_connections")
-            return
+        peer = read_address(self.client[0] if self.client else "")
+        self._is_proxy = self._proxies.has(peer)
+        self.source = None if self._is_proxy else network_of(peer)
+        self._keep_to_share()
+        if len(self.connections) > self._limits.connections:
+            self._make_room()
         self._read_within(self._limits.head)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -88,15 +127,35 @@ class _Limited(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_bytes = self._head_bytes or 0
+        self._trailer_bytes = 0
+        self.scope["extensions"] = admission(self._admit)
+        if self.is_idle():
+            # A proxy sends requests of many clients over one connection.
+            self._become_strange()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head_bytes is not None:
+            super().on_header(name, value)
+            return
+        # What follows a body must not pass for a header (RFC 9110 §6.5.1).
+        self._trailer_bytes += len(name) + len(value)
+        if self._trailer_bytes > self._limits.head_bytes:
+            self._fault = "headers_too_large"
+            raise GpuKeeperError(code="headers_too_large")
 
     def on_headers_complete(self) -> None:
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if size > self._limits.head_bytes:
-            self._head_bytes = size
-            raise GpuKeeperError(code="headers_too_large")
+        fault = self._fault_of_head()
+        if fault is not None:
+            self._fault = fault
+            # Ends in send_400_response, before anything is asked.
+            raise GpuKeeperError(code=fault)
         super().on_headers_complete()
         self._head_bytes = None
-        self._read_within(self._limits.body)
+        if self._is_proxy:
+            client = self._proxies.client(self.client[0] if self.client else "", self.headers)
+            self.source = None if self._proxies.has(client) else network_of(client)
+            self._keep_to_share()
+        self._read_within(self._limits.body if self._is_known else self._limits.strange)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -104,16 +163,18 @@ class _Limited(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self._joined.flush()
-        self._idle_since = self.loop.time()
+        self.since = self.loop.time()
+        if self.pipeline:
+            self._become_strange()
         super().on_response_complete()
         if self._reading is not None and self._head_bytes is None:
             # The answer did not need the body, so its rest is not worth waiting for.
-            self._read_within(self._limits.head)
+            self._read_within(min(self._limits.head, self._limits.strange))
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        seconds = self._limits.write.total_seconds()
-        self._writing = self.loop.call_later(seconds, self.transport.abort)
+        time = self._limits.write if self._is_known else self._limits.strange
+        self._writing = self.loop.call_later(time.total_seconds(), self.transport.abort)
 
     def resume_writing(self) -> None:
         if self._writing is not None:
@@ -126,11 +187,45 @@ class _Limited(HttpToolsProtocol):
         self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        is_large = (self._head_bytes or 0) > self._limits.head_bytes
-        self._refuse("headers_too_large" if is_large else "invalid_request")
+        self._refuse(self._fault)
 
     def _unsupported_upgrade_warning(self) -> None:
         """Stay silent: a server may ignore that a client would rather speak something else."""
+
+    def _fault_of_head(self) -> str | None:
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > self._limits.head_bytes or len(self.headers) > self._limits.head_fields:
+            return "headers_too_large"
+        hosts = [value for name, value in self.headers if name == b"host"]
+        is_needed = self.parser.get_http_version() != "1.0"
+        # RFC 9112 §3.2: one that names nothing may still be empty.
+        if len(hosts) > 1 or (is_needed and not hosts) or not all(map(_HOST.fullmatch, hosts)):
+            return "invalid_request"
+        if len(self.pipeline) >= self._limits.ahead:
+            return "invalid_request"
+        is_crowded = self._is_spare and len(self.connections) > self._limits.connections
+        is_for_health = self.url.partition(b"?")[0].decode("latin-1") in HEALTH_PATHS
+        return "too_many_connections" if is_crowded and not is_for_health else None
+
+    def is_strange(self) -> bool:
+        if self._is_known:
+            return False
+        if self.is_idle() or self._head_bytes is not None:
+            # A proxy keeps connections, and sends no head before it has it whole.
+            return not self._is_proxy
+        return self._reading is not None or self._writing is not None
+
+    def is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _admit(self) -> None:
+        self._is_known = True
+        if self._reading is not None and self._head_bytes is None:
+            self._read_within(self._limits.body)
+
+    def _become_strange(self) -> None:
+        self._is_known = False
+        self.since = self.loop.time()
 
     def _read_within(self, time: timedelta) -> None:
         self._stop_reading()
@@ -151,19 +246,36 @@ class _Limited(HttpToolsProtocol):
         else:
             self._refuse("request_too_slow")
 
-    def _make_room(self) -> bool:
-        """Close the connection that has been without a request for longest, if there is one."""
-        others = [each for each in self.connections if each is not self]
-        idle = [each for each in others if isinstance(each, _Limited) and each._is_idle()]
-        if not idle:
-            return False
-        oldest = min(idle, key=lambda each: each._idle_since)
-        self.connections.discard(oldest)
-        oldest.transport.abort()
-        return True
+    def _keep_to_share(self) -> None:
+        """Close the oldest connection of the same stranger who has many."""
+        found = beyond_share(self.source, self._others(), share=self._limits.share)
+        if found is not None:
+            is_burst = self.loop.time() - found.since < self._limits.burst.total_seconds()
+            if not is_burst:
+                self._evict(found)
 
-    def _is_idle(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
+    def _make_room(self) -> None:
+        """Close what this may take the place of; without it, the spare room is left."""
+        others = self._others()
+        regular = [each for each in others if not each._is_spare]
+        found = dispensable(regular, share=self._limits.share)
+        self._is_spare = found is None
+        if found is None:
+            spares = [each for each in others if each._is_spare]
+            found = dispensable(spares, share=0) if len(spares) >= self._limits.spare else None
+        if found is not None:
+            self._evict(found)
+
+    def _others(self) -> list["_Limited"]:
+        others = (each for each in self.connections if each is not self)
+        return [each for each in others if isinstance(each, _Limited)]
+
+    def _evict(self, found: Connection) -> None:
+        assert isinstance(found, _Limited)
+        if found.is_strange():
+            _log.warning("connection_evicted", client=found.source)
+        self.connections.discard(found)
+        found.transport.abort()
 
     def _refuse(self, code: str) -> None:
         if self.transport.is_closing():
@@ -172,10 +284,10 @@ class _Limited(HttpToolsProtocol):
         client = self.client[0] if self.client else None
         _log.warning("connection_refused", code=code, client=client)
         is_in_head = self._head_bytes is not None
-        if self._is_idle() if is_in_head else not self.cycle.response_started:
+        if self.is_idle() if is_in_head else not self.cycle.response_started:
             self.transport.write(_answer(code))
         self.transport.close()
-        if not self._is_idle():
+        if not self.is_idle():
             self.cycle.disconnected = True
             self.cycle.message_event.set()
 
