@@ -19,6 +19,10 @@ _OF_THIS_MACHINE = (
     "GPUKEEPER_WEBHOOK_SECRET",
     "NOVITA_API_KEY",
     "NO_COLOR",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    *(f"{each}_proxy" for each in ("http", "https", "all", "no")),
+    *(f"{each}_PROXY" for each in ("HTTP", "HTTPS", "ALL", "NO")),
 )
 
 # A terminal as wide as any, and no configuration of the user's.

@@ -126,3 +126,34 @@ def test_a_profile_that_cannot_be_used_is_a_usage_error(
     assert ended.status == 2
     assert says in " ".join(ended.stderr.split())
     assert program.service.requests == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "says"),
+    [
+        ("HTTPS_PROXY", "socks5://user:hunter22@proxy.example", "names a SOCKS proxy"),
+        ("all_proxy", "http://user:hunter22@proxy.example:99999", "is no URL of a proxy"),
+        ("NO_PROXY", "xn--", "has a host that cannot be one"),
+        ("SSL_CERT_FILE", "/none.pem", "names /none.pem, which cannot be read (No such file"),
+        ("SSL_CERT_DIR", "/none", "names /none, which cannot be read as a folder (No such file"),
+    ],
+)
+def test_an_environment_that_cannot_be_used_is_a_usage_error_that_names_the_variable(
+    program: Program, home: Path, variable: str, text: str, says: str
+) -> None:
+    ended = run(program, home, **{variable: text})
+    words = " ".join(ended.stderr.split())
+    assert (ended.status, ended.stdout, program.service.requests) == (2, "", [])
+    assert f"Invalid value for {variable}: {says}" in words
+    assert "hunter22" not in words
+
+
+def test_a_service_on_this_machine_is_asked_whatever_proxies_there_are(
+    program: Program, home: Path
+) -> None:
+    env = {"HTTPS_PROXY": "socks5://proxy.example", "SSL_CERT_FILE": "/none.pem"}
+    ended = run(program, home, "--url", "http://127.0.0.1:8080", **env)
+    assert (ended.status, len(program.service.requests)) == (0, 1)
+    refused = run(program, home, "--url", "https://127.0.0.1:8080", **env)
+    assert (refused.status, len(program.service.requests)) == (2, 1)
+    assert "Invalid value for SSL_CERT_FILE" in refused.stderr

@@ -159,7 +159,7 @@ def test_a_file_that_is_no_text_is_a_fault(tmp_path: Path) -> None:
 
     (fault,) = faults_of(KEY, env_file=env_file)
 
-    assert fault == Fault(str(env_file), "cannot be read (UnicodeDecodeError)")
+    assert fault == Fault(str(env_file), "cannot be read: it is not text in UTF-8")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import typer
 
 from gpukeeper.cli.profile import Profile, read_profile
 from gpukeeper.client import Client
-from gpukeeper.client.exchange import UnusableKey
+from gpukeeper.client.exchange import UnusableEnvironment, UnusableKey
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -48,6 +48,9 @@ def open_client(ctx: typer.Context) -> Client:
         return access.connect(access.url or profile.url or DEFAULT_URL, _api_key(access, profile))
     except UnusableKey as error:
         raise typer.BadParameter(f"{error}.", param_hint="GPUKEEPER_API_KEY") from error
+    except UnusableEnvironment as error:
+        said = "; ".join(error.faults.values())
+        raise typer.BadParameter(f"{said}.", param_hint=", ".join(error.faults)) from error
     except ValueError as error:
         hint = "--url or GPUKEEPER_URL" if access.url else "url of the profile"
         raise typer.BadParameter(f"{error}.", param_hint=hint) from error

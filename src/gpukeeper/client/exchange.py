@@ -1,6 +1,7 @@
 """One question to the service and its answer: addresses, the key, and what counts as an answer."""
 
 import ipaddress
+import os
 import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
@@ -10,6 +11,7 @@ from urllib.parse import quote
 
 import httpx2
 
+from gpukeeper import network
 from gpukeeper.client.answers import HealthInfo, Json
 from gpukeeper.client.problems import ServiceUnreachable, json_of, problem_of, unreadable
 from gpukeeper.client.reading import UNREADABLE
@@ -27,6 +29,14 @@ _ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 
 class UnusableKey(ValueError):
     """What was given as the API key cannot be one."""
+
+
+class UnusableEnvironment(ValueError):
+    """A proxy or certificates that the environment names cannot be used; ``faults`` says which."""
+
+    def __init__(self, faults: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{name} {sentence}" for name, sentence in faults.items()))
+        self.faults = dict(faults)
 
 
 def open_http(
@@ -52,6 +62,8 @@ def open_http(
             raise UnusableKey("the API key has characters that no key has")
         headers["authorization"] = f"Bearer {api_key}"
     is_local = _is_loopback(url.host)
+    if faults := _find_faults(is_local=is_local, has_tls=url.scheme == "https"):
+        raise UnusableEnvironment(faults)
     return httpx2.Client(
         base_url=url,
         headers=headers,
@@ -172,6 +184,14 @@ def segment(identifier: str) -> str:
     if identifier.strip(".") == "":
         raise NotFound(f"There is nothing called '{identifier}'.")
     return quote(identifier, safe="")
+
+
+def _find_faults(*, is_local: bool, has_tls: bool) -> dict[str, str]:
+    """Return what of the environment is heeded on the way to the service and cannot be used."""
+    if not is_local:
+        # Through a proxy there may be TLS as well, and the library prepares for it.
+        return network.find_faults(os.environ)
+    return network.find_certificate_faults(os.environ) if has_tls else {}
 
 
 def _trusting_nobody() -> ssl.SSLContext:

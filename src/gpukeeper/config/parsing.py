@@ -132,7 +132,15 @@ def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
 
 def webhook_urls(text: str) -> tuple[str, ...]:
     """Read a comma-separated list of http or https URLs; a repeated one counts once."""
-    return tuple(dict.fromkeys(str(parse_url(url)) for url in _items(text)))
+    items = _items(text)
+    hint = "commas separate URLs, and a comma within one is written %2C"
+    # An address within a query and a comma behind it: is that a list, or another receiver?
+    if any("://" in item.partition("://")[2] for item in items[:-1]):
+        raise ValueError(f"may be read in two ways: {hint}; or give the URLs in another order")
+    try:
+        return tuple(dict.fromkeys(str(parse_url(url)) for url in items))
+    except ValueError as error:
+        raise ValueError(f"{error}{f' ({hint})' if len(items) > 1 else ''}") from error
 
 
 def token(text: str) -> SecretStr:

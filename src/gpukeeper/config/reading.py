@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dotenv.parser import Binding, parse_stream
 from pydantic import ValidationError
-from pydantic_settings import DotEnvSettingsSource
 
-from gpukeeper.config import parsing, tracing
+from gpukeeper import network, texts
+from gpukeeper.config import cluster, dotenv_file, parsing, tracing
 from gpukeeper.config.settings import SECRETS, Settings, variables
 from gpukeeper.domain.errors import Fault, InvalidConfiguration
 
@@ -38,11 +37,11 @@ def load(
     ``environ`` is the process's own environment where it is not given.  An empty variable counts
     as not given.  What never ``asks_novita`` needs no key, and gets none.
 
-    Raises :class:`InvalidConfiguration` with every fault there is, each named after its variable.
+    Raises :class:`InvalidConfiguration` with every fault there is, each named after its variable:
+    also of those of other programs that outgoing HTTP takes over (proxies, certificates).
     """
     faults: list[Fault] = []
-    given = _from_file(env_file, faults) | dict(os.environ if environ is None else environ)
-    given = {name: text.strip() for name, text in given.items() if text.strip()}
+    given = _given(environ, env_file, faults)
     if not asks_novita:
         given = {name: text for name, text in given.items() if not name.startswith(_NOVITA_KEY)}
         given[_NOVITA_KEY] = "unused"
@@ -51,6 +50,9 @@ def load(
     faults += _exposed(values)
     otel = tracing.asked_for(given)
     faults += tracing.faults(otel)
+    if asks_novita:
+        unusable = network.find_faults(os.environ if environ is None else environ)
+        faults += [Fault(name, sentence) for name, sentence in unusable.items()]
     known = {variable.name for variable in variables()}
     chosen = {name: values[name] for name in values.keys() & known}
     settings, wrong = _validated(chosen | {"otel": otel})
@@ -68,8 +70,7 @@ def value_of(
     Raises :class:`InvalidConfiguration` when it cannot be found out.
     """
     faults: list[Fault] = []
-    given = _from_file(env_file, faults) | dict(os.environ if environ is None else environ)
-    given = {key: text.strip() for key, text in given.items() if text.strip()}
+    given = _given(environ, env_file, faults)
     related = {key: given[key] for key in (name, f"{name}_FILE") if key in given}
     values = _with_secret_files(related, faults)
     if faults:
@@ -77,37 +78,18 @@ def value_of(
     return values.get(name)
 
 
-def _from_file(env_file: Path | None, faults: list[Fault]) -> dict[str, str]:
-    try:
-        lines = _lines(env_file)
-        wrong = [line for line in lines if line.error or _has_no_value(line)]
-        if wrong:
-            # The reader below would pass over them, and the settings in them with them.
-            message = "is not NAME=value, or its quote is open"
-            faults += [Fault(f"{env_file} line {_number(line)}", message) for line in wrong]
-            return {line.key: line.value for line in lines if line.key and line.value}
-        found = DotEnvSettingsSource(Settings, env_file=env_file, case_sensitive=True).env_vars
-    except (OSError, UnicodeDecodeError) as error:
-        faults.append(Fault(str(env_file), f"cannot be read ({type(error).__name__})"))
-        return {}
-    return {name: text for name, text in found.items() if text is not None}
-
-
-def _lines(env_file: Path | None) -> list[Binding]:
-    if env_file is None or not env_file.is_file():
-        return []
-    with env_file.open(encoding="utf-8") as stream:
-        return list(parse_stream(stream))
-
-
-def _number(line: Binding) -> int:
-    # Empty lines belong to what follows them.
-    text = line.original.string
-    return line.original.line + text[: len(text) - len(text.lstrip())].count("\n")
-
-
-def _has_no_value(line: Binding) -> bool:
-    return line.key is not None and line.key.startswith(_OURS) and line.value is None
+def _given(
+    environ: Mapping[str, str] | None, path: Path | None, faults: list[Fault]
+) -> dict[str, str]:
+    """Return every variable that is not empty; the environment wins over the file."""
+    # A file of variables that begins with a byte-order mark hands it on in the first name.
+    named = {
+        name.removeprefix("\ufeff"): text
+        for name, text in (os.environ if environ is None else environ).items()
+    }
+    own = cluster.without_services(named)
+    given = dotenv_file.read(path, named, faults) | own
+    return {name: text.strip() for name, text in given.items() if text.strip()}
 
 
 def _with_secret_files(given: Mapping[str, str], faults: list[Fault]) -> dict[str, str]:
@@ -135,11 +117,7 @@ def _secret_in(path: Path) -> str:
         content = file.read(_MAX_SECRET_FILE_BYTES + 1)
     if len(content) > _MAX_SECRET_FILE_BYTES:
         raise ValueError("it is too large to be a secret")
-    try:
-        text = content.decode().strip()
-    except UnicodeDecodeError:
-        # Without the cause, whose message would show bytes of the secret.
-        raise ValueError("it is not text in UTF-8") from None
+    text = texts.decode(content).strip()
     if not text:
         raise ValueError("it is empty")
     return text
