@@ -4,7 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from gpukeeper.domain.events import Change, Delivery, DeliveryAttempt, DeliveryStatus, EventType
+from gpukeeper.domain.events import (
+    Change,
+    Delivery,
+    DeliveryAttempt,
+    DeliveryStatus,
+    EventType,
+    format_money,
+)
 from gpukeeper.domain.instance import Status
 from gpukeeper.novita.client import CallReport
 from gpukeeper.store.facts import Looks
@@ -50,6 +57,17 @@ class Reporter:
                 novita_id=after.novita_id,
                 surplus=list(after.surplus_ids),
                 consequence="they are being deleted",
+            )
+        if EventType.PRICE_ABOVE_LIMIT in change.event_types:
+            self.metrics.prices_above_limit.inc()
+            self.log.error(
+                "price_above_limit",
+                instance_id=after.id,
+                novita_id=after.novita_id,
+                name=after.order.name,
+                price_per_hour=format_money(after.price_per_hour),
+                limit=format_money(after.order.max_price_per_hour),
+                consequence="it runs on; stop or delete it if that is too dear",
             )
         if before is not None and before.status is after.status:
             return

@@ -68,7 +68,7 @@ def test_a_change_of_status_has_exactly_one_event_and_a_notice_at_most_one(
 
 def test_the_contracts_events_are_announced_and_the_way_between_is_not() -> None:
     way = {EventType.REQUESTED, EventType.STARTING, EventType.STOPPING, EventType.DELETING}
-    beside = {EventType.SURPLUS_FOUND, EventType.SURPLUS_DELETED}
+    beside = {EventType.SURPLUS_FOUND, EventType.SURPLUS_DELETED, EventType.PRICE_CHANGED}
     assert set(EventType) - way - beside == ANNOUNCED
     event = Event("evt_1", EventType.RUNNING, "ins_1", NOW, {})
     assert event.is_announced
@@ -137,6 +137,8 @@ def test_an_instance_is_shown_as_the_contract_says() -> None:
         "rootfsSize": 60,
         "billingMode": "spot",
         "pricePerHour": "0.175",
+        "maxPricePerHour": None,
+        "costPerHour": {"gpuUsd": "0.175", "diskUsd": "0"},
         "currency": "USD",
         "labels": {},
         "endpoints": [{"port": 8000, "type": "http", "url": "https://m1-8000.example"}],

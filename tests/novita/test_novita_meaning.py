@@ -142,7 +142,10 @@ def test_a_reclaim_time_is_aware_utc() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"instancePrice": "0"}, {"instancePrice": None}, {"instancePrice": "-5"}, {"gpuNum": "0"}],
+    [
+        *({"instancePrice": said} for said in ("0", None, "-5", "100000001", "9" * 18)),
+        {"gpuNum": "0"},
+    ],
 )
 def test_a_price_that_novita_does_not_say_is_none(changes: dict[str, object]) -> None:
     assert observed(**changes).price_per_hour is None

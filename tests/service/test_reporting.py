@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -71,6 +72,18 @@ def test_a_failure_is_said_with_its_reason(reporter: Reporter) -> None:
     (entry,) = _said(reporter, _to(Status.FAILED, reason=reason, novita_status="exited"))
     assert (entry["code"], entry["reason"]) == ("out_of_stock", "Novita had none left.")
     assert entry["novita_status"] == "exited"
+
+
+def test_a_price_above_the_limit_is_an_error_and_a_count(reporter: Reporter) -> None:
+    order = replace(ROW.order, max_price_per_hour=Decimal("0.18"))
+    cheap = replace(ROW, order=order, novita_id="m1", price_per_hour=Decimal("0.175"))
+    dear = replace(cheap, price_per_hour=Decimal("0.95"))
+    assert _metric(reporter, "price_above_limit_total") == 0
+    (entry,) = _said(reporter, Change(cheap, dear, NOW))
+    assert (entry["log_level"], entry["event"]) == ("error", "price_above_limit")
+    assert (entry["price_per_hour"], entry["limit"]) == ("0.95", "0.18")
+    assert _metric(reporter, "price_above_limit_total") == 1
+    assert _said(reporter, Change(dear, replace(dear, doubts=1), NOW)) == []
 
 
 def test_a_new_order_is_said(reporter: Reporter) -> None:

@@ -1,8 +1,10 @@
 """The way to this version's schema, from nothing and from anywhere on it."""
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -138,3 +140,38 @@ def test_deliveries_of_an_older_version_learn_their_receiver(empty_database: Dat
         rows = connection.execute(text("SELECT url, receiver FROM deliveries")).all()
     assert len(rows) == 1500
     assert all(row.receiver == row.url.split("/")[2] + ":443" for row in rows)
+
+
+_OLD_ROW = text(
+    "INSERT INTO instances (id, name, novita_name, novita_id, status, micro_usd_per_hour, gone_at,"
+    " body) VALUES (:id, 'n', :id, :id, :status, 175000, :gone_at, :body)"
+)
+
+
+def test_instances_of_an_older_version_learn_what_they_cost_now(empty_database: Database) -> None:
+    def old(
+        name: str, status: str, phase: str, disk_gb: int, gone_at: int | None = None
+    ) -> dict[str, Any]:
+        body = {"phase": phase, "order": {"rootfs_size_gb": disk_gb}}
+        return {"id": name, "status": status, "gone_at": gone_at, "body": json.dumps(body)}
+
+    rows = [
+        old("runs", "running", "up", 60),
+        old("big", "running", "up", 500),
+        old("stopped", "stopped", "down", 500),
+        old("exited", "failed", "down", 60),
+        old("gone", "deleted", "up", 500, gone_at=1),
+    ]
+    with empty_database.engine.begin() as connection:
+        _upgrade_to(connection, "0003")
+        connection.execute(_OLD_ROW, rows)
+    migrations.upgrade(empty_database.engine)
+    with empty_database.engine.connect() as connection:
+        found = connection.execute(text("SELECT id, micro_usd_now FROM instances")).all()
+    assert {row.id: row.micro_usd_now for row in found} == {
+        "runs": 175_000,
+        "big": 175_000 + 91_667,
+        "stopped": 91_667,
+        "exited": 0,
+        "gone": 0,
+    }

@@ -47,6 +47,13 @@ class Attempt(Answer):
     at: datetime
 
 
+class CostPerHour(Answer):
+    """What an instance costs now: its GPUs while they are on, and its disk above 60 GB."""
+
+    gpu_usd: Money
+    disk_usd: Money
+
+
 class Instance(Answer):
     """One GPU machine that was ordered here."""
 
@@ -64,7 +71,13 @@ class Instance(Answer):
     gpu_num: int
     rootfs_size: Annotated[int, Field(description="GB")]
     billing_mode: BillingMode
-    price_per_hour: Money | None
+    price_per_hour: Annotated[
+        Money | None, Field(description="What Novita shows, or what the machine was bought for.")
+    ]
+    max_price_per_hour: Annotated[
+        Money | None, Field(description="The order's limit; above it, Novita has raised the price.")
+    ]
+    cost_per_hour: CostPerHour
     currency: Literal["USD"]
     labels: dict[str, str]
     endpoints: list[Endpoint]

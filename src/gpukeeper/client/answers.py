@@ -30,7 +30,10 @@ class Page(Generic[Item]):
 
 @dataclass(frozen=True, slots=True)
 class InstanceInfo:
-    """One GPU machine; the price is for all its GPUs together."""
+    """One GPU machine; prices are for all its GPUs together.
+
+    ``gpu_usd_per_hour`` and ``disk_usd_per_hour`` are what it costs now.
+    """
 
     id: str
     name: str
@@ -49,6 +52,9 @@ class InstanceInfo:
     rootfs_size_gb: int
     billing_mode: str
     price_per_hour: Decimal | None
+    max_price_per_hour: Decimal | None
+    gpu_usd_per_hour: Decimal | None
+    disk_usd_per_hour: Decimal | None
     is_billing: bool
     labels: Mapping[str, str]
     endpoints: tuple[Endpoint, ...]
@@ -61,6 +67,12 @@ class InstanceInfo:
     reclaim_at: datetime | None
     observed_at: datetime | None
     is_stale: bool
+
+    @property
+    def is_above_limit(self) -> bool:
+        """Whether its machine costs more than its order allows."""
+        limit, price = self.max_price_per_hour, self.price_per_hour
+        return self.is_billing and limit is not None and price is not None and price > limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from gpukeeper.domain.costs import rate_of
 from gpukeeper.domain.instance import Instance, Reason, SpotSignal, Status
 
 Json = dict[str, Any]
@@ -32,6 +33,8 @@ class EventType(StrEnum):
     RECLAIM_NOTIFIED = "instance.reclaim_notified"
     RECLAIMED = "instance.reclaimed"
     LOST = "instance.lost"
+    PRICE_CHANGED = "instance.price_changed"
+    PRICE_ABOVE_LIMIT = "instance.price_above_limit"
     SURPLUS_FOUND = "instance.surplus_found"
     SURPLUS_DELETED = "instance.surplus_deleted"
     TEST = "webhook.test"
@@ -48,6 +51,7 @@ ANNOUNCED = frozenset(
         EventType.RECLAIM_NOTIFIED,
         EventType.RECLAIMED,
         EventType.LOST,
+        EventType.PRICE_ABOVE_LIMIT,
         EventType.TEST,
     }
 )
@@ -155,6 +159,9 @@ class Change:
             types.append(EventType.RECLAIM_NOTIFIED)
         if self.before is None or self.before.status is not self.after.status:
             types.append(_TYPE_OF_STATUS[self.after.status])
+        if self.before is not None and _is_price_changed(self.before, self.after):
+            crosses = self.after.is_above_limit and not self.before.is_above_limit
+            types.append(EventType.PRICE_ABOVE_LIMIT if crosses else EventType.PRICE_CHANGED)
         if after_ids - before_ids:
             types.append(EventType.SURPLUS_FOUND)
         if before_ids - after_ids:
@@ -162,14 +169,24 @@ class Change:
         return tuple(types)
 
 
-def data_of(change: Change) -> Json:
+def data_of(change: Change, event_type: EventType | None = None) -> Json:
     """Return the ``data`` of an event about this change (contract §5), free of secrets."""
-    before = change.before
+    before, after = change.before, change.after
+    error = after.reason if after.status in _ERRORS else None
+    if event_type is EventType.PRICE_ABOVE_LIMIT:
+        error = Reason("price_above_limit", price_above_limit(after))
     return {
-        "instance": instance_body(change.after),
+        "instance": instance_body(after),
         "previousStatus": before.status.value if before else None,
-        "error": reason_body(change.after.reason) if change.after.status in _ERRORS else None,
+        "error": reason_body(error),
     }
+
+
+def price_above_limit(instance: Instance) -> str:
+    """Return the sentence about a machine that costs more than its order allows."""
+    price = format_money(instance.price_per_hour)
+    limit = format_money(instance.order.max_price_per_hour)
+    return f"Novita shows a price of ${price} per hour, above the order's limit of ${limit}."
 
 
 def webhook_body(event: Event) -> Json:
@@ -195,7 +212,7 @@ def instance_body(
     ``observed_at`` says when Novita was last seen to agree with the row, where that is later
     than the row's last change.
     """
-    order = instance.order
+    order, cost = instance.order, rate_of(instance)
     return {
         "id": instance.id,
         "novitaId": instance.novita_id,
@@ -212,6 +229,8 @@ def instance_body(
         "rootfsSize": order.rootfs_size_gb,
         "billingMode": order.billing_mode.value,
         "pricePerHour": format_money(instance.price_per_hour),
+        "maxPricePerHour": format_money(order.max_price_per_hour),
+        "costPerHour": {"gpuUsd": format_rate(cost.gpu), "diskUsd": format_rate(cost.disk)},
         "currency": "USD",
         "labels": dict(order.labels),
         "endpoints": [
@@ -258,6 +277,19 @@ def format_time(at: datetime | None) -> str | None:
 def format_money(amount: Decimal | None) -> str | None:
     """Return dollars without trailing zeros or an exponent: ``0.175``."""
     return None if amount is None else f"{amount.normalize():f}"
+
+
+def format_rate(amount: Decimal) -> str:
+    """Return dollars per hour to a millionth: a share of a day's price may never end."""
+    return f"{round(amount, 6).normalize():f}"
+
+
+def _is_price_changed(before: Instance, after: Instance) -> bool:
+    """Whether the same machine has another price, or is above its limit again."""
+    if before.price_per_hour is None or before.novita_id != after.novita_id:
+        return False
+    is_back_above = after.is_above_limit and not before.is_above_limit
+    return before.price_per_hour != after.price_per_hour or is_back_above
 
 
 def _is_newly_notified(before: Instance | None, after: Instance) -> bool:

@@ -241,6 +241,8 @@ class Instance:
     ``try_at`` is when an order is tried again that Novita could not take yet.
     ``has_lost_answer`` says that a purchase was not answered, so that a machine of exactly this
     name is ours; ``surplus`` are those that were found beside the one that is kept.
+    ``price_per_hour`` is what Novita shows, once it has shown one; ``gpu_off_at`` is since when
+    it shows the machine exited, so that its GPUs cost nothing.
     ``traceparent`` is the place in a trace (W3C Trace Context) of what its owner asked for last.
     """
 
@@ -272,6 +274,7 @@ class Instance:
     gone_at: datetime | None = None
     novita_status: str | None = None
     phase: Phase | None = None
+    gpu_off_at: datetime | None = None
     observed_at: datetime | None = None
     spot_signal: SpotSignal = SpotSignal.NONE
     reclaim_at: datetime | None = None
@@ -296,6 +299,12 @@ class Instance:
         """Whether a machine may cost money: one that is known, or that nobody answered for."""
         is_open = self.buying is not None and self.has_lost_answer
         return self.is_watched or is_open or bool(self.surplus_ids)
+
+    @property
+    def is_above_limit(self) -> bool:
+        """Whether the machine costs more than its order allows."""
+        limit, price = self.order.max_price_per_hour, self.price_per_hour
+        return self.is_watched and limit is not None and price is not None and price > limit
 
     @property
     def surplus_ids(self) -> tuple[str, ...]:

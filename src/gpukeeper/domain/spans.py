@@ -22,13 +22,17 @@ class Life:
     """What an instance went through: each status that it entered, and when, oldest first.
 
     ``price_per_hour`` is in USD for all GPUs, None before anything is bought; ``gone_at`` is when
-    Novita confirmed that the machine no longer exists.
+    Novita confirmed that the machine no longer exists, ``gpu_off_at`` since when it shows it
+    exited.  ``prices`` says which price held from when on, oldest first; empty: it never changed.
     """
 
     product_name: str
     price_per_hour: Decimal | None
     entered: tuple[tuple[Status, datetime], ...]
     gone_at: datetime | None = None
+    disk_gb: int = 0
+    gpu_off_at: datetime | None = None
+    prices: tuple[tuple[datetime, Decimal], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

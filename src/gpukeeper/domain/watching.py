@@ -37,6 +37,8 @@ from gpukeeper.domain.market import BillingMode
 _AT_REST = frozenset({Status.STOPPED, Status.RECLAIMED})
 _TAKEN = frozenset({SpotSignal.RECLAIMING, SpotSignal.TERMINATED})
 
+_GPU_IS_ON = frozenset({Phase.STARTING, Phase.UP, Phase.GOING_DOWN})
+
 # How long after a machine came up the one question about it alone is asked.
 SSH_ASKED_AFTER = timedelta(seconds=1)
 # Confirmed absences before a machine that nobody here deleted counts as gone.
@@ -191,6 +193,8 @@ def _with_facts(instance: Instance, seen: Observation, *, is_single: bool) -> In
         instance,
         novita_status=seen.word,
         phase=seen.phase,
+        gpu_off_at=_gpu_off_at(instance, seen),
+        price_per_hour=seen.price_per_hour or instance.price_per_hour,
         observed_at=seen.at,
         endpoints=seen.endpoints,
         ssh_command=seen.ssh_command or (instance.ssh_command if is_still_up else None),
@@ -204,6 +208,13 @@ def _with_facts(instance: Instance, seen: Observation, *, is_single: bool) -> In
         failures=0,
         confirm_at=_still_to_be_asked_at(instance, seen, is_single=is_single),
     )
+
+
+def _gpu_off_at(instance: Instance, seen: Observation) -> datetime | None:
+    """Return since when the GPUs are off; on the way to its end a machine stays as it was."""
+    if seen.phase is Phase.DOWN:
+        return instance.gpu_off_at or seen.at
+    return None if seen.phase in _GPU_IS_ON else instance.gpu_off_at
 
 
 def _still_to_be_asked_at(

@@ -24,6 +24,9 @@ from gpukeeper.novita.telling import told
 _PRICE_UNIT_USD = Decimal("0.00001")
 _BALANCE_UNIT_USD = Decimal("0.0001")
 
+# No GPU costs nearly as much in an hour: whatever is above it says nothing.
+_PRICE_MAX_USD = 1000
+
 # The largest disk that a purchase may ask for (§3.1); stands in where a product names no limit.
 _DISK_MAX_GB = 6144
 
@@ -53,7 +56,7 @@ def phase_of(word: str) -> Phase:
 
 def observation(machine: wire.Machine, at: datetime) -> Observation:
     """Return what Novita says of a machine, without its secrets."""
-    price = machine.instance_price * machine.gpu_num * _PRICE_UNIT_USD
+    price = machine.instance_price * _PRICE_UNIT_USD
     trouble = (machine.status_error.state, machine.status_error.message)
     # What many machines have in common is held once: that halves what a large fleet takes.
     return Observation(
@@ -75,7 +78,7 @@ def observation(machine: wire.Machine, at: datetime) -> Observation:
         gpu_num=machine.gpu_num,
         rootfs_size_gb=machine.rootfs_size,
         billing_mode=intern(machine.billing_mode),
-        price_per_hour=price or None,
+        price_per_hour=price * machine.gpu_num or None if price <= _PRICE_MAX_USD else None,
         created_at=_moment(machine.created_at),
     )
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from gpukeeper.domain.costs import rate_of_orphan
 from gpukeeper.domain.errors import StoreUnavailable
 from gpukeeper.domain.events import format_time
 from gpukeeper.domain.instance import Status
@@ -80,7 +81,7 @@ class Queues:
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """How many instances and orphans there are, and what all machines cost in USD per hour.
+    """How many instances and orphans there are, and what all of them cost in USD per hour.
 
     ``vanished`` is how many machines a listing lacked that was too poor to be believed,
     ``refused`` how many orders failed with nothing bought.
@@ -94,12 +95,18 @@ class Census:
     refused: int = 0
 
 
+def spend_per_hour(connection: Connection) -> Decimal:
+    """Return the USD per hour of everything that Novita bills now, orphans included."""
+    nobodys = (rate_of_orphan(orphan.machine).total for orphan in orphans.every(connection))
+    return instances.spend_per_hour(connection) + sum(nobodys, Decimal(0))
+
+
 def take_census(connection: Connection, now: datetime) -> Census:
     """Count, in the store alone."""
     counts = instances.count_by_status(connection)
     return Census(
         by_status={status: counts.get(status, 0) for status in Status},
-        spend_per_hour=instances.spend_per_hour(connection),
+        spend_per_hour=spend_per_hour(connection),
         orphans=len(orphans.every(connection)),
         queues=_measure_queues(connection, now),
         vanished=facts.looks(connection).vanished,

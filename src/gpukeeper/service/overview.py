@@ -10,15 +10,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from gpukeeper.domain.costs import billed_of, cost_so_far
+from gpukeeper.domain.costs import (
+    Charge,
+    Rate,
+    charges_of,
+    cost_so_far,
+    rate_of,
+    rate_of_orphan,
+)
 from gpukeeper.domain.errors import NovitaError
 from gpukeeper.domain.instance import Instance, Status
 from gpukeeper.domain.market import BillingMode, Cluster, Offer, Template
 from gpukeeper.domain.spans import Life, Span, Window, levels, spans_of, time_to_running
-from gpukeeper.service.health import Census, take_census
+from gpukeeper.service.health import Census, spend_per_hour, take_census
 from gpukeeper.service.service import Service
 from gpukeeper.service.views import View, decode_cursor, encode_cursor, view
-from gpukeeper.store import facts, history, lives, pages
+from gpukeeper.store import facts, history, lives, orphans, pages
 from gpukeeper.store.database import Connection
 
 # A picture of less would have the same time at all of its ticks.
@@ -36,9 +43,10 @@ _LEVELS: dict[str, frozenset[Status]] = {
 
 @dataclass(frozen=True, slots=True)
 class FleetRow:
-    """An instance with what it has cost so far in USD, which is an estimate."""
+    """An instance with what it costs now, and has cost so far in USD, which is an estimate."""
 
     view: View
+    rate: Rate
     cost: Decimal | None
 
 
@@ -55,9 +63,10 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What an instance went through, and what it has cost so far in USD."""
+    """What an instance went through, what it costs now, and has cost so far in USD."""
 
     spans: tuple[Span, ...]
+    rate: Rate
     cost: Decimal | None
 
 
@@ -135,13 +144,18 @@ class Overview:
                 limit=limit,
             )
             looks = facts.looks(connection)
-            entered = lives.entered_by(connection, [row.id for row in rows])
+            ids = [row.id for row in rows]
+            entered = lives.entered_by(connection, ids)
+            prices = lives.prices_by(connection, ids)
             patience = self.service.patience
             return Fleet(
                 rows=tuple(
                     FleetRow(
                         view(row, looks, now, patience=patience),
-                        cost_so_far(_life(row, entered.get(row.id, ())), now),
+                        rate_of(row),
+                        cost_so_far(
+                            _life(row, entered.get(row.id, ()), prices.get(row.id, ())), now
+                        ),
                     )
                     for row in rows
                 ),
@@ -155,11 +169,14 @@ class Overview:
 
     async def story(self, instance: Instance) -> Story:
         """Return what an instance went through."""
-        entered = await self.service.database.read(
-            lambda connection: lives.entered_by(connection, [instance.id])
+        entered, prices = await self.service.database.read(
+            lambda connection: (
+                lives.entered_by(connection, [instance.id]),
+                lives.prices_by(connection, [instance.id]),
+            )
         )
-        life = _life(instance, entered.get(instance.id, ()))
-        return Story(spans_of(life), cost_so_far(life, self.now()))
+        life = _life(instance, entered.get(instance.id, ()), prices.get(instance.id, ()))
+        return Story(spans_of(life), rate_of(instance), cost_so_far(life, self.now()))
 
     async def age(self) -> timedelta:
         """Return how far the history reaches back."""
@@ -179,7 +196,13 @@ class Overview:
             start = max(now - timedelta(hours=hours), min(begins_at, now - _SHORTEST_WINDOW))
             window = Window(start, now, steps)
             covered = math.ceil((now - max(begins_at, start)) / window.step)
-            return _trends(lives.since(connection, start), window, covered)
+            return _trends(
+                lives.since(connection, start),
+                window,
+                covered,
+                charges=_orphans_charges(connection),
+                spend_now=spend_per_hour(connection),
+            )
 
         # In the reader's thread as well: of a large fleet it is more than the event loop can spare.
         return await self.service.database.read(read)
@@ -219,24 +242,39 @@ class Overview:
             return ()
 
 
-def _life(instance: Instance, entered: tuple[tuple[Status, datetime], ...]) -> Life:
+def _orphans_charges(connection: Connection) -> list[Charge]:
+    """Return what the orphans cost since they were found; of those before nothing is kept."""
+    return [
+        Charge(orphan.first_seen_at, None, rate_of_orphan(orphan.machine).total)
+        for orphan in orphans.every(connection)
+    ]
+
+
+def _life(instance: Instance, entered: lives.Entered, prices: lives.Prices) -> Life:
     return Life(
         product_name=instance.product_name or instance.order.product_name,
         price_per_hour=instance.price_per_hour,
         entered=entered,
         gone_at=instance.gone_at,
+        disk_gb=instance.order.rootfs_size_gb,
+        gpu_off_at=instance.gpu_off_at,
+        prices=prices,
     )
 
 
-def _trends(found: Sequence[Life], window: Window, covered: int) -> Trends:
+def _trends(
+    found: Sequence[Life],
+    window: Window,
+    covered: int,
+    *,
+    charges: Sequence[Charge],
+    spend_now: Decimal,
+) -> Trends:
     billed = [
-        (since, until, float(life.price_per_hour))
-        for life in found
-        if life.price_per_hour is not None
-        for since, until in billed_of(life)
+        (each.since, each.until, float(each.usd_per_hour))
+        for each in (*charges, *(charge for life in found for charge in charges_of(life)))
     ]
     spend = levels(billed, window)
-    spend_now = sum(rate for _, until, rate in billed if until is None)
     hours_per_step = window.step / timedelta(hours=1)
     times: dict[str, list[timedelta]] = defaultdict(list)
     entered: Counter[Status] = Counter()
@@ -253,7 +291,7 @@ def _trends(found: Sequence[Life], window: Window, covered: int) -> Trends:
         window=window,
         covered=covered,
         # The right edge is now: the mean of a step that has just begun to change would lie.
-        spend=[*spend[:-1], spend_now],
+        spend=[*spend[:-1], float(spend_now)],
         spent=Decimal(sum(spend) * hours_per_step),
         levels={
             name: [*levels(spans, window)[:-1], float(levels_now[name])]

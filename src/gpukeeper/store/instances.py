@@ -26,6 +26,7 @@ from sqlalchemy import (
     update,
 )
 
+from gpukeeper.domain.costs import rate_of
 from gpukeeper.domain.errors import LeaseLost
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instance import Instance, Status
@@ -35,7 +36,7 @@ from gpukeeper.store.leases import HELD, NOW, Lease
 from gpukeeper.store.outbox import Origin, Outbox, wish_of
 from gpukeeper.store.portions import PER_STATEMENT, portions
 from gpukeeper.store.sealing import Seal
-from gpukeeper.store.tables import instances
+from gpukeeper.store.tables import COSTS_NOW, instances
 
 _adapter = TypeAdapter(Instance)
 
@@ -234,12 +235,8 @@ def count_refused(connection: Connection) -> int:
 
 
 def spend_per_hour(connection: Connection) -> Decimal:
-    """Return the USD per hour of all machines that run or may run at Novita."""
-    micro = connection.scalar(
-        select(func.sum(instances.c.micro_usd_per_hour)).where(
-            *_IS_WATCHED, instances.c.status.not_in(_AT_REST)
-        )
-    )
+    """Return the USD per hour of all machines, as each row's last change left them."""
+    micro = connection.scalar(_SPEND)
     return Decimal(micro or 0) / 1_000_000
 
 
@@ -321,8 +318,7 @@ _NEXT_DUE_AT = {
 _WAITING = select(func.count(), func.min(instances.c.due_at)).where(
     instances.c.due_at <= NOW, leases.is_free(instances)
 )
-# A machine that is stopped costs its disk alone (API notes §7).
-_AT_REST = (Status.STOPPED.value, Status.RECLAIMED.value)
+_SPEND = select(func.sum(instances.c.micro_usd_now)).where(COSTS_NOW)
 _IS_WATCHED = (instances.c.novita_id.is_not(None), instances.c.gone_at.is_(None))
 # While a purchase or a machine too many has not been cleared up, the row has something due.
 IS_REFUSED = and_(
@@ -362,6 +358,7 @@ def _changing(instance: Instance) -> dict[str, Any]:
         "status": instance.status.value,
         "seen_fingerprint": instance.seen_fingerprint,
         "micro_usd_per_hour": _micro(instance.price_per_hour),
+        "micro_usd_now": _micro(rate_of(instance).total),
         "gone_at": instance.gone_at,
         "due_at": instance.due_at,
         "body": _adapter.dump_json(bare).decode(),
@@ -369,7 +366,7 @@ def _changing(instance: Instance) -> dict[str, Any]:
 
 
 def _micro(amount: Decimal | None) -> int | None:
-    return None if amount is None else int(amount * 1_000_000)
+    return None if amount is None else round(amount * 1_000_000)
 
 
 def instance_of(row: Any) -> Instance:

@@ -15,6 +15,9 @@ from gpukeeper.domain.spans import Life
 from gpukeeper.store.tables import events, instances
 
 Entered = tuple[tuple[Status, datetime], ...]
+Prices = tuple[tuple[datetime, Decimal], ...]
+
+_PRICE_EVENTS = (EventType.PRICE_CHANGED.value, EventType.PRICE_ABOVE_LIMIT.value)
 
 # SQLite takes at most 32,766 parameters in one statement; a fleet may have more instances.
 _IDS_PER_STATEMENT = 1_000
@@ -36,6 +39,31 @@ def entered_by(connection: Connection, instance_ids: Sequence[str]) -> dict[str,
     return {instance_id: tuple(entered) for instance_id, entered in found.items()}
 
 
+def prices_by(connection: Connection, instance_ids: Sequence[str]) -> dict[str, Prices]:
+    """Return which price held from when on, of those instances whose price has changed.
+
+    The first one is that of the purchase.
+    """
+    found: dict[str, list[tuple[datetime, Decimal]]] = defaultdict(list)
+    for some in _portions(instance_ids):
+        changed = select(events.c.instance_id).where(
+            events.c.instance_id.in_(some), events.c.type.in_(_PRICE_EVENTS)
+        )
+        rows = connection.execute(
+            select(events.c.instance_id, events.c.at, events.c.data)
+            .where(
+                events.c.instance_id.in_(changed),
+                events.c.type.in_((EventType.CREATED.value, *_PRICE_EVENTS)),
+            )
+            .order_by(events.c.number)
+        )
+        for instance_id, at, data in rows:
+            price = json.loads(data)["instance"]["pricePerHour"]
+            if price is not None:
+                found[instance_id].append((at, Decimal(price)))
+    return {instance_id: tuple(prices) for instance_id, prices in found.items()}
+
+
 def since(connection: Connection, at: datetime) -> list[Life]:
     """Return the lives that may have been billed since then: changed since, or not gone yet."""
     changed = select(events.c.instance_id).where(
@@ -48,11 +76,19 @@ def since(connection: Connection, at: datetime) -> list[Life]:
     )
     instance_ids = list(connection.scalars(changed.union(watched)))
     entered = entered_by(connection, instance_ids)
-    return [life for some in _portions(instance_ids) for life in _lives(connection, some, entered)]
+    prices = prices_by(connection, instance_ids)
+    return [
+        life
+        for some in _portions(instance_ids)
+        for life in _lives(connection, some, entered, prices)
+    ]
 
 
 def _lives(
-    connection: Connection, instance_ids: Sequence[str], entered: dict[str, Entered]
+    connection: Connection,
+    instance_ids: Sequence[str],
+    entered: dict[str, Entered],
+    prices: dict[str, Prices],
 ) -> Iterator[Life]:
     rows = connection.execute(
         select(
@@ -69,11 +105,18 @@ def _lives(
             price_per_hour=_usd(row.micro_usd_per_hour),
             entered=entered.get(row.id, ()),
             gone_at=row.gone_at,
+            disk_gb=body["order"]["rootfs_size_gb"],
+            gpu_off_at=_time(body.get("gpu_off_at")),
+            prices=prices.get(row.id, ()),
         )
 
 
 def _usd(micro: int | None) -> Decimal | None:
     return None if micro is None else Decimal(micro) / 1_000_000
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
 
 
 def _portions(instance_ids: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -93,14 +93,14 @@ class Outbox:
         types = change.event_types
         if not types:
             return []
-        data, place = data_of(change), origin(change)
+        place = origin(change)
         return [
             Event(
                 self.new_id("evt", change.at),
                 event_type,
                 change.after.id,
                 change.at,
-                data,
+                data_of(change, event_type),
                 traceparent=place,
             )
             for event_type in types

@@ -68,6 +68,7 @@ instances = Table(
     Column("status", String(20), nullable=False),
     Column("seen_fingerprint", String(32)),
     Column("micro_usd_per_hour", BigInteger),
+    Column("micro_usd_now", BigInteger, nullable=False, server_default="0"),
     Column("gone_at", UtcTime),
     Column("due_at", UtcTime),
     Column("lease_token", String(40)),
@@ -87,9 +88,14 @@ instances = Table(
         "gone_at",
         **_only_where("novita_id IS NOT NULL AND gone_at IS NULL"),
     ),
+    # Holds the number itself, so that the sum needs no row.
+    Index("ix_instances_micro_usd_now", "micro_usd_now", **_only_where("micro_usd_now > 0")),
     Index("ix_instances_lease_token", "lease_token", **_only_where("lease_token IS NOT NULL")),
     sqlite_autoincrement=True,
 )
+
+# Written out, not bound: SQLite uses a partial index only when it can see its condition.
+COSTS_NOW = instances.c.micro_usd_now > literal_column("0")
 
 events = Table(
     "events",

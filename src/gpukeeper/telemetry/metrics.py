@@ -71,7 +71,16 @@ class Metrics:
     hourly_spend: Annotated[
         Gauge,
         Named(
-            "gpukeeper_hourly_spend_usd", "US dollars per hour of every machine that Novita bills."
+            "gpukeeper_hourly_spend_usd",
+            "US dollars per hour of every machine that Novita bills, orphans included: GPUs that "
+            "are on, and disk above 60 GB.",
+        ),
+    ]
+    prices_above_limit: Annotated[
+        Counter,
+        Named(
+            "gpukeeper_price_above_limit_total",
+            "Machines whose price, as Novita shows it, rose above their order's limit.",
         ),
     ]
     orphans: Annotated[
