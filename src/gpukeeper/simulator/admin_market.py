@@ -12,6 +12,7 @@ from gpukeeper.simulator.catalogue import Credential, Template
 from gpukeeper.simulator.codec import BadInput, decode, updated
 from gpukeeper.simulator.deeds import PREFIX, Ask, Deed, each
 from gpukeeper.simulator.market import Product
+from gpukeeper.simulator.prices import PriceChange
 from gpukeeper.simulator.world import World
 
 Item = TypeVar("Item", Product, Template, Credential)
@@ -53,6 +54,23 @@ def _change_stock(world: World, ask: Ask) -> object:
             shown.pop(change.cluster_id, None)
         world.products[product.id] = replace(product, stock=stock, shown=shown)
     return views.stock(world)
+
+
+def _change_prices(world: World, ask: Ask) -> object:
+    for body in each(ask.body):
+        change = decode(PriceChange, body)
+        if change.product_id not in world.products:
+            raise BadInput("product_id: it must exist")
+        world.prices.plan(change)
+    world.settle()
+    return [
+        {
+            "product_id": product.id,
+            "price": world.price(product, is_spot=False),
+            "spot_price": world.price(product, is_spot=True),
+        }
+        for product in world.products.values()
+    ]
 
 
 def _balance(world: World, _: Ask) -> object:
@@ -102,6 +120,12 @@ def _catalogue(kind: type[Item], items: Callable[[World], dict[str, Item]]) -> l
 MARKET_DEEDS: tuple[Deed, ...] = (
     Deed("GET", f"{PREFIX}/stock", "the true stock", _stock),
     Deed("PUT", f"{PREFIX}/stock", "change it, and what is shown (one or a list)", _change_stock),
+    Deed(
+        "PUT",
+        f"{PREFIX}/prices",
+        "change prices, now or `after_calls` more calls for products (one or a list)",
+        _change_prices,
+    ),
     *_catalogue(Product, lambda world: world.products),
     *_catalogue(Template, lambda world: world.templates),
     *_catalogue(Credential, lambda world: world.credentials),

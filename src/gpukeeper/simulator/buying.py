@@ -7,16 +7,16 @@ from typing import Any
 from gpukeeper.simulator import life
 from gpukeeper.simulator.fates import Fate, refusal_of
 from gpukeeper.simulator.machine import Machine, Reclaim
-from gpukeeper.simulator.market import Product, price_at, sells
+from gpukeeper.simulator.market import Product, sells
 from gpukeeper.simulator.orders import Order, read_order
 from gpukeeper.simulator.refusals import Refusal, invalid, no_balance, out_of_stock, over_quota
 from gpukeeper.simulator.world import World
 
 
-def create(world: World, body: Mapping[str, Any]) -> Machine:
+def create(world: World, body: Mapping[str, Any], *, arrived_at: datetime | None = None) -> Machine:
     """Buy what the body of a create call asks for; equal names are two machines and two bills.
 
-    Raise :class:`Refusal`.
+    It costs what it did when the call arrived, if that is known.  Raise :class:`Refusal`.
     """
     order = read_order(body)
     product = _product(world, order)
@@ -33,7 +33,9 @@ def create(world: World, body: Mapping[str, Any]) -> Machine:
         machine_id=world.new_id(),
         order=order,
         cluster_id=cluster_id,
-        price=price_at(product, is_spot=is_spot, at=now, settings=world.settings),
+        price=world.prices.of_sale(
+            product, is_spot=is_spot, at=arrived_at or now, settings=world.settings
+        ),
         at=now,
         seconds=world.seconds,
         starts=world.settings.auto_start,

@@ -41,6 +41,7 @@ class Details:
     notice: bool = True
     vanish: bool = False
     status: str = ""
+    price: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,12 @@ def _set(world: World, machine: Machine, details: Details) -> Machine:
     return life.stay(machine, world.now(), details.status)
 
 
+def _reprice(world: World, machine: Machine, details: Details) -> Machine:
+    if details.price is None:
+        raise BadInput("price: required")
+    return machine.priced(details.price, world.now())
+
+
 def _seconds(number: float) -> timedelta:
     """Return a duration; a negative one would change the past."""
     return timedelta(seconds=max(0.0, number))
@@ -206,5 +213,6 @@ ACTIONS: Mapping[str, Action] = {
         lambda world, machine, _: life.vanish(machine, world.now()),
     ),
     "set": Action("it shows `status`, any word, and stays so", _set),
+    "reprice": Action("it costs `price` from now on, in 1e-5 USD per GPU and hour", _reprice),
     "stale-once": Action("the next list shows its previous status", _stale_once),
 }

@@ -3,7 +3,8 @@
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from starlette.requests import Request
@@ -26,6 +27,7 @@ class Call:
     query: Mapping[str, str]
     body: Mapping[str, Any]
     shift: int = 0
+    arrived_at: datetime | None = None
 
 
 Handler = Callable[[World, Call], Answer]
@@ -55,7 +57,7 @@ class Door:
             if fault is not None and fault.kind == "slow" and fault.when == "before":
                 await asyncio.sleep(fault.seconds)
             with world.lock:
-                reply, machine = self._perform(request, body, fault)
+                reply, machine = self._perform(request, body, fault, arrived_at)
         visit = Visit(
             at=arrived_at,
             route=self.route,
@@ -71,14 +73,14 @@ class Door:
         await deliver(reply, scope, receive, send)
 
     def _perform(
-        self, request: Request, body: bytes, fault: Fault | None
+        self, request: Request, body: bytes, fault: Fault | None, arrived_at: datetime
     ) -> tuple[Reply, str | None]:
         """Let the request take effect; return the reply and the machine it is about."""
         world = self.world
         machine: str | None = None
         try:
             check_key(world, request.headers.get("authorization", ""))
-            call = _call(request, body, fault)
+            call = replace(_call(request, body, fault), arrived_at=arrived_at)
             machine = call.query.get("instanceId") or call.body.get("instanceId")
             world.settle()
             answer = self.handler(world, call)

@@ -35,6 +35,7 @@ class Bill:
     billing_mode: str
     gpu_num: int
     price: int
+    sold_at_price: int
     billed_seconds: float
     billed_gpu_seconds: float
     gpu_usd: Decimal
@@ -48,7 +49,7 @@ def bill(machine: Machine, now: datetime, disk_usd_per_gb_day: float) -> Bill:
     order = machine.order
     seconds = billed_time(machine, now).total_seconds()
     exists = _time_while(machine, now, lambda moment: moment.status not in _WITHOUT_DISK)
-    gpu_usd = _spent(_gpu_usd_per_hour(machine) / _SECONDS_PER_HOUR, seconds)
+    gpu_usd = _gpu_usd(machine, now)
     disk_usd = _spent(
         _disk_usd_per_day(machine, disk_usd_per_gb_day) / _SECONDS_PER_DAY, exists.total_seconds()
     )
@@ -61,6 +62,7 @@ def bill(machine: Machine, now: datetime, disk_usd_per_gb_day: float) -> Bill:
         billing_mode=order.billing_mode,
         gpu_num=order.gpu_num,
         price=machine.price,
+        sold_at_price=machine.sold_at_price,
         billed_seconds=seconds,
         billed_gpu_seconds=seconds * order.gpu_num,
         gpu_usd=gpu_usd,
@@ -80,6 +82,17 @@ def highest_rate(machine: Machine, disk_usd_per_gb_day: float) -> Decimal:
         _gpu_usd_per_hour(machine) / _SECONDS_PER_HOUR
         + _disk_usd_per_day(machine, disk_usd_per_gb_day) / _SECONDS_PER_DAY
     )
+
+
+def _gpu_usd(machine: Machine, now: datetime) -> Decimal:
+    """Return what the GPUs have cost, each second at the price of its time."""
+    total, before = Decimal(0), timedelta()
+    for ended_at, price in (*machine.earlier, (now, machine.price)):
+        billed = billed_time(machine, min(ended_at, now))
+        per_hour = Decimal(price * machine.order.gpu_num) / PRICES_PER_USD
+        total += per_hour / _SECONDS_PER_HOUR * Decimal(str((billed - before).total_seconds()))
+        before = billed
+    return total.quantize(_MICRO_USD)
 
 
 def _spent(usd_per_second: Decimal, seconds: float) -> Decimal:

@@ -51,8 +51,9 @@ class Reclaim:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A machine; ``price`` is 1e-5 USD per GPU and hour, fixed when it was created.
+    """A machine; ``price`` is 1e-5 USD per GPU and hour now, ``earlier`` those before it.
 
+    Each of these comes with when it ended.
     ``plan`` is its life without the reclaim, ``moments`` is its life with it.
     """
 
@@ -64,12 +65,24 @@ class Machine:
     moments: tuple[Moment, ...]
     reclaim: Reclaim | None = None
     hang_delete: timedelta | None = None
+    earlier: tuple[tuple[datetime, int], ...] = ()
     replays: int = 0
 
     @property
     def created_at(self) -> datetime:
         """When it was created."""
         return self.plan[0].at
+
+    @property
+    def sold_at_price(self) -> int:
+        """What it was sold for."""
+        return self.earlier[0][1] if self.earlier else self.price
+
+    def priced(self, price: int, at: datetime) -> "Machine":
+        """Return the machine with another price from a time on."""
+        if price == self.price:
+            return self
+        return replace(self, price=price, earlier=(*self.earlier, (at, self.price)))
 
     def at(self, when: datetime) -> Moment | None:
         """Return what it is at ``when``; ``None`` before its creation and once it is gone."""

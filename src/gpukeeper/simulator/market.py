@@ -89,11 +89,16 @@ def inventory_word(stock: Stock) -> str:
     return "low" if stock.free > 0 else "none"
 
 
-def price_at(product: Product, *, is_spot: bool, at: datetime, settings: Settings) -> int:
-    """Return the price per GPU and hour at ``at``, in 1e-5 USD."""
+def price_at(
+    product: Product, *, is_spot: bool, at: datetime, settings: Settings, calls: int = 0
+) -> int:
+    """Return the price per GPU and hour at ``at``, after so many ``calls``, in 1e-5 USD."""
     price = product.spot_price if is_spot else product.price
     percent = _wave(settings, product.id, at, settings.price_wave_percent)
-    return round(price * (1 + percent / 100))
+    if settings.price_step_percent:
+        step = Random(f"{settings.seed}/{product.id}/call {calls}")  # noqa: S311  # a draw, no secret
+        percent += step.uniform(-settings.price_step_percent, settings.price_step_percent)
+    return max(round(price * (1 + percent / 100)), min(price, 1))
 
 
 def _wave(settings: Settings, key: str, at: datetime, height: float) -> float:

@@ -32,7 +32,8 @@ def routes(world: World) -> list[Route]:
 
 
 def _create(world: World, call: Call) -> Answer:
-    return Answer(200, {"id": buying.create(world, call.body).id})
+    machine = buying.create(world, call.body, arrived_at=call.arrived_at)
+    return Answer(200, {"id": machine.id})
 
 
 def _list(world: World, call: Call) -> Answer:
@@ -67,6 +68,7 @@ def _delete(world: World, call: Call) -> Answer:
 
 def _products(world: World, call: Call) -> Answer:
     """List what the filters leave, whether it can be had or not."""
+    world.prices.begin_call()
     shown = [
         _product(world, product, call)
         for product in world.products.values()
@@ -162,7 +164,7 @@ def _is_wanted(product: Product, call: Call) -> bool:
 
 def _product(world: World, product: Product, call: Call) -> dict[str, object]:
     """Return a product for the cluster asked for, or for every cluster that sells it."""
-    now = world.now()
+    world.prices.show(product, world.now(), world.settings)
     cluster_id = call.query.get("clusterId", "")
     return product_json(
         product,
@@ -172,7 +174,8 @@ def _product(world: World, product: Product, call: Call) -> dict[str, object]:
             for item in ([cluster_id] if cluster_id else product.stock)
         ],
         gpu_num=read_number(call.query, "gpuNum") or 1,
-        at=now,
+        price=world.price(product, is_spot=False),
+        spot_price=world.price(product, is_spot=True),
         settings=world.settings,
     )
 

@@ -146,6 +146,15 @@ class Settings:
     stock_lag_seconds: float = _is(0.0, "the product list shows the stock of so long ago")
     stock_wave_gpus: int = _is(0, "finite stock moves by itself by up to so many GPUs")
     price_wave_percent: float = _is(0.0, "prices move by themselves by up to so much")
+    price_step_percent: float = _is(
+        0.0, "prices move by up to so much with every call for products"
+    )
+    price_honoured_seconds: float = _is(
+        0.0, "a machine is sold at a price that was shown so lately, if it is lower"
+    )
+    machine_price: Literal["fixed", "start", "market"] = _is(
+        "fixed", "price of a machine: that of its sale, of its latest start, or always the market's"
+    )
     wave_seconds: float = _is(300.0, "how often stock and prices move")
     cuda_version: str = _is("12.8", "newest CUDA version of the hosts")
     quota_gpus: int | None = _is(None, "GPUs that may be held at once; null: no quota")

@@ -27,7 +27,10 @@ def start(world: World, machine_id: str) -> Machine:
         raise out_of_stock()
     now = world.now()
     started = life.start(sight.machine, now, world.seconds)
-    return _done(world, with_drawn_reclaim(world, started, now))
+    world.machines[machine_id] = with_drawn_reclaim(world, started, now)
+    if world.settings.machine_price == "start":
+        world.reprice(machine_id)
+    return _done(world, world.machines[machine_id])
 
 
 def stop(world: World, machine_id: str) -> Machine:

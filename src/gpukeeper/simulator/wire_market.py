@@ -1,7 +1,6 @@
 """What is for sale, templates, credentials and money in Novita's JSON (Novita API notes §3)."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from decimal import Decimal
 
 from gpukeeper.simulator.catalogue import Credential, Template
@@ -12,7 +11,6 @@ from gpukeeper.simulator.market import (
     Stock,
     inventory_word,
     is_shown_available,
-    price_at,
 )
 from gpukeeper.simulator.settings import Settings
 
@@ -28,11 +26,11 @@ def product_json(
     clusters: Mapping[str, Cluster],
     stocks: list[Stock],
     gpu_num: int,
-    at: datetime,
+    price: int,
+    spot_price: int,
     settings: Settings,
 ) -> Json:
     """Return a product for the clusters of ``stocks``; prices are text in 1e-5 USD (§3.7)."""
-    price = price_at(product, is_spot=False, at=at, settings=settings)
     best = max(stocks, key=lambda stock: float("inf") if stock.free is None else stock.free)
     available = [is_shown_available(product, item, gpu_num, settings=settings) for item in stocks]
     return {
@@ -48,7 +46,7 @@ def product_json(
         "maxLocalStorage": product.max_rootfs_gb,
         "regions": [clusters[item.cluster_id].name for item in stocks],
         "price": str(price),
-        "spotPrice": str(price_at(product, is_spot=True, at=at, settings=settings)),
+        "spotPrice": str(spot_price),
         "monthlyPrice": [{"price": str(price * 24 * 30), "month": 1}],
         "billingMethods": list(product.billing_modes),
         "inventoryState": inventory_word(best),

@@ -18,6 +18,7 @@ from gpukeeper.simulator.ledger import Bill, bill
 from gpukeeper.simulator.listing import Query, bounds, matching
 from gpukeeper.simulator.machine import Gpu, Machine, Moment
 from gpukeeper.simulator.market import Product, Stock, stock_of
+from gpukeeper.simulator.prices import Prices, repriced
 from gpukeeper.simulator.refusals import not_found
 from gpukeeper.simulator.settings import Settings
 
@@ -62,6 +63,7 @@ class World:
         self.fates = Fates()
         self.faults = FaultBook()
         self.journal = Journal()
+        self.prices = Prices()
         self.stale_once: set[str] = set()
         self._by_offer: dict[tuple[str, str], list[str]] = defaultdict(list)
 
@@ -88,14 +90,31 @@ class World:
         self.account.add_rate(machine, self.settings)
 
     def settle(self) -> None:
-        """Freeze what is billed once the balance is used up."""
+        """Let prices move, and freeze what is billed once the balance is used up."""
         now = self.now()
+        for change in self.prices.take_due():
+            self.products[change.product_id] = repriced(self.products[change.product_id], change)
+        if self.settings.machine_price == "market":
+            for machine in list(self.machines.values()):
+                self.reprice(machine.id)
         if not self.is_out_of_money():
             return
         for machine in list(self.machines.values()):
             moment = machine.at(now)
             if moment is not None and moment.gpu is Gpu.BILLED:
                 self.machines[machine.id] = life.freeze(machine, now, self.seconds)
+
+    def price(self, product: Product, *, is_spot: bool) -> int:
+        """Return what a product costs now, in 1e-5 USD per GPU and hour."""
+        return self.prices.now(product, is_spot=is_spot, at=self.now(), settings=self.settings)
+
+    def reprice(self, machine_id: str) -> None:
+        """Let a machine cost what the market asks for its product now."""
+        machine = self.machines[machine_id]
+        product = self.products.get(machine.order.product_id)
+        if product is not None:
+            price = self.price(product, is_spot=machine.order.billing_mode == "spot")
+            self.machines[machine_id] = machine.priced(price, self.now())
 
     def is_out_of_money(self) -> bool:
         """Say whether the settled balance is used up."""

@@ -66,6 +66,6 @@ def _fill(connection: sa.Connection) -> None:
 def _cost(row: Any) -> int:
     body = json.loads(row.body)
     has_gpu = row.status not in _AT_REST and body.get("phase") not in _WITHOUT_GPU
-    paid_gb = max(body["order"]["rootfs_size_gb"] - _FREE_DISK_GB, 0)
+    paid_gb = max(0, int(body["order"]["rootfs_size_gb"]) - _FREE_DISK_GB)
     gpu = int(row.micro_usd_per_hour or 0) if has_gpu else 0
     return gpu + round(paid_gb * _MICRO_USD_PER_GB_HOUR)
