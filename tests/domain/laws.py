@@ -10,6 +10,7 @@ from tests.domain.making import LIMITS
 from tests.domain.world import Machine
 
 _BAD_ENDS = (Status.FAILED, Status.RECLAIMED, Status.LOST)
+_BESIDE_STATUSES = {EventType.RECLAIM_NOTIFIED, EventType.CONNECTION_CHANGED}
 _ENDS_WITHOUT_MACHINE = (*_BAD_ENDS, Status.DELETED)
 
 
@@ -24,7 +25,7 @@ def check_change(
     assert len(alive) <= 1
     assert after.gone_at is None or not alive
     kinds = Change(before, after, now).event_types
-    told = [kind for kind in kinds if kind is not EventType.RECLAIM_NOTIFIED]
+    told = [kind for kind in kinds if kind not in _BESIDE_STATUSES]
     assert len(told) == (before.status is not after.status)
     if after.status in _BAD_ENDS:
         assert after.reason is not None

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gpukeeper.domain.connection import SSH_ASKED_AFTER
 from gpukeeper.domain.instance import (
     Asked,
     Desired,
@@ -20,7 +21,7 @@ from gpukeeper.domain.instance import (
     Verb,
 )
 from gpukeeper.domain.lifecycle import Confirm, decide, want
-from gpukeeper.domain.watching import SSH_ASKED_AFTER, fingerprint, observe
+from gpukeeper.domain.watching import fingerprint, observe
 from tests.domain.making import LIMITS, MINUTE, NOW, ON_DEMAND, SECOND, instance, requested, seen
 
 S, P = Status, Phase

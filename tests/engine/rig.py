@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from gpukeeper.config import Settings
 from gpukeeper.config import load as load_settings
-from gpukeeper.domain.events import DeliveryStatus
+from gpukeeper.domain.events import DeliveryStatus, EventType
 from gpukeeper.domain.instance import Instance, Order, Status
 from gpukeeper.domain.lifecycle import Limits
 from gpukeeper.novita.catalog import Catalog
@@ -185,9 +185,13 @@ class Rig:
         return found
 
     async def history(self, instance_id: str) -> list[str]:
-        """Return the types of an instance's events, without their prefix."""
+        """Return what an instance went through; how it was reached meanwhile is left out."""
         events = await self.database.read(lambda c: history.of_instance(c, instance_id))
-        return [event.type.value.removeprefix("instance.") for event in events]
+        return [
+            event.type.value.removeprefix("instance.")
+            for event in events
+            if event.type is not EventType.CONNECTION_CHANGED
+        ]
 
     async def delivery_statuses(self) -> list[DeliveryStatus]:
         """Return the status of every delivery, oldest first."""

@@ -1,6 +1,7 @@
 """Novita's bad days: what looks like an end is not one, and what looks like nothing is bought."""
 
 import asyncio
+import json
 from datetime import timedelta
 
 import pytest
@@ -177,3 +178,38 @@ async def test_a_running_machine_shows_its_ssh_command(rig: Rig) -> None:
     await rig.advance(minutes=10)
     assert (await rig.find(running.id)).ssh_command == running.ssh_command
     assert rig.calls("get") == 1
+
+
+async def test_a_restart_in_the_console_between_two_looks_is_followed_by_the_ssh_command(
+    rig: Rig,
+) -> None:
+    running = await rig.running()
+    await rig.advance(minutes=5)
+    rig.receiver.bodies.clear()
+    rig.console(running, "restart")
+    rig.console(running, "finish")
+    await rig.advance(minutes=2)
+    reached = await rig.find(running.id)
+    assert reached.status is Status.RUNNING
+    there = await rig.novita.get(str(running.novita_id))
+    assert reached.ssh_command == there.ssh_command != running.ssh_command
+    # One question when it came up, one now, and ours.
+    assert rig.calls("get") == 3
+    said = [json.loads(body) for _, _, body in rig.receiver.bodies]
+    assert {each["type"] for each in said} == {"instance.connection_changed"}
+    assert said[-1]["data"]["instance"]["sshCommand"] == reached.ssh_command
+    await rig.advance(minutes=30)
+    assert rig.calls("get") == 3
+
+
+async def test_a_restart_that_no_look_saw_leaves_no_dead_command_while_novita_cannot_be_asked(
+    rig: Rig,
+) -> None:
+    running = await rig.running()
+    rig.fault("error", "get", for_seconds=90)
+    rig.console(running, "restart")
+    rig.console(running, "finish")
+    await rig.advance(seconds=70)
+    assert (await rig.find(running.id)).ssh_command is None
+    await rig.advance(minutes=4)
+    assert (await rig.find(running.id)).ssh_command not in (None, running.ssh_command)

@@ -12,6 +12,7 @@ from tests.engine.conftest import Build
 from tests.engine.rig import HOOK, Rig
 
 OWN = "https://caller.example/hook"
+_UP = ("instance.created", "instance.running", "instance.connection_changed")
 
 
 async def test_a_failed_delivery_is_retried_three_times_with_growing_pauses(rig: Rig) -> None:
@@ -52,7 +53,7 @@ async def test_a_receiver_that_is_down_for_an_hour_loses_nothing(rig: Rig) -> No
         await rig.service.want(first.id, Verb.STOP)
         await rig.advance(hours=1)
     exhausted = await _deliveries(rig)
-    assert [delivery.status for delivery in exhausted] == [DeliveryStatus.EXHAUSTED] * 3
+    assert [delivery.status for delivery in exhausted] == [DeliveryStatus.EXHAUSTED] * 4
     errors = [line for line in logs if line["event"] == "delivery_exhausted"]
     assert [line["delivery_id"] for line in errors] == [delivery.id for delivery in exhausted]
     assert all(line["log_level"] == "error" and line["error"] == "no answer" for line in errors)
@@ -72,8 +73,10 @@ async def test_a_receiver_that_is_down_for_an_hour_loses_nothing(rig: Rig) -> No
     assert told == [
         (second.id, "instance.created"),
         (second.id, "instance.running"),
+        (second.id, "instance.connection_changed"),
         (first.id, "instance.created"),
         (first.id, "instance.running"),
+        (first.id, "instance.connection_changed"),
         (first.id, "instance.stopped"),
     ]
 
@@ -91,7 +94,7 @@ async def test_patient_retries_outlast_an_hour_in_the_order_of_events(build: Bui
     await rig.service.want(running.id, Verb.STOP)
     await rig.advance(hours=3)
     types = [json.loads(body)["type"] for _, _, body in rig.receiver.bodies]
-    assert types == ["instance.created", "instance.running", "instance.stopped"]
+    assert types == [*_UP, "instance.stopped"]
 
 
 async def test_events_of_one_instance_keep_their_order_through_failures(rig: Rig) -> None:
@@ -101,7 +104,7 @@ async def test_events_of_one_instance_keep_their_order_through_failures(rig: Rig
     await rig.service.want(running.id, Verb.DELETE)
     await rig.advance(minutes=3)
     types = [json.loads(body)["type"] for _, _, body in rig.receiver.bodies]
-    assert types == ["instance.created", "instance.running", "instance.deleted"]
+    assert types == [*_UP, "instance.deleted"]
 
 
 async def test_a_dead_receiver_does_not_hold_up_another(rig: Rig) -> None:

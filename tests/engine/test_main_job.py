@@ -23,9 +23,11 @@ async def test_an_order_is_bought_watched_and_announced(rig: Rig) -> None:
     assert running.endpoints
     assert await rig.history(ordered.id) == ["requested", "created", "starting", "running"]
     bodies = [json.loads(body) for _, _, body in rig.receiver.bodies]
-    assert [body["type"] for body in bodies] == ["instance.created", "instance.running"]
+    reached = "instance.connection_changed"
+    assert [body["type"] for body in bodies] == ["instance.created", "instance.running", reached]
     assert bodies[1]["data"]["instance"]["status"] == "running"
     assert bodies[1]["data"]["previousStatus"] == "starting"
+    assert bodies[2]["data"]["instance"]["sshCommand"] == running.ssh_command
 
 
 async def test_the_cheapest_spot_offer_of_the_exact_name_is_bought(rig: Rig) -> None:
@@ -108,7 +110,7 @@ async def test_without_a_webhook_everything_goes_on(build: Build) -> None:
 async def test_the_callers_own_webhook_is_told_as_well(rig: Rig) -> None:
     own = "https://caller.example/hook"
     await rig.running(webhook_url=own)
-    assert sorted(url for url, _, _ in rig.receiver.bodies) == sorted([HOOK, own] * 2)
+    assert sorted(url for url, _, _ in rig.receiver.bodies) == sorted([HOOK, own] * 3)
 
 
 async def test_the_template_and_the_order_make_the_machine(rig: Rig) -> None:

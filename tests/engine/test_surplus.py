@@ -53,7 +53,7 @@ async def test_the_history_names_the_machines_and_no_webhook_tells_of_them(rig: 
     kept = (await rig.find(ordered.id)).novita_id
     assert found.data["instance"]["surplusMachines"] == [m for m in ids if m != kept]
     told = {json.loads(body)["type"] for _, _, body in rig.receiver.bodies}
-    assert told == {"instance.created", "instance.running"}
+    assert told == {"instance.created", "instance.running", "instance.connection_changed"}
 
 
 async def test_a_purchase_that_takes_effect_after_its_order_was_bought_again_is_undone(

@@ -83,6 +83,7 @@ def test_a_running_machine_is_observed_with_all_that_is_known_of_it() -> None:
         billing_mode="spot",
         price_per_hour=Decimal("0.35"),
         created_at=datetime.fromtimestamp(1785780950, UTC),
+        started_at=datetime.fromtimestamp(1785780954, UTC),
     )
 
 

@@ -25,6 +25,7 @@ class EventType(StrEnum):
     CREATED = "instance.created"
     STARTING = "instance.starting"
     RUNNING = "instance.running"
+    CONNECTION_CHANGED = "instance.connection_changed"
     STOPPING = "instance.stopping"
     STOPPED = "instance.stopped"
     DELETING = "instance.deleting"
@@ -45,6 +46,7 @@ ANNOUNCED = frozenset(
     {
         EventType.CREATED,
         EventType.RUNNING,
+        EventType.CONNECTION_CHANGED,
         EventType.FAILED,
         EventType.STOPPED,
         EventType.DELETED,
@@ -162,6 +164,8 @@ class Change:
         if self.before is not None and _is_price_changed(self.before, self.after):
             crosses = self.after.is_above_limit and not self.before.is_above_limit
             types.append(EventType.PRICE_ABOVE_LIMIT if crosses else EventType.PRICE_CHANGED)
+        if _has_another_connection(self.before, self.after):
+            types.append(EventType.CONNECTION_CHANGED)
         if after_ids - before_ids:
             types.append(EventType.SURPLUS_FOUND)
         if before_ids - after_ids:
@@ -290,6 +294,14 @@ def _is_price_changed(before: Instance, after: Instance) -> bool:
         return False
     is_back_above = after.is_above_limit and not before.is_above_limit
     return before.price_per_hour != after.price_per_hour or is_back_above
+
+
+def _has_another_connection(before: Instance | None, after: Instance) -> bool:
+    """Whether what was running is reached in another way; a command that is gone is no way."""
+    if before is None or not before.status is after.status is Status.RUNNING:
+        return False
+    has_command = after.ssh_command is not None and after.ssh_command != before.ssh_command
+    return has_command or after.endpoints != before.endpoints
 
 
 def _is_newly_notified(before: Instance | None, after: Instance) -> bool:

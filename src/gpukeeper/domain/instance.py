@@ -111,7 +111,8 @@ class Observation:
     """What Novita said of one machine, and when it said so.
 
     ``word`` is Novita's status as written; ``phase`` is what it means.  ``price_per_hour`` is
-    ``None`` where Novita does not say.  ``error`` is empty while all is well.  It never holds a
+    ``None`` where Novita does not say.  ``error`` is empty while all is well; ``started_at`` is the
+    last start, whoever asked for it.  It never holds a
     secret: passwords and environment values stay in the Novita client.
     """
 
@@ -135,6 +136,7 @@ class Observation:
     billing_mode: str = ""
     price_per_hour: Decimal | None = None
     created_at: datetime | None = None
+    started_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +238,9 @@ class Instance:
     yet.  ``doubts`` counts looks that contradict the status without being believed yet, ``misses``
     the absences that Novita has confirmed; ``confirm_at`` is when it is to be asked about this
     machine alone; ``gone_at`` is when Novita confirmed that the machine no longer exists.
-    ``seen_fingerprint`` stands for the last observation that was taken in, so that an equal one
-    costs nothing.  ``failures`` counts temporary errors in a row.
+    ``machine_started_at`` is the last start that Novita showed: how to reach the machine is another
+    after each. ``seen_fingerprint`` stands for the last observation that was taken in, so that an
+    equal one costs nothing. ``failures`` counts temporary errors in a row.
     ``try_at`` is when an order is tried again that Novita could not take yet.
     ``has_lost_answer`` says that a purchase was not answered, so that a machine of exactly this
     name is ours; ``surplus`` are those that were found beside the one that is kept.
@@ -279,6 +282,7 @@ class Instance:
     spot_signal: SpotSignal = SpotSignal.NONE
     reclaim_at: datetime | None = None
     doubts: int = 0
+    machine_started_at: datetime | None = None
     seen_fingerprint: str | None = None
     misses: int = 0
     confirm_at: datetime | None = None

@@ -12,6 +12,7 @@ from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from operator import attrgetter
 
+from gpukeeper.domain import connection
 from gpukeeper.domain.instance import (
     Desired,
     Instance,
@@ -39,8 +40,6 @@ _TAKEN = frozenset({SpotSignal.RECLAIMING, SpotSignal.TERMINATED})
 
 _GPU_IS_ON = frozenset({Phase.STARTING, Phase.UP, Phase.GOING_DOWN})
 
-# How long after a machine came up the one question about it alone is asked.
-SSH_ASKED_AFTER = timedelta(seconds=1)
 # Confirmed absences before a machine that nobody here deleted counts as gone.
 _MISSES_NEEDED = 2
 
@@ -76,7 +75,7 @@ def observe(
         return replace(
             instance, confirm_at=instance.confirm_at or now, misses=0, seen_fingerprint=None
         )
-    known = _with_facts(instance, seen, is_single=is_single)
+    known = _with_facts(instance, seen, now, is_single=is_single)
     if _can_be_stopped_at_last(instance, seen):
         known = replace(known, asked=None)
     return _BY_PHASE[seen.phase](known, now, limits)
@@ -184,10 +183,10 @@ def _was_just_asked(instance: Instance, now: datetime, limits: Limits) -> bool:
     return instance.asked is not None and now < instance.asked.at + limits.ask_again_after
 
 
-def _with_facts(instance: Instance, seen: Observation, *, is_single: bool) -> Instance:
+def _with_facts(
+    instance: Instance, seen: Observation, now: datetime, *, is_single: bool
+) -> Instance:
     says_nothing_of_spot = is_single and seen.spot_signal is SpotSignal.NONE
-    # Listings leave the SSH command out (API notes §3.3); it holds until the machine goes down.
-    is_still_up = instance.phase is Phase.UP and seen.phase is Phase.UP and not is_single
     is_coming_up = instance.status in COMING_UP
     return replace(
         instance,
@@ -197,7 +196,8 @@ def _with_facts(instance: Instance, seen: Observation, *, is_single: bool) -> In
         price_per_hour=seen.price_per_hour or instance.price_per_hour,
         observed_at=seen.at,
         endpoints=seen.endpoints,
-        ssh_command=seen.ssh_command or (instance.ssh_command if is_still_up else None),
+        ssh_command=connection.ssh_command(instance, seen, is_single=is_single),
+        machine_started_at=connection.last_start(instance, seen),
         spot_signal=instance.spot_signal if says_nothing_of_spot else seen.spot_signal,
         reclaim_at=instance.reclaim_at if says_nothing_of_spot else seen.reclaim_at,
         image_url=seen.image_url or instance.image_url,
@@ -206,7 +206,7 @@ def _with_facts(instance: Instance, seen: Observation, *, is_single: bool) -> In
         doubts=0,
         misses=0,
         failures=0,
-        confirm_at=_still_to_be_asked_at(instance, seen, is_single=is_single),
+        confirm_at=connection.ask_at(instance, seen, now, is_single=is_single),
     )
 
 
@@ -215,16 +215,6 @@ def _gpu_off_at(instance: Instance, seen: Observation) -> datetime | None:
     if seen.phase is Phase.DOWN:
         return instance.gpu_off_at or seen.at
     return None if seen.phase in _GPU_IS_ON else instance.gpu_off_at
-
-
-def _still_to_be_asked_at(
-    instance: Instance, seen: Observation, *, is_single: bool
-) -> datetime | None:
-    """Return when a running machine's SSH command is to be asked for, if that is yet to come."""
-    at = instance.confirm_at
-    if is_single or instance.status is not Status.RUNNING or at is None or at <= seen.at:
-        return None
-    return at
 
 
 def _boot_error(seen: Observation) -> Reason | None:
@@ -270,7 +260,7 @@ def _up(instance: Instance, now: datetime, limits: Limits) -> Instance:
             return become(instance, Status.STOPPING, now)
     # Coming up late, or started elsewhere, is running all the same.  What listings leave out
     # (the SSH command) is asked for once, when those who wait for the news have it.
-    confirm_at = None if instance.ssh_command else now + SSH_ASKED_AFTER
+    confirm_at = None if instance.ssh_command else now + connection.SSH_ASKED_AFTER
     return become(instance, Status.RUNNING, now, desired=Desired.RUNNING, confirm_at=confirm_at)
 
 

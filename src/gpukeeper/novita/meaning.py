@@ -80,6 +80,7 @@ def observation(machine: wire.Machine, at: datetime) -> Observation:
         billing_mode=intern(machine.billing_mode),
         price_per_hour=price * machine.gpu_num or None if price <= _PRICE_MAX_USD else None,
         created_at=_moment(machine.created_at),
+        started_at=_moment(machine.last_started_at),
     )
 
 

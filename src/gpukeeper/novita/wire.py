@@ -142,6 +142,7 @@ class Machine(Wire):
     spot_status: Text = ""
     spot_reclaim_time: Whole = None
     created_at: Whole = None
+    last_started_at: Whole = None
     envs: ListOf[Variable] = []
     ssh_password: Secret = NO_SECRET
     ssh_access: Nested[SshAccess] = Field(default=SshAccess(), alias="connectComponentSSH")
