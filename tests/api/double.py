@@ -159,7 +159,7 @@ class ServiceDouble:
         """Return the orphans."""
         return tuple(self.strays.values())
 
-    async def adopt(self, novita_id: str) -> View:
+    async def adopt(self, novita_id: str, *, is_any_meant: bool = False) -> View:
         """Turn an orphan into a row."""
         if self.strays.pop(novita_id, None) is None:
             raise NotFound(f"There is no orphan '{novita_id}'.")

@@ -45,6 +45,7 @@ STATUSES = {
     "not_found": 404,
     "method_not_allowed": 405,
     "wrong_status": 409,
+    "foreign_machine": 409,
     "idempotency_key_reused": 409,
     "out_of_stock": 409,
     "price_above_limit": 409,

@@ -96,6 +96,7 @@ async def test_orphans_are_listed_with_what_they_cost(client: httpx2.AsyncClient
                 "createdAt": None,
                 "firstSeenAt": at,
                 "lastSeenAt": at,
+                "isForeign": False,
             }
         ]
     }

@@ -121,7 +121,7 @@ def test_an_orphan_is_shown_with_the_name_of_its_region() -> None:
         price_per_hour=Decimal("0.175"),
         created_at=NOW,
     )
-    shown = orphan_view(Orphan(machine, NOW, NOW + SECOND))
+    shown = orphan_view(Orphan(machine, NOW, NOW + SECOND), "te5t")
     assert (shown.novita_id, shown.name, shown.novita_status) == (
         "nv1",
         "trainer-gkte5t00000001",
@@ -130,7 +130,7 @@ def test_an_orphan_is_shown_with_the_name_of_its_region() -> None:
     assert (shown.region, shown.product_name) == ("CN-HK-01", "RTX 4090 24GB")
     assert (shown.first_seen_at, shown.last_seen_at) == (NOW, NOW + SECOND)
     unnamed = replace(machine, cluster_name="")
-    assert orphan_view(Orphan(unnamed, NOW, NOW)).region == "cn-1"
+    assert orphan_view(Orphan(unnamed, NOW, NOW), "te5t").region == "cn-1"
 
 
 @given(st.integers(1, 2**62 - 1))

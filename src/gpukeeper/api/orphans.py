@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -10,7 +10,8 @@ from gpukeeper.api import schemas
 from gpukeeper.api.body import NO_BODY
 from gpukeeper.api.context import NO_QUERY, NO_REPEATS, checked_id, service_of
 from gpukeeper.api.documented import LOCATED, answer, refusals
-from gpukeeper.api.instances import located
+from gpukeeper.api.instances import NOVITA_REFUSALS, located
+from gpukeeper.api.queries import AdoptionQuery
 from gpukeeper.domain.events import format_money, format_time
 from gpukeeper.service import OrphanView
 
@@ -27,7 +28,10 @@ NovitaId = Annotated[str, Path(alias="novitaId", description="Novita's id of the
     responses=answer(200, schemas.OrphanList, "The orphans.") | refusals(),
 )
 async def list_orphans(request: Request) -> Response:
-    """Show machines at Novita that carry our mark and that the store does not know."""
+    """Show machines at Novita that may be ours and that the store does not know.
+
+    They carry this deployment's mark; or, `isForeign`, the mark of an older store.
+    """
     return JSONResponse({"orphans": list(map(_body, await service_of(request).orphans()))})
 
 
@@ -36,13 +40,22 @@ async def list_orphans(request: Request) -> Response:
     operation_id="adoptOrphan",
     summary="Adopt an orphan",
     status_code=201,
-    dependencies=[NO_QUERY, NO_BODY],
+    dependencies=[NO_BODY],
     responses=answer(201, schemas.Instance, "The machine is an instance now.", headers=LOCATED)
-    | refusals("instance_not_found", "body_too_large", "unsupported_media_type"),
+    | refusals(
+        "instance_not_found",
+        "foreign_machine",
+        "body_too_large",
+        "unsupported_media_type",
+        *NOVITA_REFUSALS,
+    ),
 )
-async def adopt_orphan(request: Request, novita_id: NovitaId) -> Response:
-    """Take an orphan in as an instance."""
-    return located(await service_of(request).adopt(checked_id(novita_id)), status=201)
+async def adopt_orphan(
+    request: Request, novita_id: NovitaId, query: Annotated[AdoptionQuery, Query()]
+) -> Response:
+    """Take an orphan in as an instance; with `foreign=true` any machine that nobody here knows."""
+    adopted = await service_of(request).adopt(checked_id(novita_id), is_any_meant=query.foreign)
+    return located(adopted, status=201)
 
 
 @router.delete(
@@ -54,7 +67,13 @@ async def adopt_orphan(request: Request, novita_id: NovitaId) -> Response:
     responses=answer(
         202, schemas.Instance, "The machine is adopted and being deleted.", headers=LOCATED
     )
-    | refusals("instance_not_found", "wrong_status", "body_too_large", "unsupported_media_type"),
+    | refusals(
+        "instance_not_found",
+        "foreign_machine",
+        "wrong_status",
+        "body_too_large",
+        "unsupported_media_type",
+    ),
 )
 async def delete_orphan(request: Request, novita_id: NovitaId) -> Response:
     """Adopt an orphan and delete it, so that it is followed until it is gone."""
@@ -73,4 +92,5 @@ def _body(orphan: OrphanView) -> dict[str, Any]:
         "createdAt": format_time(orphan.created_at),
         "firstSeenAt": format_time(orphan.first_seen_at),
         "lastSeenAt": format_time(orphan.last_seen_at),
+        "isForeign": orphan.is_foreign,
     }

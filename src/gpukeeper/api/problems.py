@@ -127,6 +127,14 @@ KINDS: Mapping[str, Kind] = {
         "What was asked makes no sense in the instance's present status.",
         "Wait until the instance is in a status that allows it, then ask again.",
     ),
+    "foreign_machine": Kind(
+        409,
+        "The machine carries another mark",
+        "The name of the machine does not carry this deployment's mark: another program or person "
+        "may have bought it.",
+        "If it is yours, adopt it with `?foreign=true` (`gpukeeper orphans adopt --foreign`); what "
+        "is adopted can be deleted.",
+    ),
     "idempotency_key_reused": Kind(
         409,
         "The Idempotency-Key belongs to another order",

@@ -76,6 +76,18 @@ class InstanceQuery(_Query):
     ] = False
 
 
+class AdoptionQuery(_Query):
+    """Whether any machine may be adopted."""
+
+    foreign: Annotated[
+        bool,
+        Field(description="Also a machine that does not carry this deployment's mark."),
+        BeforeValidator(_truth),
+        says("must be true or false"),
+        MAY_BE_EMPTY,
+    ] = False
+
+
 class InstancesQuery(_Query):
     """Which instances are listed."""
 

@@ -204,7 +204,7 @@ class TestDeliveries(Answer):
 
 
 class Orphan(Answer):
-    """A machine at Novita that carries our mark and that the store does not know."""
+    """A machine at Novita that may be ours and that the store does not know."""
 
     novita_id: str
     name: str
@@ -216,6 +216,10 @@ class Orphan(Answer):
     created_at: datetime | None
     first_seen_at: datetime
     last_seen_at: datetime
+    is_foreign: Annotated[
+        bool,
+        Field(description="It carries another mark than ours and is older than the store."),
+    ]
 
 
 class OrphanList(Answer):

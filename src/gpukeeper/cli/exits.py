@@ -45,6 +45,7 @@ _ADVICE = {
     "instance_not_found": "'gpukeeper ls' shows what there is.",
     "delivery_not_found": "'gpukeeper deliveries ls' shows what there is.",
     "wrong_status": "'gpukeeper show' tells where the instance is.",
+    "foreign_machine": "If it is yours: 'gpukeeper orphans adopt --foreign', then 'gpukeeper rm'.",
     "idempotency_key_reused": "Another order needs another --idempotency-key.",
     "internal_error": "The service's log has the cause under the request id.",
     ServiceUnreachable.code: "Is it running ('gpukeeper serve')? GPUKEEPER_URL says where it is.",

@@ -1,4 +1,4 @@
-"""The commands for machines that carry our mark and that the store does not know."""
+"""The commands for machines that may be ours and that the store does not know."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from gpukeeper.domain.instance import Status
 
 NovitaId = Annotated[str, typer.Argument(metavar="NOVITA-ID", help="Novita's id.")]
 
-_COLUMNS = ("NOVITA ID", "NAME", "AT NOVITA", "PRODUCT", "REGION", "USD/H", "FIRST SEEN")
+_COLUMNS = ("NOVITA ID", "NAME", "MARK", "AT NOVITA", "PRODUCT", "REGION", "USD/H", "FIRST SEEN")
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +25,8 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         help=(
             "Find machines that nobody here knows.\n\n"
-            "They are at Novita and carry our mark: take them in, or delete them."
+            "They are at Novita and carry our mark, or that of an older store: take them in, or "
+            "delete them."
         ),
         no_args_is_help=True,
     )
@@ -43,6 +44,7 @@ def list_orphans(ctx: typer.Context, output: Output = Format.TABLE) -> None:
         (
             each.novita_id,
             each.name,
+            "another" if each.is_foreign else "ours",
             each.novita_status,
             each.product_name,
             each.region,
@@ -54,10 +56,17 @@ def list_orphans(ctx: typer.Context, output: Output = Format.TABLE) -> None:
     show(output, page.raw, lambda: table(_COLUMNS, rows))
 
 
-def adopt(ctx: typer.Context, novita_id: NovitaId, output: Output = Format.TABLE) -> None:
+def adopt(
+    ctx: typer.Context,
+    novita_id: NovitaId,
+    foreign: Annotated[
+        bool, typer.Option("--foreign", help="Also a machine that does not carry our mark.")
+    ] = False,
+    output: Output = Format.TABLE,
+) -> None:
     """Take an orphan in as an instance."""
     with open_client(ctx) as client, _among_orphans():
-        instance = client.adopt(novita_id)
+        instance = client.adopt(novita_id, foreign=foreign)
     show(output, instance.raw, lambda: as_table([instance]))
 
 

@@ -151,7 +151,10 @@ class DeliveryInfo:
 
 @dataclass(frozen=True, slots=True)
 class OrphanInfo:
-    """A machine at Novita that carries our mark and that the service's store does not know."""
+    """A machine at Novita that may be ours and that the service's store does not know.
+
+    One that ``is_foreign`` carries another mark than the service's.
+    """
 
     novita_id: str
     name: str
@@ -163,6 +166,7 @@ class OrphanInfo:
     first_seen_at: datetime | None
     last_seen_at: datetime | None
     raw: Json = field(repr=False)
+    is_foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)

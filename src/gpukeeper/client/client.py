@@ -293,12 +293,12 @@ class Client:
         return self._ask(read, "POST", "/api/webhooks/test")
 
     def orphans(self) -> Page[OrphanInfo]:
-        """Return the machines at Novita that carry our mark and that the store does not know."""
+        """Return the machines at Novita that may be ours and that the store does not know."""
         return self._ask(reading.page_of("orphans", reading.orphan_of), "GET", _ORPHANS)
 
-    def adopt(self, novita_id: str) -> InstanceInfo:
-        """Have an orphan taken in as an instance."""
-        path = f"{_ORPHANS}/{segment(novita_id)}/adopt"
+    def adopt(self, novita_id: str, *, foreign: bool = False) -> InstanceInfo:
+        """Have an orphan taken in as an instance; ``foreign``: or any machine of the account."""
+        path = f"{_ORPHANS}/{segment(novita_id)}/adopt" + ("?foreign=true" if foreign else "")
         return self._ask(reading.instance_of, "POST", path)
 
     def delete_orphan(self, novita_id: str) -> InstanceInfo:

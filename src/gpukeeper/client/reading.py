@@ -152,6 +152,7 @@ def orphan_of(body: Json) -> OrphanInfo:
         first_seen_at=_time(body.get("firstSeenAt")),
         last_seen_at=_time(body.get("lastSeenAt")),
         raw=body,
+        is_foreign=bool(body.get("isForeign")),
     )
 
 

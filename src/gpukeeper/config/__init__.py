@@ -1,6 +1,12 @@
 """Say what may be configured, read it, and keep the secrets that are generated once."""
 
-from gpukeeper.config.data_dir import Secrets, examine_data_dir, prepare_data_dir
+from gpukeeper.config.data_dir import (
+    Secrets,
+    examine_data_dir,
+    keep_deployment,
+    kept_deployment,
+    prepare_data_dir,
+)
 from gpukeeper.config.reading import load, value_of
 from gpukeeper.config.settings import Settings, Variable, variables
 
@@ -9,6 +15,8 @@ __all__ = [
     "Settings",
     "Variable",
     "examine_data_dir",
+    "keep_deployment",
+    "kept_deployment",
     "load",
     "prepare_data_dir",
     "value_of",

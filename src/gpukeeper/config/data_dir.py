@@ -12,11 +12,14 @@ from pydantic import SecretStr
 
 from gpukeeper.config import parsing
 from gpukeeper.config.settings import Settings
+from gpukeeper.domain import ids
 from gpukeeper.domain.errors import Fault, InvalidConfiguration
 from gpukeeper.webhooks.signing import new_secret, parse_secret
 
 WEBHOOK_SECRET_FILE = "webhook_secret"  # noqa: S105 - the name of a file
 SECRET_KEY_FILE = "secret_key"  # noqa: S105 - the name of a file
+# The mark by which our machines are known, for a store that is lost without its secrets.
+DEPLOYMENT_FILE = "deployment"
 
 # As many bytes as the hash has that it keys.
 _WEBHOOK_SECRET_BYTES = 32
@@ -58,6 +61,32 @@ def prepare_data_dir(
         generate=lambda: new_secret(random_bytes(_WEBHOOK_SECRET_BYTES)),
     )
     return Secrets((webhook_secret,), secret_key)
+
+
+def kept_deployment(settings: Settings, kept: Secrets) -> str:
+    """Return the mark of our machines for a new store: the one beside the secret key, or its own.
+
+    A store that has a mark keeps it.
+    """
+    try:
+        mark = (settings.data_dir / DEPLOYMENT_FILE).read_text("utf-8").strip()
+    except (OSError, ValueError):
+        mark = ""
+    key = kept.secret_key.get_secret_value()
+    return mark if ids.is_deployment(mark) else ids.derived_deployment(key)
+
+
+def keep_deployment(settings: Settings, mark: str) -> bool:
+    """Write the store's mark beside the secret key, and return whether it is there; idempotent."""
+    path = settings.data_dir / DEPLOYMENT_FILE
+    try:
+        if path.exists() and path.read_text("utf-8").strip() == mark:
+            return True
+        path.unlink(missing_ok=True)
+        _create(path, mark)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def examine_data_dir(settings: Settings) -> None:

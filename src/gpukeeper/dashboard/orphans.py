@@ -1,4 +1,4 @@
-"""The page of machines that carry our mark and that the store does not know."""
+"""The page of machines that may be ours and that the store does not know."""
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -31,8 +31,12 @@ async def carry_out(request: Request, novita_id: str, verb: str) -> Response:
     await read_form(request)
     _check_verb(verb)
     service = site_of(request).service
-    carry = service.adopt if verb == "adopt" else service.delete_orphan
-    view = await carry(checked_id(novita_id))
+    machine = checked_id(novita_id)
+    if verb == "adopt":
+        # Whoever adopts here was shown whose mark it carries.
+        view = await service.adopt(machine, is_any_meant=True)
+    else:
+        view = await service.delete_orphan(machine)
     return RedirectResponse(f"/instances/{view.instance.id}", 303)
 
 

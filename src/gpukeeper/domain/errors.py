@@ -53,6 +53,12 @@ class WrongStatus(GpuKeeperError):
     code = "wrong_status"
 
 
+class ForeignMachine(GpuKeeperError):
+    """The machine does not carry this deployment's mark."""
+
+    code = "foreign_machine"
+
+
 class KeyReused(GpuKeeperError):
     """This Idempotency-Key was already used with another request body."""
 

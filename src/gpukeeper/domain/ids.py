@@ -1,5 +1,7 @@
 """The names we give: sortable ids for our rows, and the unique name of a machine at Novita."""
 
+import hashlib
+import hmac
 from datetime import datetime
 
 # Crockford's base 32: no letter that is mistaken for a digit, and legal in Novita's names.
@@ -9,6 +11,7 @@ _RANDOM_CHARS = 16
 _MARK = "-gk"
 DEPLOYMENT_CHARS = 4
 _ORDER_CHARS = 8
+_ORDER_BYTES = 5
 
 
 def new_id(prefix: str, now: datetime, random_bytes: bytes) -> str:
@@ -28,25 +31,49 @@ def new_deployment(random_bytes: bytes) -> str:
     return _encode(int.from_bytes(random_bytes[:3]) >> 4, DEPLOYMENT_CHARS)
 
 
+def derived_deployment(secret_key: str) -> str:
+    """Return the mark of the store that a secret key belongs to, for whoever has lost the store.
+
+    20 bits of a keyed digest, which say nothing of the key.
+    """
+    return new_deployment(hmac.digest(secret_key.encode(), b"deployment", "sha256"))
+
+
+def is_deployment(text: str) -> bool:
+    """Whether a text can be the mark of a store."""
+    return len(text) == DEPLOYMENT_CHARS and set(text) <= set(_ALPHABET)
+
+
+def order_bytes(deployment: str, idempotency_key: str, turn: int) -> bytes:
+    """Return the bytes that name the machine of an order with a key: always the same ones.
+
+    A store that has forgotten the order knows its machine by them.  ``turn`` counts the orders
+    that had the key: one that failed and bought nothing gives it to the next.
+    """
+    said = f"{deployment}\0{turn}\0{idempotency_key}"
+    return hashlib.sha256(said.encode()).digest()[:_ORDER_BYTES]
+
+
 def novita_name(name: str, deployment: str, random_bytes: bytes) -> str:
     """Return the unique name of an order's machine: ``<name>-gk<deployment><order>``.
 
     At most 63 characters of ``[A-Za-z0-9-]`` for a name of at most 48 (API notes §3.1); takes 5
     random bytes.
     """
-    order = _encode(int.from_bytes(random_bytes[:5]), _ORDER_CHARS)
+    order = _encode(int.from_bytes(random_bytes[:_ORDER_BYTES]), _ORDER_CHARS)
     return f"{name}{_MARK}{deployment}{order}"
+
+
+def deployment_of(machine_name: str) -> str | None:
+    """Return whose mark a machine's name carries, ours or another store's; None without one."""
+    _, mark, token = machine_name.rpartition(_MARK)
+    is_whole = bool(mark) and len(token) == DEPLOYMENT_CHARS + _ORDER_CHARS
+    return token[:DEPLOYMENT_CHARS] if is_whole and set(token) <= set(_ALPHABET) else None
 
 
 def is_ours(machine_name: str, deployment: str) -> bool:
     """Whether a machine's name carries the mark of this deployment."""
-    _, mark, token = machine_name.rpartition(_MARK)
-    return (
-        bool(mark)
-        and len(token) == DEPLOYMENT_CHARS + _ORDER_CHARS
-        and token.startswith(deployment)
-        and all(char in _ALPHABET for char in token)
-    )
+    return deployment_of(machine_name) == deployment
 
 
 def ordered_name(machine_name: str) -> str:

@@ -4,18 +4,19 @@ Calls to Novita grow with pages of the fleet, not with instances.  A listing tha
 shows what is there and never what is gone; one that lacks most of the fleet shows nothing.
 """
 
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from gpukeeper.domain import ids, setback, surplus, watching
+from gpukeeper.domain import setback, surplus, watching
 from gpukeeper.domain.errors import LeaseLost, NovitaError, NovitaUnavailable
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instance import Instance, Listing, Observation, Phase, Status
 from gpukeeper.domain.lifecycle import IN_TRANSIT, Limits, schedule
+from gpukeeper.domain.orphans import orphans_among
 from gpukeeper.engine.leasing import LEASE, keeping
 from gpukeeper.engine.loop import Clock
+from gpukeeper.engine.orphans import is_older, owners_of, tell
 from gpukeeper.novita.client import NovitaClient
 from gpukeeper.nudges import Nudges
 from gpukeeper.store import deliveries, facts, instances, leases, orphans, tables
@@ -339,43 +340,27 @@ class Sweep:
     async def _see_orphans(
         self, unwatched: Sequence[Observation], at: datetime, token: str
     ) -> None:
-        """Find whose the machines are that carry our mark and that no row watches."""
+        """Find whose the machines are that may be ours and that no row watches."""
+        known, born_at = await self.database.read(lambda c: (orphans.every(c), facts.born_at(c)))
+        # The purchase of a younger one may be under way.
         ours = [
             machine
-            for machine in unwatched
-            if ids.is_ours(machine.name, self.deployment)
-            and machine.phase not in (Phase.GOING, Phase.GONE)
-            and self._is_old_enough(machine, at)
+            for machine in orphans_among(unwatched, self.deployment, born_at)
+            if is_older(machine, at, self.limits.adoption_window)
         ]
-        if not ours and not await self.database.read(orphans.every):
+        if not ours and not known:
             return
 
-        def see(connection: Connection) -> list[Change]:
+        def see(connection: Connection) -> tuple[list[Change], list[Observation]]:
             facts.check_duty(connection, Duty.LOOK, token)
-            known = instances.known_machines(connection, [machine.novita_id for machine in ours])
-            unknown = [machine for machine in ours if machine.novita_id not in known]
-            namesakes = instances.named(connection, [machine.name for machine in unknown])
-            nobodys: list[Observation] = []
-            spare: defaultdict[str, list[str]] = defaultdict(list)
-            for machine in unknown:
-                row = namesakes.get(machine.name)
-                if row is None:
-                    nobodys.append(machine)
-                elif surplus.is_surplus(row, machine.novita_id):
-                    spare[row.id].append(machine.novita_id)
-                elif not surplus.is_awaited(row):
-                    nobodys.append(machine)
-            if nobodys or orphans.every(connection):
-                orphans.see(connection, nobodys, at)
-            discards = {row_id: self._discard(spare[row_id], at) for row_id in spare}
-            return self._unit(discards, token)(connection)
+            owners = owners_of(connection, ours)
+            found = orphans.see(connection, owners.nobodys, at)
+            discards = {row: self._discard(spare, at) for row, spare in owners.spare.items()}
+            return self._unit(discards, token)(connection), found
 
-        self._tell(await self.database.write(see))
-
-    def _is_old_enough(self, machine: Observation, at: datetime) -> bool:
-        """Whether its purchase cannot be under way any more."""
-        created_at = machine.created_at
-        return created_at is None or at >= created_at + self.limits.adoption_window
+        changes, found = await self.database.write(see)
+        self._tell(changes)
+        tell(self.log, found, self.deployment)
 
 
 def _watched_by_machine(connection: Connection) -> dict[str, Watched]:

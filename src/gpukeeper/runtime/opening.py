@@ -1,16 +1,14 @@
 """Opens the database that the settings name, and brings it to this version."""
 
 import hashlib
-import secrets
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
 
-from gpukeeper.config import Secrets, Settings
-from gpukeeper.domain import ids
+from gpukeeper.config import Secrets, Settings, keep_deployment, kept_deployment
 from gpukeeper.domain.errors import Fault, InvalidConfiguration
 from gpukeeper.store import facts, leases, migrations, tables
 from gpukeeper.store.damage import find_damage
@@ -127,7 +125,12 @@ def _prepare(database: Database, settings: Settings, kept: Secrets, *, has_engin
                 facts.end_duty(connection, duty)
         if database.is_shared:
             _agree(connection, settings, kept)
-        return facts.deployment(connection, ids.new_deployment(secrets.token_bytes(3)))
+        if facts.known_deployment(connection) is None:
+            facts.keep_birth(connection, datetime.now(UTC))
+        mark = facts.deployment(connection, kept_deployment(settings, kept))
+    if not keep_deployment(settings, mark):
+        get_logger("gpukeeper.store").warning("deployment_not_kept", directory=settings.data_dir)
+    return mark
 
 
 def _agree(connection: Connection, settings: Settings, kept: Secrets) -> None:

@@ -1,7 +1,7 @@
 """How the service is: whether it can serve, which loops live, and how Novita answers."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -13,6 +13,7 @@ from gpukeeper.domain.events import format_time
 from gpukeeper.domain.instance import Status
 from gpukeeper.store import deliveries, facts, instances, migrations, orphans
 from gpukeeper.store.database import Connection, Database, StoreError
+from gpukeeper.store.orphans import Orphan
 from gpukeeper.store.trouble import words_of
 
 # One rotation of the log and SQLite's journal fit in well, so the service is taken out of its load
@@ -197,10 +198,29 @@ def _lack(disk: Disk) -> str | None:
     return None
 
 
+def _warnings(strays: Sequence[Orphan], born_at: datetime | None) -> list[str]:
+    """Return what a person should look into although the service works."""
+    if not strays:
+        return []
+    sentences = [f"machines at Novita that nobody here knows: {len(strays)}; see the orphans"]
+    older = [
+        stray
+        for stray in strays
+        if born_at is not None and stray.machine.created_at and stray.machine.created_at < born_at
+    ]
+    if older:
+        sentences.append(
+            f"machines at Novita that are older than this store: {len(older)}; if a store was lost,"
+            " adopt them, or restore its backup"
+        )
+    return sentences
+
+
 def _summary(connection: Connection, now: datetime) -> dict[str, Any]:
     looks = facts.looks(connection)
     counts = instances.count_by_status(connection)
     pending, pending_since = deliveries.pending(connection)
+    strays = orphans.every(connection)
     return {
         "novita": {
             "reachable": None if looks.tried_at is None else looks.error is None,
@@ -210,7 +230,8 @@ def _summary(connection: Connection, now: datetime) -> dict[str, Any]:
             "fleetVanished": looks.vanished > 0,
         },
         "instances": {status.value: count for status, count in sorted(counts.items())},
-        "orphans": len(orphans.every(connection)),
+        "orphans": len(strays),
+        "warnings": _warnings(strays, facts.born_at(connection)),
         "queues": {
             name: {
                 "due": queue.due,

@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from gpukeeper.domain import watching
+from gpukeeper.domain import ids, watching
 from gpukeeper.domain.errors import (
+    ForeignMachine,
     InvalidOrder,
     NotFound,
     NovitaError,
@@ -236,21 +237,48 @@ class Service:
         return tuple([await self.delivery(delivery_id) for delivery_id in delivery_ids])
 
     async def orphans(self) -> tuple[OrphanView, ...]:
-        """Return the machines with our mark that the store does not know."""
-        return tuple(map(orphan_view, await self.database.read(orphans.every)))
+        """Return the machines that may be ours and that the store does not know."""
+        found = await self.database.read(orphans.every)
+        return tuple(orphan_view(orphan, self.deployment) for orphan in found)
 
-    async def adopt(self, novita_id: str) -> View:
-        """Take an orphan in as an instance.  Raises NotFound."""
-        return await self._take_in(novita_id, lambda row: row)
+    async def adopt(self, novita_id: str, *, is_any_meant: bool = False) -> View:
+        """Take an orphan in as an instance.
+
+        ``is_any_meant``: or any other machine of the account that no row knows, whatever its name.
+        Raises NotFound, ForeignMachine when the machine does not carry our mark and any was not
+        meant, and NovitaError.
+        """
+        if is_any_meant:
+            await self._find_at_novita(novita_id)
+        return await self._take_in(novita_id, lambda row: row, is_any_meant=is_any_meant)
 
     async def delete_orphan(self, novita_id: str) -> View:
         """Adopt an orphan and delete it, so that it is followed until it is gone.
 
-        Raises NotFound.
+        Raises NotFound, and ForeignMachine when it does not carry our mark.
         """
         return await self._take_in(novita_id, lambda row: want(row, Verb.DELETE, self.clock()))
 
-    async def _take_in(self, novita_id: str, wish: Callable[[Instance], Instance]) -> View:
+    async def _find_at_novita(self, novita_id: str) -> None:
+        """Have a machine among the orphans that no look has put there."""
+        if await self.database.read(lambda connection: orphans.find(connection, novita_id)):
+            return
+        try:
+            seen = await self.novita.get(novita_id)
+        except NovitaNotFound as error:
+            raise NotFound(f"Novita knows no machine '{novita_id}'.") from error
+        now = self.clock()
+
+        def note(connection: Connection) -> None:
+            if not instances.known_machines(connection, [seen.novita_id]):
+                orphans.note(connection, seen, now)
+
+        if seen.novita_id == novita_id:
+            await self.database.write(note)
+
+    async def _take_in(
+        self, novita_id: str, wish: Callable[[Instance], Instance], *, is_any_meant: bool = False
+    ) -> View:
         now = self.clock()
         traceparent = self.traces.current()
 
@@ -258,6 +286,11 @@ class Service:
             orphan = orphans.take(connection, novita_id)
             if orphan is None:
                 raise NotFound(f"There is no orphan '{novita_id}'.")
+            if not is_any_meant and not ids.is_ours(orphan.machine.name, self.deployment):
+                raise ForeignMachine(
+                    f"'{orphan.machine.name}' does not carry this deployment's mark,"
+                    f" -gk{self.deployment}: it may be somebody else's."
+                )
             adopted = placing.adopted(
                 orphan.machine,
                 now,

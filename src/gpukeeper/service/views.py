@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from gpukeeper.domain import ids
 from gpukeeper.domain.errors import Fault, InvalidOrder
 from gpukeeper.domain.events import Delivery, DeliveryAttempt
 from gpukeeper.domain.instance import Instance, Observation
@@ -76,7 +77,11 @@ class DeliveryView:
 
 @dataclass(frozen=True, slots=True)
 class OrphanView:
-    """A machine at Novita with our mark that the store does not know; prices in USD per hour."""
+    """A machine at Novita that the store does not know; prices in USD per hour.
+
+    One that ``is_foreign`` carries another mark than ours, and is older than the store: an older
+    store of ours may have bought it.
+    """
 
     novita_id: str
     name: str
@@ -87,6 +92,7 @@ class OrphanView:
     created_at: datetime | None
     first_seen_at: datetime
     last_seen_at: datetime
+    is_foreign: bool = False
 
 
 def view(instance: Instance, looks: Looks, now: datetime, *, patience: timedelta | None) -> View:
@@ -107,8 +113,8 @@ def view(instance: Instance, looks: Looks, now: datetime, *, patience: timedelta
     return View(instance, observed_at, is_stale=has_failed or is_late, late_at=late_at)
 
 
-def orphan_view(orphan: Orphan) -> OrphanView:
-    """Return an orphan as it is shown."""
+def orphan_view(orphan: Orphan, deployment: str) -> OrphanView:
+    """Return an orphan as it is shown; ``deployment`` is our mark."""
     machine: Observation = orphan.machine
     return OrphanView(
         novita_id=machine.novita_id,
@@ -120,6 +126,7 @@ def orphan_view(orphan: Orphan) -> OrphanView:
         created_at=machine.created_at,
         first_seen_at=orphan.first_seen_at,
         last_seen_at=orphan.last_seen_at,
+        is_foreign=not ids.is_ours(machine.name, deployment),
     )
 
 

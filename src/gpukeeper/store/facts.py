@@ -17,6 +17,7 @@ from gpukeeper.store.tables import facts
 SKEW = timedelta(seconds=10)
 
 _DEPLOYMENT = "deployment"
+_BORN_AT = "born_at"
 _AGREED = "agreed:"
 _LOOK = "look"
 _SCHEMA = "schema"
@@ -64,6 +65,23 @@ class Schema:
 def deployment(connection: Connection, proposed: str) -> str:
     """Return this deployment's mark; ``proposed`` becomes it if there is none yet."""
     return str(json.loads(_kept(connection, _DEPLOYMENT, json.dumps(proposed))))
+
+
+def known_deployment(connection: Connection) -> str | None:
+    """Return this deployment's mark; None in a store that was just made."""
+    known = _read(connection, _DEPLOYMENT)
+    return None if known is None else str(json.loads(known))
+
+
+def born_at(connection: Connection) -> datetime | None:
+    """Return when this store was made; None for one that is older than this question."""
+    known = _read(connection, _BORN_AT)
+    return None if known is None else datetime.fromisoformat(json.loads(known))
+
+
+def keep_birth(connection: Connection, now: datetime) -> None:
+    """Store when this store was made; the first time counts."""
+    _kept(connection, _BORN_AT, json.dumps(now.isoformat()))
 
 
 def is_agreed(connection: Connection, name: str, value: str) -> bool:

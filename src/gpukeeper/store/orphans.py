@@ -1,4 +1,4 @@
-"""Machines at Novita that carry our mark and that no row of ours knows."""
+"""Machines at Novita that may be ours and that no row of ours knows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from gpukeeper.domain.instance import Observation
+from gpukeeper.store.inserting import insert_new
 from gpukeeper.store.tables import orphans
 
 
@@ -21,8 +22,13 @@ class Orphan:
     last_seen_at: datetime
 
 
-def see(connection: Connection, machines: Sequence[Observation], now: datetime) -> None:
-    """Store the orphans of a complete listing; those that are not in it any more are forgotten."""
+def see(
+    connection: Connection, machines: Sequence[Observation], now: datetime
+) -> list[Observation]:
+    """Store the orphans of a complete listing, and return those that were not known.
+
+    Those that are not in it any more are forgotten.
+    """
     known = set(connection.scalars(select(orphans.c.novita_id)))
     seen = {machine.novita_id for machine in machines}
     for machine in machines:
@@ -41,6 +47,14 @@ def see(connection: Connection, machines: Sequence[Observation], now: datetime) 
             )
     for novita_id in known - seen:
         connection.execute(delete(orphans).where(orphans.c.novita_id == novita_id))
+    return [machine for machine in machines if machine.novita_id not in known]
+
+
+def note(connection: Connection, machine: Observation, now: datetime) -> None:
+    """Store one more orphan, unless it is known."""
+    body = _adapter.dump_json(machine).decode()
+    row = {"novita_id": machine.novita_id, "first_seen_at": now, "last_seen_at": now, "body": body}
+    connection.execute(insert_new(connection, orphans), row)
 
 
 def every(connection: Connection) -> list[Orphan]:

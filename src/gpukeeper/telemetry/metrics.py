@@ -86,7 +86,9 @@ class Metrics:
     orphans: Annotated[
         Gauge,
         Named(
-            "gpukeeper_orphans", "Machines at Novita with our mark that the store does not know."
+            "gpukeeper_orphans",
+            "Machines at Novita that the store does not know, with our mark, or with another and "
+            "older than the store.",
         ),
     ]
     vanished: Annotated[

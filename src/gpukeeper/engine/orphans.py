@@ -1,0 +1,56 @@
+"""Find whose the machines are that a look has shown and that no row watches."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from gpukeeper.domain import ids, surplus
+from gpukeeper.domain.instance import Observation
+from gpukeeper.store import instances
+from gpukeeper.store.database import Connection
+from gpukeeper.telemetry import Logger
+
+
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """Machines by whose they are: ``nobodys``, and by the row that has one too many."""
+
+    nobodys: Sequence[Observation]
+    spare: Mapping[str, Sequence[str]]
+
+
+def owners_of(connection: Connection, machines: Sequence[Observation]) -> Owners:
+    """Return whose these machines are; what a row knows or waits for is left out."""
+    known = instances.known_machines(connection, [machine.novita_id for machine in machines])
+    unknown = [machine for machine in machines if machine.novita_id not in known]
+    namesakes = instances.named(connection, [machine.name for machine in unknown])
+    nobodys: list[Observation] = []
+    spare: defaultdict[str, list[str]] = defaultdict(list)
+    for machine in unknown:
+        row = namesakes.get(machine.name)
+        if row is None:
+            nobodys.append(machine)
+        elif surplus.is_surplus(row, machine.novita_id):
+            spare[row.id].append(machine.novita_id)
+        elif not surplus.is_awaited(row):
+            nobodys.append(machine)
+    return Owners(nobodys, spare)
+
+
+def is_older(machine: Observation, at: datetime, age: timedelta) -> bool:
+    """Whether a machine was at least so old then; one of unknown age is."""
+    return machine.created_at is None or at >= machine.created_at + age
+
+
+def tell(log: Logger, found: Sequence[Observation], deployment: str) -> None:
+    """Warn of machines that nobody knows."""
+    for machine in found:
+        log.warning(
+            "orphan_found",
+            novita_id=machine.novita_id,
+            name=machine.name,
+            price_per_hour=str(machine.price_per_hour),
+            is_foreign=not ids.is_ours(machine.name, deployment),
+            consequence="it costs money until somebody adopts or deletes it",
+        )
