@@ -1,14 +1,12 @@
 """The service as a process: it starts, serves until it is told to stop, and says how it ended."""
 
 import asyncio
-import fcntl
-import os
 import resource
 import secrets
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,19 +28,20 @@ from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidConfiguration
 from gpukeeper.domain.events import format_money
 from gpukeeper.nudges import Nudges
 from gpukeeper.ports import check_port
-from gpukeeper.runtime import Role, Runtime, build, open_novita
-from gpukeeper.runtime.opening import explained, open_database, said, upgrade
+from gpukeeper.runtime import Role, Runtime, account, build, needed_proof, open_novita
+from gpukeeper.runtime.locks import check_locks, only_engine
+from gpukeeper.runtime.maintenance import opened
+from gpukeeper.runtime.opening import explained, said, upgrade
 from gpukeeper.service.overview import Overview
 from gpukeeper.store import inspection, migrations
 from gpukeeper.store.backup import copy
-from gpukeeper.store.database import StoreError
+from gpukeeper.store.database import Connection, StoreError
 from gpukeeper.store.trouble import sentence_of
-from gpukeeper.telemetry import configure_logging, get_logger, shut_down_logging
+from gpukeeper.telemetry import configure_logging, get_logger
 from gpukeeper.webhooks.guard import check_url
 
 # Connections that are still open this long after SIGTERM are closed; the drain follows.
 _GRACE_SECONDS = 2
-_LOCK_FILE = "engine.lock"
 # Connections of callers, webhooks under way and calls to Novita may together pass the usual 1,024.
 _OPEN_FILES = 4_096
 
@@ -70,7 +69,7 @@ def serve(settings: Settings, role: Role = Role.ALL) -> int:
         stream=sys.stdout,
     )
     _allow_open_files()
-    with _only_engine(settings, role):
+    with only_engine(settings, has_engine=role.has_engine):
         check_port(settings.host, settings.port, setting="GPUKEEPER_PORT")
         runtime = build(settings, role)
         config = _server_config(settings, _app(settings, runtime, kept.secret_key))
@@ -90,13 +89,25 @@ def _allow_open_files() -> None:
 def check(settings: Settings) -> tuple[CheckResult, ...]:
     """Check the data directory, the database and the Novita key; changes and creates nothing.
 
-    Raises InvalidConfiguration when the data directory cannot be used.
+    Raises InvalidConfiguration when the data directory cannot be used, or the database belongs to
+    another account of Novita's.
     """
     examine_data_dir(settings)
-    _check_locks(settings)
+    check_locks(settings)
+    doubts: list[tuple[str, list[str]]] = []
+
+    def examine(connection: Connection) -> None:
+        if not account.may_belong(connection, settings):
+            machines = account.known_machines(connection)
+            doubts.append((account.refusal(connection, settings), machines))
+
+    database = _check_database(settings, examine)
+    for refusal, machines in doubts:
+        if asyncio.run(_is_other_account(settings, machines)):
+            raise InvalidConfiguration([Fault("NOVITA_API_KEY", refusal)])
     return (
         CheckResult("configuration", is_ok=True, message="every setting is valid"),
-        _check_database(settings),
+        database,
         asyncio.run(_check_novita(settings)),
     )
 
@@ -104,17 +115,15 @@ def check(settings: Settings) -> tuple[CheckResult, ...]:
 def migrate(settings: Settings) -> str:
     """Bring the database to this version's schema and return its revision; idempotent.
 
-    Raises InvalidConfiguration when that cannot be, with the database's own words.
+    Raises InvalidConfiguration when that cannot be, with the database's own words, or when the
+    database belongs to another account of Novita's.
     """
-    prepare_data_dir(settings)
-    # What it waits for is told on stderr: stdout has the revision.
-    configure_logging(settings.log_level, format=settings.log_format)
-    with ExitStack() as at_the_end:
-        at_the_end.callback(shut_down_logging)
-        database = open_database(settings)
-        at_the_end.callback(database.close)
+    with opened(settings) as database:
         with explained(settings):
-            return upgrade(database, settings)
+            revision = upgrade(database, settings)
+        if (proof := needed_proof(database, settings)) is not None:
+            asyncio.run(proof.settle())
+        return revision
 
 
 def backup(settings: Settings, target: Path) -> int:
@@ -244,73 +253,10 @@ def _app(settings: Settings, runtime: Runtime, secret_key: SecretStr) -> FastAPI
     return app
 
 
-@contextmanager
-def _only_engine(settings: Settings, role: Role) -> Iterator[None]:
-    """Hold the locks of an engine while it runs: a SQLite store has one.
-
-    Both are needed: another engine may have its data elsewhere and name the same database.
-    """
-    if not role.has_engine or settings.postgres_url is not None:
-        yield
-        return
-    database = settings.database_path.resolve()
-    lock_of_database = database.with_name(f"{database.name}.lock")
-    with (
-        _locked(settings.data_dir / _LOCK_FILE, "GPUKEEPER_DATA_DIR", settings.data_dir),
-        _locked(lock_of_database, "GPUKEEPER_DATABASE_URL", settings.database_path),
-    ):
-        yield
-
-
-@contextmanager
-def _locked(path: Path, variable: str, guarded: Path) -> Iterator[None]:
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-    except OSError as error:
-        message = f"{guarded} cannot be locked: {error.strerror}"
-        raise InvalidConfiguration([Fault(variable, message)]) from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            message = f"another gpukeeper runs on {guarded}: stop it, or name another"
-            raise InvalidConfiguration([Fault(variable, message)]) from error
-        except OSError as error:
-            raise _without_locks(guarded, variable, error) from error
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _without_locks(guarded: Path, variable: str, error: OSError) -> InvalidConfiguration:
-    message = f"{guarded} cannot be locked ({error.strerror}): name a place on a local disk"
-    return InvalidConfiguration([Fault(variable, message)])
-
-
-def _check_locks(settings: Settings) -> None:
-    """Raise InvalidConfiguration where an engine could not lock its store; creates no file."""
-    if settings.postgres_url is not None:
-        return
-    for variable, guarded, folder in (
-        ("GPUKEEPER_DATA_DIR", settings.data_dir, settings.data_dir),
-        ("GPUKEEPER_DATABASE_URL", settings.database_path, settings.database_path.resolve().parent),
-    ):
-        if not folder.is_dir():
-            continue
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            # A folder can be locked as a file can, and nobody else locks this one.
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError as error:
-            raise _without_locks(guarded, variable, error) from error
-        finally:
-            os.close(descriptor)
-
-
-def _check_database(settings: Settings) -> CheckResult:
+def _check_database(settings: Settings, also: inspection.Read) -> CheckResult:
     name = settings.database_name
     try:
-        found = _look_into_database(settings)
+        found = _look_into_database(settings, also)
     except StoreError as error:
         sentence = sentence_of(error) or said(error)
         return CheckResult("database", is_ok=False, message=f"{name}: {sentence}")
@@ -327,11 +273,22 @@ def _check_database(settings: Settings) -> CheckResult:
     return CheckResult("database", is_ok=True, message=message)
 
 
-def _look_into_database(settings: Settings) -> inspection.Found | None:
+def _look_into_database(settings: Settings, also: inspection.Read) -> inspection.Found | None:
     if settings.postgres_url is not None:
-        return inspection.look_into_server(settings.postgres_url.get_secret_value())
+        return inspection.look_into_server(settings.postgres_url.get_secret_value(), also)
     path = settings.database_path
-    return inspection.look_into_file(path) if path.exists() else None
+    return inspection.look_into_file(path, also) if path.exists() else None
+
+
+async def _is_other_account(settings: Settings, machines: Sequence[str]) -> bool:
+    """Whether Novita shows none of these machines to our key; not if it cannot be asked."""
+    novita = open_novita(settings)
+    try:
+        return not await account.is_shown(novita, machines)
+    except GpuKeeperError:
+        return False
+    finally:
+        await novita.aclose()
 
 
 async def _check_novita(settings: Settings) -> CheckResult:

@@ -1,6 +1,7 @@
 """The commands that run the service itself, check its settings and prepare its database."""
 
 import secrets
+import sys
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated
 import typer
 
 from gpukeeper.cli import exits
-from gpukeeper.cli.output import clean, note
+from gpukeeper.cli.output import ask_to_confirm, clean, note
 
 
 class Role(StrEnum):
@@ -56,14 +57,36 @@ def check() -> None:
         raise typer.Exit(exits.FAILED if failed == {"novita"} else exits.BAD_CONFIGURATION)
 
 
-def migrate() -> None:
+def migrate(
+    rebind: Annotated[
+        bool,
+        typer.Option(
+            "--rebind",
+            help="Have the database belong to NOVITA_BASE_URL and NOVITA_API_KEY from now on, "
+            "whatever account it belonged to; says what that means, and asks.",
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
     """Bring the database to this version.
 
     Prints the revision of its schema.
     """
     from gpukeeper import config, process
+    from gpukeeper.runtime import maintenance
 
-    print(process.migrate(config.load()))
+    def confirm(sentences: str) -> None:
+        for sentence in sentences.splitlines():
+            note(sentence)
+        if not yes:
+            if not sys.stdin.isatty():
+                raise typer.BadParameter("asks first: say --yes as well", param_hint="--rebind")
+            ask_to_confirm("Bind the store to the new account?")
+
+    if rebind:
+        print(maintenance.rebind(config.load(), confirm))
+    else:
+        print(process.migrate(config.load()))
 
 
 def backup(

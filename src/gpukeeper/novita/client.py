@@ -96,6 +96,8 @@ class NovitaClient:
     returns numbers from [0, 1).  ``connect`` makes what carries the requests of one connection,
     instead of the network.  What changes something takes a ``check``: it is called right before
     each try, after all waiting, and calls the change off by raising.
+    ``admit`` is called before anything is asked, and keeps it from being asked by raising a
+    NovitaError.
 
     Every method may raise BadCredentials, NovitaRejected, RateLimited, NovitaTimeout and
     NovitaUnavailable besides what it names itself.
@@ -114,6 +116,7 @@ class NovitaClient:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float],
         on_call: Callable[[CallReport], None] | None = None,
+        admit: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._transport = Transport(
             base_url=base_url,
@@ -129,6 +132,7 @@ class NovitaClient:
         self._sleep = sleep
         self._random = random
         self._on_call = on_call
+        self._admit = admit
         self._first_page = 0
 
     @property
@@ -257,6 +261,8 @@ class NovitaClient:
 
         NovitaUnavailable is retried for changes too: it means that they were surely not made.
         """
+        if self._admit is not None:
+            await self._admit()
         failures = 0
         was_told_to_wait = False
         while True:

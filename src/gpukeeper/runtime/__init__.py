@@ -1,5 +1,5 @@
 """The composition root: what builds, runs and drains the service."""
 
-from gpukeeper.runtime.assembly import Role, Runtime, build, open_novita
+from gpukeeper.runtime.assembly import Role, Runtime, build, needed_proof, open_novita
 
-__all__ = ["Role", "Runtime", "build", "open_novita"]
+__all__ = ["Role", "Runtime", "build", "needed_proof", "open_novita"]

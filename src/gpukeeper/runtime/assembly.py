@@ -4,8 +4,8 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -21,6 +21,7 @@ from gpukeeper.novita.client import CallReport, NovitaClient
 from gpukeeper.novita.market import Market
 from gpukeeper.nudges import Nudges
 from gpukeeper.reporting import Reporter
+from gpukeeper.runtime.account import AccountProof, compare
 from gpukeeper.runtime.disks import directories_of, measure
 from gpukeeper.runtime.engine import (
     MAX_SILENCE,
@@ -80,10 +81,20 @@ class Runtime:
     follow: Loop
     listener: "Listener | None"
     traces: Traces
+    # What has to be proven before Novita is asked for anything.
+    proof: AccountProof | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run the loops; on leaving, take no more work, finish what is held, close everything."""
+        """Run the loops; on leaving, take no more work, finish what is held, close everything.
+
+        Raises InvalidConfiguration when the store turns out to be another account's.
+        """
+        async with AsyncExitStack() as on_failure:
+            on_failure.push_async_callback(self._close)
+            if self.proof is not None:
+                await self.proof.settle()
+            on_failure.pop_all()
         loops = [self.follow, *(self.engine.loops if self.engine else ())]
         tasks = [asyncio.create_task(loop.run(), name=loop.name) for loop in loops]
         beside = [asyncio.create_task(self.service.market.get_ready(), name="get-ready")]
@@ -98,10 +109,13 @@ class Runtime:
             for loop in loops:
                 loop.drain()
             await self._drain(tasks)
-            await self.sender.aclose()
-            await self.novita.aclose()
-            await asyncio.to_thread(self.database.close)
-            await asyncio.to_thread(self.traces.close)
+            await self._close()
+
+    async def _close(self) -> None:
+        await self.sender.aclose()
+        await self.novita.aclose()
+        await asyncio.to_thread(self.database.close)
+        await asyncio.to_thread(self.traces.close)
 
     async def _drain(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         """Let the loops end, then the work that they started.
@@ -127,9 +141,21 @@ def build(settings: Settings, role: Role = Role.ALL) -> Runtime:
     with ExitStack() as on_failure:
         on_failure.callback(database.close)
         deployment = prepare(database, settings, kept, has_engine=role.has_engine)
-        runtime = _assemble(settings, role, kept, database, deployment)
+        proof = needed_proof(database, settings)
+        runtime = _assemble(settings, role, kept, database, deployment, proof)
         on_failure.pop_all()
     return runtime
+
+
+def needed_proof(database: Database, settings: Settings) -> AccountProof | None:
+    """Return what has to be proven of the key before it may be used; None if nothing.
+
+    Raises InvalidConfiguration when the store belongs to another Novita.
+    """
+    with database.engine.begin() as connection:
+        if compare(connection, settings):
+            return None
+    return AccountProof(database, settings, lambda: open_novita(settings))
 
 
 def open_novita(
@@ -137,6 +163,7 @@ def open_novita(
     *,
     clock: Callable[[], datetime] = wall_clock,
     on_call: Callable[[CallReport], None] | None = None,
+    admit: Callable[[], Awaitable[None]] | None = None,
 ) -> NovitaClient:
     """Return the client of the Novita that the settings name; nothing is asked of it yet."""
     return NovitaClient(
@@ -148,11 +175,17 @@ def open_novita(
         clock=clock,
         random=random.random,
         on_call=on_call,
+        admit=admit,
     )
 
 
 def _assemble(
-    settings: Settings, role: Role, kept: Secrets, database: Database, deployment: str
+    settings: Settings,
+    role: Role,
+    kept: Secrets,
+    database: Database,
+    deployment: str,
+    proof: AccountProof | None,
 ) -> Runtime:
     nudges = Nudges()
     database.on_trouble(_tell_of_store)
@@ -163,7 +196,9 @@ def _assemble(
     log = get_logger("gpukeeper.engine")
     reporter = Reporter(metrics, log, now, traces, server_of(settings.novita_base_url))
     limits = Limits(adoption_window=settings.adoption_window)
-    novita = open_novita(settings, clock=now, on_call=reporter.called)
+    novita = open_novita(
+        settings, clock=now, on_call=reporter.called, admit=proof.admit if proof else None
+    )
     metrics.novita_rate.set_function(lambda: novita.rate_per_second)
     sender = Sender(
         timeout_seconds=settings.webhook_timeout.total_seconds(),
@@ -241,7 +276,9 @@ def _assemble(
         patience=_patience(settings),
         traces=traces,
     )
-    return Runtime(service, metrics, database, novita, sender, engine, follow, listener, traces)
+    return Runtime(
+        service, metrics, database, novita, sender, engine, follow, listener, traces, proof
+    )
 
 
 def _listener(settings: Settings, database: Database, nudges: Nudges) -> "Listener | None":

@@ -18,6 +18,7 @@ SKEW = timedelta(seconds=10)
 
 _DEPLOYMENT = "deployment"
 _BORN_AT = "born_at"
+_ACCOUNT = "account"
 _AGREED = "agreed:"
 _LOOK = "look"
 _SCHEMA = "schema"
@@ -62,6 +63,19 @@ class Schema:
     version: str
 
 
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose a store is: Novita's address, and salted digests of keys of one account.
+
+    ``hint`` is what a person knows the last key by.
+    """
+
+    novita: str
+    salt: str
+    keys: tuple[str, ...]
+    hint: str
+
+
 def deployment(connection: Connection, proposed: str) -> str:
     """Return this deployment's mark; ``proposed`` becomes it if there is none yet."""
     return str(json.loads(_kept(connection, _DEPLOYMENT, json.dumps(proposed))))
@@ -82,6 +96,18 @@ def born_at(connection: Connection) -> datetime | None:
 def keep_birth(connection: Connection, now: datetime) -> None:
     """Store when this store was made; the first time counts."""
     _kept(connection, _BORN_AT, json.dumps(now.isoformat()))
+
+
+def account(connection: Connection) -> Account | None:
+    """Return whose the store is; None for one that nobody has been asked of yet."""
+    known = _read(connection, _ACCOUNT)
+    return None if known is None else _account.validate_json(known)
+
+
+def keep_account(connection: Connection, value: Account) -> None:
+    """Store whose the store is."""
+    body = _account.dump_json(value).decode()
+    connection.execute(insert_or_replace(connection, facts, column="body"), _row(_ACCOUNT, body))
 
 
 def is_agreed(connection: Connection, name: str, value: str) -> bool:
@@ -166,6 +192,7 @@ def touch(connection: Connection, now: datetime) -> None:
 
 _looks = TypeAdapter(Looks)
 _schema = TypeAdapter(Schema)
+_account = TypeAdapter(Account)
 _lease: TypeAdapter[Lease | None] = TypeAdapter(Lease | None)
 
 # Built once: building a statement takes longer than SQLite takes to run it.

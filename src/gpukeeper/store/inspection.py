@@ -1,10 +1,11 @@
 """Read which schema a database has, without changing anything in it."""
 
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from gpukeeper.store import migrations, postgres, trouble
@@ -21,26 +22,34 @@ class Found:
     refusal: str | None
 
 
-def look_into_file(path: Path) -> Found:
-    """Return what a SQLite file has, which is read as a whole.  Raises StoreError."""
+# Reads something more of a database that has our schema.
+Read = Callable[[Connection], None]
+
+
+def look_into_file(path: Path, also: Read | None = None) -> Found:
+    """Return what a SQLite file has, which is read as a whole.
+
+    Raises StoreError, and what ``also`` raises.
+    """
     uri = f"{path.absolute().as_uri()}?mode=ro"
-    found = _look(create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True)))
+    engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True))
+    found = _look(engine, also)
     if found.refusal is None and (damage := find_damage(path)) is not None:
         return replace(found, refusal=f"it is damaged ({damage}): restore a backup")
     return found
 
 
-def look_into_server(url: str) -> Found:
+def look_into_server(url: str, also: Read | None = None) -> Found:
     """Return what a PostgreSQL database has.  Raises StoreError, at once when it is away.
 
     Where a start would make or change tables, it is tried whether it may: in a transaction that is
-    given up.
+    given up.  Raises what ``also`` raises, too.
     """
     engine = postgres.open_engine(url, connections=2)
     try:
         if postgres.shares_sessions(engine):
             return Found(None, is_older=False, refusal=f"it {POOLER}")
-        found = _look(postgres.reading(engine))
+        found = _look(postgres.reading(engine), also)
         if found.refusal is None and (found.revision is None or found.is_older):
             return replace(found, refusal=_may_not_create(engine))
         return found
@@ -58,13 +67,15 @@ def _may_not_create(engine: Engine) -> str | None:
     return None
 
 
-def _look(engine: Engine) -> Found:
+def _look(engine: Engine, also: Read | None) -> Found:
     try:
         with engine.connect() as connection:
             revision = migrations.current(connection)
             is_known = revision is None or revision in migrations.ours().oldest_programs
             refusal = None if is_known else migrations.complaint(connection)
             is_older = is_known and revision != migrations.newest()
+            if revision is not None and refusal is None and also is not None:
+                also(connection)
             return Found(revision, is_older, refusal)
     finally:
         engine.dispose()

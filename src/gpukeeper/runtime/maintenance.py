@@ -1,0 +1,39 @@
+"""What a person has done to a store while no service may be asked: bind it anew, restore it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from gpukeeper.config import Settings, prepare_data_dir
+from gpukeeper.runtime import account
+from gpukeeper.runtime.opening import explained, open_database, upgrade
+from gpukeeper.store.database import Database
+from gpukeeper.telemetry import configure_logging, shut_down_logging
+
+
+def rebind(settings: Settings, confirm: Callable[[str], None]) -> str:
+    """Migrate, and have the database belong to the account of the settings from now on.
+
+    ``confirm`` is told what that means, and raises unless it is meant.  Returns the revision.
+    """
+    with opened(settings) as database:
+        with explained(settings):
+            revision = upgrade(database, settings)
+        with database.engine.begin() as connection:
+            sentences = account.consequences(connection, settings)
+        confirm(sentences)
+        with database.engine.begin() as connection:
+            account.rebind(connection, settings)
+        return revision
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Database]:
+    """Give the database to a command that changes it, and close it."""
+    prepare_data_dir(settings)
+    # What it waits for is told on stderr: stdout has the result.
+    configure_logging(settings.log_level, format=settings.log_format)
+    with ExitStack() as at_the_end:
+        at_the_end.callback(shut_down_logging)
+        database = open_database(settings)
+        at_the_end.callback(database.close)
+        yield database
