@@ -46,6 +46,7 @@ STATUSES = {
     "method_not_allowed": 405,
     "wrong_status": 409,
     "foreign_machine": 409,
+    "store_restored": 503,
     "idempotency_key_reused": 409,
     "out_of_stock": 409,
     "price_above_limit": 409,

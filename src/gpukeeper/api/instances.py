@@ -38,6 +38,7 @@ _BUYING_REFUSALS = (
     "quota_exceeded",
     "body_too_large",
     "unsupported_media_type",
+    "store_restored",
 )
 NOVITA_REFUSALS = (
     "novita_rejected",

@@ -222,6 +222,14 @@ KINDS: Mapping[str, Kind] = {
         "All of the service's connections are busy.",
         "Send the request again after the seconds in `Retry-After`.",
     ),
+    "store_restored": Kind(
+        503,
+        "The database was restored",
+        "The database is a copy from earlier. What was bought since is at Novita, and is looked "
+        "for before anything is bought again: two complete looks, about a minute.",
+        "Send the order again after the seconds in `Retry-After`, with the same Idempotency-Key: "
+        "it finds what it has bought. `gpukeeper restore --lift` takes orders at once.",
+    ),
     "store_unavailable": Kind(
         503,
         "Nothing can be stored at present",

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from gpukeeper.domain import surplus
+from gpukeeper.domain import surplus, watching
 from gpukeeper.domain.errors import (
     GpuKeeperError,
     NovitaError,
@@ -188,6 +188,31 @@ def looked_up(
     if is_complete and asked_at >= buying.lookup_until:
         return replace(instance, buying=None)
     return look_up_later(instance, now)
+
+
+def recognized(instance: Instance, seen: Observation, now: datetime, limits: Limits) -> Instance:
+    """Return the instance with the machine of its name that a look has shown.
+
+    An order that has no machine and no intent did not buy it as far as this store knows: a later
+    copy of the store did.
+    """
+    if instance.status is not Status.REQUESTED or instance.buying is not None:
+        return instance
+    owner = replace(
+        instance,
+        novita_id=seen.novita_id,
+        product_id=seen.product_id or None,
+        product_name=seen.product_name or None,
+        cluster_id=seen.cluster_id or None,
+        price_per_hour=seen.price_per_hour,
+        accepted_at=now,
+        started_at=now,
+        failures=0,
+    )
+    deadline_at = now + instance.order.startup_timeout
+    return watching.observe(
+        become(owner, Status.CREATING, now, deadline_at=deadline_at), seen, now, limits
+    )
 
 
 def give_up_machine(instance: Instance, novita_id: str, owner: Instance, now: datetime) -> Instance:

@@ -187,6 +187,12 @@ class OutcomeUnknown(NovitaError):
     code = "novita_unavailable"
 
 
+class StoreRestored(GpuKeeperError):
+    """The database was restored: no order is taken until Novita was looked at twice."""
+
+    code = "store_restored"
+
+
 class StoreUnavailable(GpuKeeperError):
     """The database cannot work at present; nothing was stored."""
 

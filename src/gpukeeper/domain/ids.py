@@ -64,6 +64,12 @@ def novita_name(name: str, deployment: str, random_bytes: bytes) -> str:
     return f"{name}{_MARK}{deployment}{order}"
 
 
+def token_of(machine_name: str) -> str:
+    """Return what a machine's name ends with: the mark of its store and the word of its order."""
+    _, mark, token = machine_name.rpartition(_MARK)
+    return mark + token
+
+
 def deployment_of(machine_name: str) -> str | None:
     """Return whose mark a machine's name carries, ours or another store's; None without one."""
     _, mark, token = machine_name.rpartition(_MARK)

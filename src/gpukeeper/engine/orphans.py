@@ -14,10 +14,14 @@ from gpukeeper.telemetry import Logger
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """Machines by whose they are: ``nobodys``, and by the row that has one too many."""
+    """Machines by whose they are: ``nobodys``, and by the row that has one too many.
+
+    ``awaited`` are those of rows that have none, and have not asked for one in this store.
+    """
 
     nobodys: Sequence[Observation]
     spare: Mapping[str, Sequence[str]]
+    awaited: Mapping[str, Observation]
 
 
 def owners_of(connection: Connection, machines: Sequence[Observation]) -> Owners:
@@ -27,6 +31,7 @@ def owners_of(connection: Connection, machines: Sequence[Observation]) -> Owners
     namesakes = instances.named(connection, [machine.name for machine in unknown])
     nobodys: list[Observation] = []
     spare: defaultdict[str, list[str]] = defaultdict(list)
+    awaited: dict[str, Observation] = {}
     for machine in unknown:
         row = namesakes.get(machine.name)
         if row is None:
@@ -35,7 +40,9 @@ def owners_of(connection: Connection, machines: Sequence[Observation]) -> Owners
             spare[row.id].append(machine.novita_id)
         elif not surplus.is_awaited(row):
             nobodys.append(machine)
-    return Owners(nobodys, spare)
+        elif row.buying is None:
+            awaited.setdefault(row.id, machine)
+    return Owners(nobodys, spare, awaited)
 
 
 def is_older(machine: Observation, at: datetime, age: timedelta) -> bool:

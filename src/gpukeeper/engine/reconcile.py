@@ -32,8 +32,8 @@ from gpukeeper.engine.leasing import Leasing, new_lease
 from gpukeeper.engine.loop import Clock, Workers
 from gpukeeper.engine.purchasing import Beginning, Purchasing, Step
 from gpukeeper.novita.client import NovitaClient
-from gpukeeper.store import instances
-from gpukeeper.store.database import Database
+from gpukeeper.store import facts, instances
+from gpukeeper.store.database import Connection, Database
 from gpukeeper.store.leases import Lease
 from gpukeeper.telemetry import OFF, Logger, Traces
 
@@ -94,14 +94,17 @@ class Reconciler:
             self.workers.call_when_free()
             return None
         lease = new_lease(self.new_token(), now)
-        claimed, next_due_at = await self.database.write(
-            lambda connection: (
-                instances.claim(
-                    connection, now, room, lease, kind=self.kind, on_unreadable=self._unreadable
-                ),
-                instances.next_due_at(connection, now, kind=self.kind),
+
+        def claim(connection: Connection) -> tuple[list[Instance], datetime | None]:
+            if self.kind is not instances.Kind.MACHINES and facts.looks_to_go(connection):
+                # What a restored store has not bought, it may have bought since its backup.
+                return [], None
+            rows = instances.claim(
+                connection, now, room, lease, kind=self.kind, on_unreadable=self._unreadable
             )
-        )
+            return rows, instances.next_due_at(connection, now, kind=self.kind)
+
+        claimed, next_due_at = await self.database.write(claim)
         self.workers.is_in_arrears = len(claimed) == room
         for instance in claimed:
             self._start(instance, lease)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from gpukeeper.domain import setback, surplus, watching
+from gpukeeper.domain import buying, setback, surplus, watching
 from gpukeeper.domain.errors import LeaseLost, NovitaError, NovitaUnavailable
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instance import Instance, Listing, Observation, Phase, Status
@@ -157,12 +157,16 @@ class Sweep:
             calls = listing.calls
             looks = await self._take_in(listing, rows, looks, token)
 
-        def end(connection: Connection) -> None:
+        def end(connection: Connection) -> bool:
             facts.check_duty(connection, Duty.LOOK, token)
             facts.keep_looks(connection, looks)
             facts.end_duty(connection, Duty.LOOK)
+            is_complete = looks.error is None and not looks.vanished
+            return is_complete and facts.note_complete_look(connection)
 
-        await self.database.write(end)
+        if await self.database.write(end):
+            self.log.info("restored_store_takes_orders")
+            self.nudges.wake("buy")
         self.on_look(looks, calls, self.clock() - started_at)
         return looks
 
@@ -173,6 +177,7 @@ class Sweep:
         if looks.tried_at is not None and looks.tried_at > now:
             return now
         is_moving = any(counts.get(status) for status in IN_TRANSIT)
+        is_moving = is_moving or facts.looks_to_go(connection) > 0
         interval = self.intervals.moving if is_moving else self.intervals.settled
         if not interval:
             return None
@@ -262,6 +267,9 @@ class Sweep:
     def _discard(self, novita_ids: Sequence[str], at: datetime) -> Fold:
         return lambda row: surplus.found(row, novita_ids, at, self.limits)
 
+    def _recognize(self, seen: Observation) -> Fold:
+        return lambda row: buying.recognized(row, seen, self.clock(), self.limits)
+
     def _observe(self, seen: Observation) -> Fold:
         return lambda row: watching.observe(row, seen, self.clock(), self.limits)
 
@@ -341,12 +349,15 @@ class Sweep:
         self, unwatched: Sequence[Observation], at: datetime, token: str
     ) -> None:
         """Find whose the machines are that may be ours and that no row watches."""
-        known, born_at = await self.database.read(lambda c: (orphans.every(c), facts.born_at(c)))
-        # The purchase of a younger one may be under way.
+        known, born_at, to_go = await self.database.read(
+            lambda c: (orphans.every(c), facts.born_at(c), facts.looks_to_go(c))
+        )
+        # The purchase of a younger one may be under way, but for that of a store that buys nothing.
+        age = timedelta(0) if to_go else self.limits.adoption_window
         ours = [
             machine
             for machine in orphans_among(unwatched, self.deployment, born_at)
-            if is_older(machine, at, self.limits.adoption_window)
+            if is_older(machine, at, age)
         ]
         if not ours and not known:
             return
@@ -355,8 +366,9 @@ class Sweep:
             facts.check_duty(connection, Duty.LOOK, token)
             owners = owners_of(connection, ours)
             found = orphans.see(connection, owners.nobodys, at)
-            discards = {row: self._discard(spare, at) for row, spare in owners.spare.items()}
-            return self._unit(discards, token)(connection), found
+            folds = {row: self._discard(spare, at) for row, spare in owners.spare.items()}
+            folds |= {row: self._recognize(seen) for row, seen in owners.awaited.items()}
+            return self._unit(folds, token)(connection), found
 
         changes, found = await self.database.write(see)
         self._tell(changes)

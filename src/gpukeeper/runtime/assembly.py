@@ -256,6 +256,7 @@ def _assemble(
         on_change=reporter.changed,
         buyer=engine.buyer if engine else BuyerElsewhere(),
         traces=traces,
+        limits=limits,
     )
     service = Service(
         ordering=ordering,

@@ -154,8 +154,9 @@ async def examine(
 
     def look(connection: Connection) -> tuple[str | None, dict[str, Any]]:
         complaint = migrations.complaint(connection)
-        is_asked = complaint is None and not is_brief
-        return complaint, _summary(connection, now) if is_asked else {}
+        if complaint is not None:
+            return complaint, {}
+        return _restored(connection), {} if is_brief else _summary(connection, now)
 
     try:
         async with asyncio.timeout(patience_seconds):
@@ -176,6 +177,17 @@ async def examine(
     body["disks"] = [{"name": disk.name, "freeBytes": disk.free_bytes} for disk in vitals.disks]
     body |= {"status": "not ready" if problems else "ready", "problems": problems}
     return Health(not problems, tuple(problems), body)
+
+
+def _restored(connection: Connection) -> str | None:
+    """Return why a restored store takes no orders yet."""
+    to_go = facts.looks_to_go(connection)
+    if not to_go:
+        return None
+    return (
+        f"the database was restored: no order is taken until {to_go} more complete"
+        f" look{'s' if to_go > 1 else ''} at Novita; 'gpukeeper restore --lift' takes them at once"
+    )
 
 
 def _silence(beat: Heartbeat, now: datetime) -> str | None:

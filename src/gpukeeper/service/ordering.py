@@ -10,11 +10,13 @@ from typing import Any, Protocol, TypeVar
 from gpukeeper.domain.errors import NotFound
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instance import Instance, Order, Status
+from gpukeeper.domain.lifecycle import Limits
 from gpukeeper.novita.market import Market
 from gpukeeper.nudges import Nudges
-from gpukeeper.service import placing
+from gpukeeper.service import placing, recovery
 from gpukeeper.service.failing import OrderFailed
-from gpukeeper.store import idempotency, instances
+from gpukeeper.service.recovery import Recovered
+from gpukeeper.store import facts, idempotency, instances
 from gpukeeper.store.database import Connection, Database
 from gpukeeper.store.leases import Lease
 from gpukeeper.store.outbox import Outbox
@@ -81,6 +83,7 @@ class Ordering:
     buyer: Buyer[Any] = field(default_factory=BuyerElsewhere)
     patience: timedelta = timedelta(seconds=20)
     traces: Traces = OFF
+    limits: Limits = field(default_factory=Limits)
 
     async def place(
         self, order: Order, *, idempotency_key: str | None = None, body_hash: str = ""
@@ -88,13 +91,16 @@ class Ordering:
         """Store an order and wait for Novita's answer as long as is reasonable.
 
         Returns the row, and whether it is new: with an idempotency key the same order may be sent
-        any number of times and is bought once.  Raises OrderFailed, and KeyReused when the key
-        came with another body.
+        any number of times and is bought once.  Raises OrderFailed, KeyReused when the key came
+        with another body, and StoreRestored while the store takes no orders.
         """
         now = self.clock()
+        names = recovery.names_of(order.name, self.deployment, idempotency_key)
+        name = await self.database.read(lambda c: recovery.free_name(c, names)) if names else None
         placed = placing.placed(
             order,
             now,
+            novita_name=name,
             deployment=self.deployment,
             region=self.market.default_region,
             random_bytes=self.random_bytes,
@@ -103,18 +109,30 @@ class Ordering:
         with self.buyer.reserve(placed) as claim:
             row, lease = (claim.row, claim.lease) if claim else (placed, None)
 
-            def store(connection: Connection) -> str:
+            def store(connection: Connection) -> Recovered | None:
                 if idempotency_key is not None:
                     known = idempotency.keep(connection, idempotency_key, body_hash, placed.id, now)
                     if known is not None:
-                        return known
+                        return Recovered(known)
+                    found = recovery.recover(
+                        connection, placed, names, now, self.limits, self.seal, self.outbox
+                    )
+                    if found is not None:
+                        idempotency.point(connection, idempotency_key, found.instance_id)
+                        return found
+                facts.check_takes_orders(connection)
                 instances.add(connection, row, self.seal, self.outbox, lease=lease)
-                return placed.id
+                return None
 
-            instance_id = await self.database.write(store)
-            is_new = instance_id == placed.id
+            known = await self.database.write(store)
+            is_new = known is None
+            instance_id = placed.id if known is None else known.instance_id
             if is_new and claim:
                 self.buyer.begin(claim)
+        if known is not None and known.change is not None:
+            self._tell(known.change, is_held=False)
+            for loop_name in ("deliver", "events"):
+                self.nudges.wake(loop_name)
         if is_new:
             # Once the buyer has begun: nobody waits for what is told here.
             loop = asyncio.get_running_loop()

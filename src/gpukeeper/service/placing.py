@@ -33,11 +33,15 @@ def placed(
     region: str,
     random_bytes: RandomBytes,
     traceparent: str | None = None,
+    novita_name: str | None = None,
 ) -> Instance:
-    """Return the row of a new order, due at once; ``region`` serves orders without one."""
+    """Return the row of a new order, due at once; ``region`` serves orders without one.
+
+    Its machine has a name by chance unless one is given.
+    """
     return Instance(
         id=ids.new_id("ins", now, random_bytes(10)),
-        novita_name=ids.novita_name(order.name, deployment, random_bytes(5)),
+        novita_name=novita_name or ids.novita_name(order.name, deployment, random_bytes(5)),
         order=replace(order, region=order.region or region),
         status=Status.REQUESTED,
         desired=Desired.RUNNING,
@@ -60,6 +64,7 @@ def adopted(
     *,
     deployment: str,
     random_bytes: RandomBytes,
+    is_name_free: bool = False,
     traceparent: str | None = None,
 ) -> Instance:
     """Return the row of a machine that Novita has and the store did not know."""
@@ -74,21 +79,29 @@ def adopted(
         billing_mode=BillingMode(mode) if mode in set(BillingMode) else BillingMode.SPOT,
     )
     row = placed(order, now, deployment=deployment, region=region, random_bytes=random_bytes)
+    owner = with_machine(row, machine, now, is_name_free=is_name_free)
+    return replace(owner, region=region, traceparent=traceparent)
+
+
+def with_machine(
+    row: Instance, machine: Observation, now: datetime, *, is_name_free: bool
+) -> Instance:
+    """Return the row with a machine that Novita has; its name may belong to another row."""
+    is_kept = is_name_free and len(machine.name) <= _UNIQUE_NAME_MAX_CHARS
     return replace(
         row,
-        # The name itself may belong to a row that has another machine.
-        novita_name=_unique_name(machine),
+        # Its own name, where that can be: a repeated order finds the row by it.
+        novita_name=machine.name if is_kept else _unique_name(machine),
         status=Status.CREATING,
         novita_id=machine.novita_id,
         product_id=machine.product_id or None,
         product_name=machine.product_name or None,
         cluster_id=machine.cluster_id or None,
-        region=region,
+        region=machine.cluster_name.split(" ", 1)[0] or machine.cluster_id,
         image_url=machine.image_url or None,
         price_per_hour=machine.price_per_hour,
         accepted_at=now,
         started_at=now,
-        traceparent=traceparent,
     )
 
 

@@ -291,9 +291,11 @@ class Service:
                     f"'{orphan.machine.name}' does not carry this deployment's mark,"
                     f" -gk{self.deployment}: it may be somebody else's."
                 )
+            name = orphan.machine.name
             adopted = placing.adopted(
                 orphan.machine,
                 now,
+                is_name_free=not instances.named(connection, [name]),
                 deployment=self.deployment,
                 random_bytes=self.random_bytes,
                 traceparent=traceparent,

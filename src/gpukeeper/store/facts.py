@@ -8,7 +8,7 @@ from enum import Enum
 from pydantic import TypeAdapter
 from sqlalchemy import Connection, bindparam, select, update
 
-from gpukeeper.domain.errors import LeaseLost
+from gpukeeper.domain.errors import LeaseLost, StoreRestored
 from gpukeeper.store.inserting import insert_new, insert_or_replace
 from gpukeeper.store.leases import Lease
 from gpukeeper.store.tables import facts
@@ -19,6 +19,12 @@ SKEW = timedelta(seconds=10)
 _DEPLOYMENT = "deployment"
 _BORN_AT = "born_at"
 _ACCOUNT = "account"
+_RESTORED = "restored"
+_HOME = "home"
+
+# So many complete looks show all that was bought since a backup was made: Novita's listing may lag
+# behind once.
+LOOKS_AFTER_RESTORE = 2
 _AGREED = "agreed:"
 _LOOK = "look"
 _SCHEMA = "schema"
@@ -110,6 +116,46 @@ def keep_account(connection: Connection, value: Account) -> None:
     connection.execute(insert_or_replace(connection, facts, column="body"), _row(_ACCOUNT, body))
 
 
+def looks_to_go(connection: Connection) -> int:
+    """Return how many complete looks a restored store needs before it takes orders; mostly 0."""
+    known = _read(connection, _RESTORED)
+    return 0 if known is None else int(json.loads(known))
+
+
+def note_restored(connection: Connection) -> None:
+    """Have the store take no orders until Novita was looked at."""
+    _keep_looks_to_go(connection, LOOKS_AFTER_RESTORE)
+
+
+def note_complete_look(connection: Connection) -> bool:
+    """Count a complete look, and return whether the store takes orders from now on."""
+    to_go = looks_to_go(connection)
+    if to_go:
+        _keep_looks_to_go(connection, to_go - 1)
+    return to_go == 1
+
+
+def lift_restored(connection: Connection) -> None:
+    """Have a restored store take orders at once."""
+    _keep_looks_to_go(connection, 0)
+
+
+def check_takes_orders(connection: Connection) -> None:
+    """Raise StoreRestored while the store takes no orders."""
+    if looks_to_go(connection):
+        raise StoreRestored
+
+
+def has_moved(connection: Connection, home: str) -> bool:
+    """Whether the store is elsewhere than at its last start; ``home`` is kept."""
+    known = _kept(connection, _HOME, json.dumps(home))
+    if known == json.dumps(home):
+        return False
+    row = _row(_HOME, json.dumps(home))
+    connection.execute(insert_or_replace(connection, facts, column="body"), row)
+    return True
+
+
 def is_agreed(connection: Connection, name: str, value: str) -> bool:
     """Whether all processes on this database have the same value; the first one's is kept."""
     return _kept(connection, f"{_AGREED}{name}", json.dumps(value)) == json.dumps(value)
@@ -199,6 +245,11 @@ _lease: TypeAdapter[Lease | None] = TypeAdapter(Lease | None)
 _READ = select(facts.c.body).where(facts.c.key == bindparam("wanted"))
 _READ_LOCKED = _READ.with_for_update()
 _SET = update(facts).where(facts.c.key == bindparam("wanted"))
+
+
+def _keep_looks_to_go(connection: Connection, count: int) -> None:
+    row = _row(_RESTORED, json.dumps(count))
+    connection.execute(insert_or_replace(connection, facts, column="body"), row)
 
 
 def _row(key: str, body: str) -> dict[str, str]:

@@ -49,6 +49,11 @@ def keep(
     return instance_of(connection, key, body_hash)
 
 
+def point(connection: Connection, key: str, instance_id: str) -> None:
+    """Have a key stand for an instance: it has ordered that one before the store forgot it."""
+    connection.execute(_POINT, {"wanted": key, "new_id": instance_id})
+
+
 # Built once: building a statement takes longer than SQLite takes to run it.
 _FIND = select(idempotency_keys).where(idempotency_keys.c.key == bindparam("wanted"))
 _GIVE = (
@@ -59,4 +64,9 @@ _GIVE = (
     )
     .values(instance_id=bindparam("new_id"), at=bindparam("kept_at"))
     .returning(idempotency_keys.c.key)
+)
+_POINT = (
+    update(idempotency_keys)
+    .where(idempotency_keys.c.key == bindparam("wanted"))
+    .values(instance_id=bindparam("new_id"))
 )
