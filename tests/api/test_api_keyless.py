@@ -49,7 +49,17 @@ async def test_this_machine_is_served(make_app: MakeApp, host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.5", "", "0.0.0.0"],
+    [
+        *("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.5", ""),
+        *(
+            "0.0.0.0",
+            "evil.example@localhost",
+            "evil.example:1@127.0.0.1",
+            "localhost#.evil.example",
+        ),
+        *("localhost/.evil.example", "localhost?.evil.example", "localhost\\.evil.example", "[::1"),
+        *("localhost:80:80", "localhost:evil", "[::1]evil.example", "localhost ", "127.1", "[::2]"),
+    ],
 )
 async def test_other_names_of_this_machine_are_refused(make_app: MakeApp, host: str) -> None:
     response = await ask(make_app, "GET", "/api/orphans", {"Host": host})
@@ -66,6 +76,8 @@ async def test_other_names_of_this_machine_are_refused(make_app: MakeApp, host: 
         ("http://[::1]", 202),
         ("https://evil.example", 401),
         ("http://localhost.evil.example", 401),
+        ("http://evil.example@localhost", 401),
+        ("http://localhost#.evil.example", 401),
         ("null", 401),
         ("", 401),
         ("http://[", 401),

@@ -279,3 +279,21 @@ async def test_the_prices_shown_are_those_of_offers_whose_disk_is_large_enough(
     assert "$0.175 per hour" in ordinary.text.partition("RTX 4090 24GB")[2]
     assert "$0.16 per hour" in small.text.partition("RTX 4090 24GB")[2]
     assert "$0.16 per hour" not in ordinary.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({f"more{n}": "1" for n in range(5000)}, "has more than 100 fields"),
+        ({"labels": "a=b\n" * 5000}, "must have at most 1000 lines"),
+        ({"regions": "A " * 50_000}, "must be a list of at most 20 regions"),
+        ({"envs": "\n".join(f"A{n}=1" for n in range(900))}, "must be an object of at most 100"),
+    ],
+)
+async def test_a_form_with_far_too_many_entries_is_refused_before_they_are_read(
+    dashboard: Dashboard, fields: dict[str, str], said: str
+) -> None:
+    page = await dashboard.post("/order", status=400, **FORM | fields)
+    # At its field, and in the list of all faults.
+    assert 1 <= page.html.count(said) <= 2
+    assert await rows(dashboard) == []

@@ -16,13 +16,16 @@ MAX_FAULTS = 100
 _MAX_NAME_CHARACTERS = 80
 
 
-def says(sentence: str) -> WrapValidator:
+def says(sentence: str, *, most: int | None = None) -> WrapValidator:
     """Make a field's faults read as ``sentence``, which continues the field's name.
 
-    Faults of what is inside of the field keep their own sentences.
+    Faults of what is inside of the field keep their own sentences.  Of what has more than
+    ``most`` entries, none is looked at: a body has room for a hundred thousand.
     """
 
     def check(value: Any, validate: Callable[[Any], Any]) -> Any:
+        if most is not None and isinstance(value, dict | list) and len(value) > most:
+            raise ValueError(sentence)
         try:
             return validate(value)
         except ValidationError as error:
@@ -66,7 +69,9 @@ def _message(detail: ErrorDetails, known: Collection[str]) -> str:
         case "missing":
             return "is required"
         case "extra_forbidden":
-            nearest = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
+            name = str(detail["loc"][-1])
+            is_short = len(name) <= _MAX_NAME_CHARACTERS
+            nearest = difflib.get_close_matches(name, known, n=1) if is_short else []
             return f"is unknown; did you mean {nearest[0]}?" if nearest else "is unknown"
         case "value_error":
             return str(detail["ctx"]["error"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -16,7 +17,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from gpukeeper.api.faults import faults_of, says
+from gpukeeper.api.faults import MAX_FAULTS, faults_of, says
 from gpukeeper.api.fields import (
     COMMAND,
     PRINTABLE,
@@ -114,7 +115,7 @@ class OrderBody(BaseModel):
             json_schema_extra={"uniqueItems": True},
             description="Where to buy when the first region has none, cheapest first.",
         ),
-        says("must be a list of at most 20 regions"),
+        says("must be a list of at most 20 regions", most=20),
         AfterValidator(without_repeats),
     ] = []
     max_price_per_hour: Annotated[
@@ -128,7 +129,7 @@ class OrderBody(BaseModel):
             json_schema_extra={"additionalProperties": False},
             description="Environment variables, laid over the template's.",
         ),
-        says("must be an object of at most 100 names and texts"),
+        says("must be an object of at most 100 names and texts", most=100),
     ] = {}
     ports: Annotated[
         list[PortText] | None,
@@ -137,7 +138,7 @@ class OrderBody(BaseModel):
             json_schema_extra={"uniqueItems": True},
             description="Ports to open instead of the template's.",
         ),
-        says("must be a list of at most 10 ports, such as 8000/http"),
+        says("must be a list of at most 10 ports, such as 8000/http", most=10),
         AfterValidator(without_repeats),
     ] = None
     command: Annotated[
@@ -165,7 +166,7 @@ class OrderBody(BaseModel):
             json_schema_extra={"additionalProperties": False},
             description="Whatever the caller wants to find on the instance.",
         ),
-        says("must be an object of at most 32 names and texts"),
+        says("must be an object of at most 32 names and texts", most=32),
     ] = {}
     startup_timeout: Annotated[
         int | None,
@@ -188,9 +189,10 @@ class OrderBody(BaseModel):
     def _leave_out_nulls(cls, body: Any) -> Any:
         if not isinstance(body, dict):
             return body
-        return {
-            name: value for name, value in body.items() if value is not None or name not in FIELDS
-        }
+        given = {name: body[name] for name in body.keys() & FIELDS if body[name] is not None}
+        # A body has room for a hundred thousand unknown ones; so many are named, and no more.
+        unknown = islice((name for name in body if name not in FIELDS), MAX_FAULTS)
+        return given | {name: body[name] for name in unknown}
 
     @field_validator("webhook_url")
     @classmethod

@@ -4,6 +4,7 @@ A browser adds what it knows of the page that asks: ``Origin`` to every change, 
 wherever the connection cannot be listened to.  No page can forge either.
 """
 
+import re
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -11,6 +12,10 @@ from starlette.datastructures import Headers
 
 from gpukeeper.api.body import check_json, is_json
 from gpukeeper.domain.errors import Unauthorized
+
+# All of it: what programs take apart in different ways, such as a user name, leads nowhere.
+_PLACE = re.compile(r"(\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9.-]+))(:[0-9]{1,5})?")
+_SCHEME = re.compile("^https?://", re.IGNORECASE)
 
 # Methods that change nothing, and so are no use to a foreign page that has them sent.
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -23,11 +28,11 @@ def check_loopback(headers: Headers, method: str) -> None:
     to a local name, which shows in the Origin header.  What it can send without asking us first
     is never JSON.  Raises Unauthorized, and ``unsupported_media_type`` for what a program sends.
     """
-    if not _is_loopback(f"//{headers.get('host', '')}"):
+    if not _is_loopback(headers.get("host", "")):
         raise Unauthorized(
             "Without GPUKEEPER_API_KEYS, requests must be addressed to localhost or 127.0.0.1."
         )
-    is_foreign = "origin" in headers and not _is_loopback(headers["origin"])
+    is_foreign = "origin" in headers and not _is_loopback(_SCHEME.sub("", headers["origin"]))
     # Following a link is no harm, and a navigation shows its answer to nobody else.
     is_link = method in SAFE_METHODS and headers.get("sec-fetch-mode") == "navigate"
     if is_foreign or (headers.get("sec-fetch-site") == "cross-site" and not is_link):
@@ -87,9 +92,13 @@ def _netloc(url: str) -> str:
         return ""
 
 
-def _is_loopback(url: str) -> bool:
+def _is_loopback(place: str) -> bool:
+    """Whether a host and port, as they stand in Host and Origin, are this machine's."""
+    found = _PLACE.fullmatch(place)
+    if found is None:
+        return False
+    host = found["address"] or found["name"]
     try:
-        host = urlsplit(url).hostname or ""
-        return host == "localhost" or ip_address(host).is_loopback
+        return host.lower() == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False

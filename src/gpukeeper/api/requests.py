@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gpukeeper.api.health import HEALTH_PATHS
 from gpukeeper.api.problems import problem
-from gpukeeper.domain.errors import GpuKeeperError
+from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidOrder
 from gpukeeper.telemetry import OFF, Metrics, Side, Span, Traces, get_logger, log_context
 
 _log = get_logger(__name__)
@@ -45,6 +45,9 @@ _PAGE_POLICY = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _DATA_POLICY = "default-src 'none'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+
+# More than any route has parameters, those included that may be repeated.
+_MAX_PARAMETERS = 200
 
 _RawHeaders = list[tuple[bytes, bytes]]
 
@@ -112,7 +115,8 @@ class Requests:
             traces.span(scope["method"], side=Side.SERVER, parent=parent) as span,
         ):
             try:
-                await self._app(inner, receive, send_with_headers)
+                app = _refusal(scope, asked) or self._app
+                await app(inner, receive, send_with_headers)
             except ClientDisconnect:
                 status = _CALLER_GONE
             except Exception:  # noqa: BLE001 - the last handler: nothing else would answer
@@ -141,6 +145,25 @@ class Requests:
             duration_ms=round(seconds * 1000, 1),
             **scope["state"].get("problem", {}),
         )
+
+
+def _refusal(scope: Scope, asked: Headers) -> ASGIApp | None:
+    """Return the answer to a request that no route would read as it was meant."""
+    # How the service is, is told whatever the query says.
+    is_read = scope["path"] not in HEALTH_PATHS
+    if is_read and scope["query_string"].count(b"&") >= _MAX_PARAMETERS:
+        fault = Fault("query", f"must have at most {_MAX_PARAMETERS} parameters")
+        return problem(scope, InvalidOrder(faults=[fault]))
+    has_body = asked.get("content-length", "0") != "0" or "transfer-encoding" in asked
+    encoding = asked.get("content-encoding", "").strip().lower()
+    if has_body and encoding not in {"", "identity"}:
+        error = GpuKeeperError(
+            "The body must be sent as it is, without Content-Encoding.",
+            code="unsupported_media_type",
+        )
+        # RFC 9110 §12.5.3: what would be taken.
+        return problem(scope, error, headers={"Accept-Encoding": "identity"})
+    return None
 
 
 def _describe(span: Span, scope: Scope, asked: str, status: int) -> None:

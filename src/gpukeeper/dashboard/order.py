@@ -32,6 +32,7 @@ _FIELDS = (
 )
 _NUMBERS = frozenset({"gpuNum", "rootfsSize", "startupTimeout"})
 _LISTS = frozenset({"regions", "ports"})
+_MAX_PARTS = 100
 _PAIRS = frozenset({"envs", "labels"})
 
 # The field that has to change where Novita refused, or the price does.
@@ -101,7 +102,7 @@ def body_of(form: Form) -> dict[str, Any]:
         if name in _NUMBERS:
             body[name] = int(text) if re.fullmatch("[0-9]{1,9}", text) else text
         elif name in _LISTS:
-            body[name] = [part for part in re.split(r"[\s,]+", text) if part]
+            body[name] = _parts(text)
         elif name in _PAIRS:
             body[name] = _lines(text)
         else:
@@ -110,6 +111,11 @@ def body_of(form: Form) -> dict[str, Any]:
     if form.get("otherTemplateId"):
         body["templateId"] = form["otherTemplateId"]
     return body
+
+
+def _parts(text: str) -> list[str]:
+    """Return what spaces and commas part; beyond what any field may hold, the rest is one."""
+    return [part for part in re.split(r"[\s,]+", text, maxsplit=_MAX_PARTS) if part]
 
 
 def _lines(text: str) -> list[list[str]]:
