@@ -150,15 +150,16 @@ def test_an_entry_that_is_no_host_and_no_network_is_named(entry: str) -> None:
     assert repr(entry) in str(info.value)
 
 
-async def test_a_name_is_pinned_to_the_first_of_its_public_addresses() -> None:
+async def test_a_name_is_pinned_to_its_public_addresses() -> None:
     target = await resolve(
         "https://hooks.example:8443/a?b",
         allow=NOTHING,
-        resolver=knowing(["2606:4700::1", "1.1.1.1"]),
+        resolver=knowing(["2606:4700::1", "1.1.1.1", "::ffff:1.1.1.1"]),
     )
     assert target.url == "https://hooks.example:8443/a?b"
     assert (target.host, target.port, target.is_tls) == ("hooks.example", 8443, True)
     assert target.address == ip_address("2606:4700::1")
+    assert target.addresses == (ip_address("2606:4700::1"), ip_address("1.1.1.1"))
 
 
 @pytest.mark.parametrize(

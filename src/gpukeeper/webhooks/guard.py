@@ -112,13 +112,18 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a webhook goes: its normalised URL, and the vetted address to connect to."""
+    """Where a webhook goes: its normalised URL, and the vetted addresses to connect to in turn."""
 
     url: str
     host: str
     port: int
     is_tls: bool
-    address: Address
+    addresses: tuple[Address, ...]
+
+    @property
+    def address(self) -> Address:
+        """The one to be tried first."""
+        return self.addresses[0]
 
 
 def is_public(address: Address) -> bool:
@@ -159,7 +164,7 @@ async def look_up(host: str, port: int) -> list[Address]:
 
 
 async def resolve(url: str, *, allow: Allowance, resolver: Resolver = look_up) -> Target:
-    """Vet a URL and every address that its host has now; return the first one to connect to.
+    """Vet a URL and every address that its host has now; return those to connect to.
 
     One forbidden address among several is enough to refuse them all: a receiver has no reason to
     mix them.  Raises :class:`ForbiddenAddress`, and :class:`OSError` when the look-up fails.
@@ -171,7 +176,7 @@ async def resolve(url: str, *, allow: Allowance, resolver: Resolver = look_up) -
         host=str(place.host),
         port=place.port,
         is_tls=place.scheme == "https",
-        address=addresses[0],
+        addresses=tuple(dict.fromkeys(addresses)),
     )
 
 

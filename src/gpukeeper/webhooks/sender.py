@@ -4,8 +4,9 @@ import asyncio
 import codecs
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -28,6 +29,13 @@ MAX_ANSWER_BYTES = 1024
 # Common servers drop an idle connection after 5 s at the earliest.  Letting go first avoids
 # writing into a connection that is just being closed, which would cost a delivery one retry.
 _KEEP_ALIVE_SECONDS = 2.0
+
+
+# A name with more addresses than this would have us knock at many doors for one delivery.
+_MAX_ADDRESSES = 16
+
+# What is sent, and the connections over which it goes.
+Way = tuple[Pool, httpx2.Request]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,10 @@ class Receipt:
     def is_gone(self) -> bool:
         """Whether the receiver wants no more webhooks: 410."""
         return self.status == 410
+
+
+class _NeverConnected(httpx2.NetworkError):
+    """A connection was lost before anything was sent on it."""
 
 
 class Sender:
@@ -114,11 +126,9 @@ class Sender:
         if traceparent is not None:
             signed["traceparent"] = traceparent
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                pool, request = await self._address(
-                    url, is_trusted=is_trusted, headers=signed, body=body
-                )
-                async with pool.ask(request) as response:
+            async with asyncio.timeout(self._timeout_seconds) as deadline:
+                ways = await self._ways(url, is_trusted=is_trusted, headers=signed, body=body)
+                async with _first_that_connects(ways, deadline) as response:
                     status = response.status_code
                     asked = response.headers.get("retry-after")
                     retry_after = parse_retry_after(asked, now=sent_at)
@@ -145,27 +155,33 @@ class Sender:
         for pool in (*self._trusted.values(), self._pinned):
             await pool.aclose()
 
-    async def _address(
+    async def _ways(
         self, url: str, *, is_trusted: bool, headers: dict[str, str], body: bytes
-    ) -> tuple[Pool, httpx2.Request]:
-        """Return what to send, and over which connections."""
+    ) -> list[Way]:
+        """Return what to send and over which connections, for each address to be tried in turn."""
         headers = {"content-type": "application/json", "user-agent": self._user_agent} | headers
         if is_trusted:
+            # The library itself tries all addresses.
             watched = {"trace": _watch(None)}
             request = httpx2.Request(
                 "POST", _parsed(url), headers=headers, content=body, extensions=watched
             )
-            return self._pool_to(receiver_of(url)), request
+            return [(self._pool_to(receiver_of(url)), request)]
         target = await resolve(url, allow=self._allow, resolver=self._resolver)
         named = httpx2.URL(target.url)
-        request = httpx2.Request(
-            "POST",
-            named.copy_with(host=str(target.address)),
-            headers={"host": named.netloc.decode("ascii")} | headers,
-            content=body,
-            extensions={"sni_hostname": target.host, "trace": _watch(target.address)},
-        )
-        return self._pinned, request
+        return [
+            (
+                self._pinned,
+                httpx2.Request(
+                    "POST",
+                    named.copy_with(host=str(address)),
+                    headers={"host": named.netloc.decode("ascii")} | headers,
+                    content=body,
+                    extensions={"sni_hostname": target.host, "trace": _watch(address)},
+                ),
+            )
+            for address in target.addresses[:_MAX_ADDRESSES]
+        ]
 
     def _pool_to(self, receiver: str) -> Pool:
         if receiver not in self._trusted:
@@ -179,6 +195,33 @@ class Sender:
             lambda: httpx2.AsyncHTTPTransport(verify=self._tls, limits=limits),
             keep_alive_seconds=_KEEP_ALIVE_SECONDS,
         )
+
+
+@asynccontextmanager
+async def _first_that_connects(
+    ways: Sequence[Way], deadline: asyncio.Timeout
+) -> AsyncIterator[httpx2.Response]:
+    """Give the answer over the first way on which a connection comes about.
+
+    Each has its part of the time that is left, so that one that is silent leaves enough for the
+    others and for the answer.  Once connected, nothing is sent a second time.
+    """
+    ends_at = deadline.when()
+    assert ends_at is not None
+    clock = asyncio.get_running_loop().time
+    others = deque(ways)
+    while True:
+        pool, request = others.popleft()
+        if others:
+            # This one, those after it, and the answer.
+            request.extensions["timeout"] = {"connect": (ends_at - clock()) / (len(others) + 2)}
+        try:
+            async with pool.ask(request) as response:
+                yield response
+            return
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, _NeverConnected):
+            if not others:
+                raise
 
 
 @lru_cache(maxsize=64)  # the operator has few
@@ -212,7 +255,7 @@ async def _check_peer(stream: Any, vetted: Address) -> None:
     if peer is None:
         # It was reset in the moment in which it came about.
         await stream.aclose()
-        raise httpx2.NetworkError("The connection has no other end.")
+        raise _NeverConnected("The connection has no other end.")
     if unmapped(ip_address(peer[0])) != vetted:
         await stream.aclose()
         raise ForbiddenAddress("the connection led to another address than the one vetted.")
