@@ -33,6 +33,7 @@ from gpukeeper.runtime.locks import check_locks, only_engine
 from gpukeeper.runtime.maintenance import opened
 from gpukeeper.runtime.opening import explained, said, upgrade
 from gpukeeper.service.overview import Overview
+from gpukeeper.service.patience import READ_LIMIT, answered_within
 from gpukeeper.store import inspection, migrations
 from gpukeeper.store.backup import copy
 from gpukeeper.store.database import Connection, StoreError
@@ -294,8 +295,9 @@ async def _is_other_account(settings: Settings, machines: Sequence[str]) -> bool
 async def _check_novita(settings: Settings) -> CheckResult:
     novita = open_novita(settings)
     try:
-        balance = await novita.balance()
-        clusters = await novita.clusters()
+        async with answered_within(READ_LIMIT, novita):
+            balance = await novita.balance()
+            clusters = await novita.clusters()
     except GpuKeeperError as error:
         return CheckResult("novita", is_ok=False, message=error.message)
     finally:

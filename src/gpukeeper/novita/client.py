@@ -140,6 +140,11 @@ class NovitaClient:
         """How many calls a second are let through now; infinity where nothing limits them."""
         return self._bucket.rate_per_second
 
+    @property
+    def pause(self) -> timedelta:
+        """How long a call that is made now would be held back."""
+        return self._bucket.wait(self._clock())
+
     async def create(self, purchase: Purchase, *, check: Check = _always) -> str:
         """Buy a machine and return Novita's id of it; it starts by itself (§3.1).
 

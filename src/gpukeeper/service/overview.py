@@ -3,12 +3,14 @@
 Nothing here changes anything.
 """
 
+import asyncio
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any, TypeVar
 
 from gpukeeper.domain.costs import (
     Charge,
@@ -23,10 +25,13 @@ from gpukeeper.domain.instance import Instance, Status
 from gpukeeper.domain.market import BillingMode, Cluster, Offer, Template
 from gpukeeper.domain.spans import Life, Span, Window, levels, spans_of, time_to_running
 from gpukeeper.service.health import Census, spend_per_hour, take_census
+from gpukeeper.service.patience import answered_within
 from gpukeeper.service.service import Service
 from gpukeeper.service.views import View, decode_cursor, encode_cursor, view
 from gpukeeper.store import facts, history, lives, orphans, pages
 from gpukeeper.store.database import Connection
+
+T = TypeVar("T")
 
 # A picture of less would have the same time at all of its ticks.
 _SHORTEST_WINDOW = timedelta(hours=1)
@@ -215,28 +220,38 @@ class Overview:
         Templates are left out when Novita does not list them.  Raises InvalidOrder and NovitaError.
         """
         market = self.service.market
-        return Shop(
-            offers=await market.price_list(
-                product_name=None,
-                region=region,
-                billing_mode=billing_mode,
-                gpu_num=gpu_num,
-                rootfs_size_gb=rootfs_size_gb,
+        # Side by side, so that all of them have the whole time.
+        offers, elsewhere, clusters, templates = await asyncio.gather(
+            self._in_time(
+                market.price_list(
+                    product_name=None,
+                    region=region,
+                    billing_mode=billing_mode,
+                    gpu_num=gpu_num,
+                    rootfs_size_gb=rootfs_size_gb,
+                )
             ),
-            elsewhere=await market.elsewhere(
-                region=region,
-                billing_mode=billing_mode,
-                gpu_num=gpu_num,
-                rootfs_size_gb=rootfs_size_gb,
+            self._in_time(
+                market.elsewhere(
+                    region=region,
+                    billing_mode=billing_mode,
+                    gpu_num=gpu_num,
+                    rootfs_size_gb=rootfs_size_gb,
+                )
             ),
-            clusters=await market.catalog.clusters(),
-            templates=await self._templates(),
+            self._in_time(market.catalog.clusters()),
+            self._templates(),
         )
+        return Shop(offers=offers, elsewhere=elsewhere, clusters=clusters, templates=templates)
+
+    async def _in_time(self, asking: Coroutine[Any, Any, T]) -> T:
+        async with answered_within(self.service.read_limit, self.service.novita):
+            return await asking
 
     async def _templates(self) -> tuple[Template, ...]:
         """Return what can be chosen from; an order names its template by id and needs no list."""
         try:
-            return await self.service.market.catalog.templates()
+            return await self._in_time(self.service.market.catalog.templates())
         except NovitaError as error:
             self.service.log.warning("templates_not_listed", code=error.error_code)
             return ()

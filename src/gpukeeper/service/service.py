@@ -36,6 +36,7 @@ from gpukeeper.service import placing
 from gpukeeper.service.feed import Feed
 from gpukeeper.service.health import Census, Health, take_census
 from gpukeeper.service.ordering import Ordering
+from gpukeeper.service.patience import READ_LIMIT, answered_within
 from gpukeeper.service.views import (
     DeliveryView,
     Listed,
@@ -58,7 +59,8 @@ from gpukeeper.telemetry import OFF, Logger, Traces
 class Service:
     """Everything that a caller may ask for.
 
-    ``patience`` is how old a look may be before answers count as stale.
+    ``patience`` is how old a look may be before answers count as stale, ``read_limit`` how long
+    Novita is waited for where a caller reads.
     """
 
     ordering: Ordering
@@ -78,6 +80,7 @@ class Service:
     log: Logger
     patience: timedelta | None
     traces: Traces = OFF
+    read_limit: timedelta = READ_LIMIT
 
     async def order(
         self, order: Order, *, idempotency_key: str | None = None, body_hash: str = ""
@@ -143,7 +146,8 @@ class Service:
                 f"'{found.order.name}' is {found.status.value}; only a running machine is reached."
             )
         try:
-            return await self.novita.connection(found.novita_id)
+            async with answered_within(self.read_limit, self.novita):
+                return await self.novita.connection(found.novita_id)
         except NovitaNotFound as error:
             await self._change(found.id, lambda row: watching.miss(row, self.clock(), self.limits))
             raise WrongStatus("Novita does not know this machine any more.") from error
@@ -172,13 +176,14 @@ class Service:
 
         Raises InvalidOrder and NovitaError.
         """
-        return await self.market.price_list(
-            product_name=product_name,
-            region=region,
-            billing_mode=billing_mode,
-            gpu_num=gpu_num,
-            rootfs_size_gb=rootfs_size_gb,
-        )
+        async with answered_within(self.read_limit, self.novita):
+            return await self.market.price_list(
+                product_name=product_name,
+                region=region,
+                billing_mode=billing_mode,
+                gpu_num=gpu_num,
+                rootfs_size_gb=rootfs_size_gb,
+            )
 
     async def deliveries(
         self,
@@ -332,7 +337,8 @@ class Service:
     async def _refresh(self, instance: Instance) -> None:
         assert instance.novita_id is not None
         try:
-            seen = await self.novita.get(instance.novita_id)
+            async with answered_within(self.read_limit, self.novita):
+                seen = await self.novita.get(instance.novita_id)
         except NovitaNotFound:
             # One refresh may raise the question; the answer is left to the looks, which are apart.
             if not instance.misses:
