@@ -4,13 +4,13 @@ import asyncio
 import resource
 import secrets
 import signal
+import socket
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -22,13 +22,13 @@ from gpukeeper.api.listening import limited
 from gpukeeper.api.orders import order_of
 from gpukeeper.api.problems import kind_of
 from gpukeeper.api.proxies import Proxies
-from gpukeeper.config import Settings, examine_data_dir, prepare_data_dir
+from gpukeeper.api.server import Server, only_stopped_by_signals
+from gpukeeper.config import Settings, prepare_data_dir
 from gpukeeper.dashboard import STATIC_PREFIX, Site, frame, install
 from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidConfiguration
 from gpukeeper.domain.events import format_money
-from gpukeeper.nudges import Nudges
-from gpukeeper.ports import check_port
-from gpukeeper.runtime import Role, Runtime, account, build, needed_proof, open_novita
+from gpukeeper.ports import open_ports, url_of
+from gpukeeper.runtime import Role, Runtime, account, build, needed_proof, open_novita, preflight
 from gpukeeper.runtime.locks import check_locks, only_engine
 from gpukeeper.runtime.maintenance import opened
 from gpukeeper.runtime.opening import explained, said, upgrade
@@ -38,7 +38,8 @@ from gpukeeper.store import inspection, migrations
 from gpukeeper.store.backup import copy
 from gpukeeper.store.database import Connection, StoreError
 from gpukeeper.store.trouble import sentence_of
-from gpukeeper.telemetry import configure_logging, get_logger
+from gpukeeper.telemetry import configure_logging, get_logger, log_outputs
+from gpukeeper.telemetry.logs import LOG_FILE
 from gpukeeper.webhooks.guard import check_url
 
 # Connections that are still open this long after SIGTERM are closed; the drain follows.
@@ -62,21 +63,34 @@ def serve(settings: Settings, role: Role = Role.ALL) -> int:
     Raises InvalidConfiguration when the service cannot start as configured, CannotListen when its
     port cannot be had.
     """
+    preflight.examine(settings)
     kept = prepare_data_dir(settings)
-    configure_logging(
-        settings.log_level,
-        format=settings.log_format,
-        log_dir=settings.log_dir,
-        stream=sys.stdout,
-    )
+    _open_logs(settings)
     _allow_open_files()
-    with only_engine(settings, has_engine=role.has_engine):
-        check_port(settings.host, settings.port, setting="GPUKEEPER_PORT")
+    with only_engine(settings, has_engine=role.has_engine), ExitStack() as at_the_end:
+        sockets = open_ports(settings.host, settings.port, setting="GPUKEEPER_PORT")
+        for each in sockets:
+            at_the_end.callback(each.close)
         runtime = build(settings, role)
         config = _server_config(settings, _app(settings, runtime, kept.secret_key))
         # The loop that the server prefers, uvloop, on which everything that waits costs less.
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            return runner.run(_serve(settings, runtime, role, config))
+            return runner.run(_serve(settings, runtime, role, config, sockets))
+
+
+def _open_logs(settings: Settings) -> None:
+    try:
+        configure_logging(
+            settings.log_level,
+            format=settings.log_format,
+            log_dir=settings.log_dir,
+            stream=sys.stdout,
+        )
+    except OSError as error:
+        sentence = log_outputs.sentence_of(settings.log_dir / LOG_FILE, error)
+        raise InvalidConfiguration([Fault("GPUKEEPER_DATA_DIR", sentence)]) from error
+    for path, remedy in preflight.find_open_paths(settings):
+        get_logger("gpukeeper").warning("open_to_other_users", path=str(path), remedy=remedy)
 
 
 def _allow_open_files() -> None:
@@ -88,12 +102,12 @@ def _allow_open_files() -> None:
 
 
 def check(settings: Settings) -> tuple[CheckResult, ...]:
-    """Check the data directory, the database and the Novita key; changes and creates nothing.
+    """Check what the service needs, the database and the Novita key; changes and creates nothing.
 
-    Raises InvalidConfiguration when the data directory cannot be used, or the database belongs to
-    another account of Novita's.
+    Raises InvalidConfiguration with all that the service could not start with, or when the database
+    belongs to another account of Novita's.
     """
-    examine_data_dir(settings)
+    preflight.examine(settings)
     check_locks(settings)
     doubts: list[tuple[str, list[str]]] = []
 
@@ -106,8 +120,11 @@ def check(settings: Settings) -> tuple[CheckResult, ...]:
     for refusal, machines in doubts:
         if asyncio.run(_is_other_account(settings, machines)):
             raise InvalidConfiguration([Fault("NOVITA_API_KEY", refusal)])
+    open_paths = [remedy for _, remedy in preflight.find_open_paths(settings)]
+    others = f", but other users may read what is kept: {'; '.join(open_paths)}"
+    advice = others if open_paths else ""
     return (
-        CheckResult("configuration", is_ok=True, message="every setting is valid"),
+        CheckResult("configuration", is_ok=True, message=f"every setting is valid{advice}"),
         database,
         asyncio.run(_check_novita(settings)),
     )
@@ -163,58 +180,30 @@ def _server_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
     )
 
 
-async def _serve(settings: Settings, runtime: Runtime, role: Role, config: uvicorn.Config) -> int:
-    server = _Server(runtime.service.nudges, config)
+async def _serve(
+    settings: Settings,
+    runtime: Runtime,
+    role: Role,
+    config: uvicorn.Config,
+    sockets: Sequence[socket.socket],
+) -> int:
+    server = Server(runtime.service.nudges, config)
     log = get_logger("gpukeeper")
     log.info(
         "starting",
         version=__version__,
         role=role.value,
-        url=f"http://{settings.host}:{settings.port}",
+        url=", ".join(map(url_of, sockets)),
         novita=settings.novita_base_url,
         database=settings.database_name,
         webhooks=len(settings.webhook_urls),
         traces=bool(settings.otel),
     )
-    with _only_stopped_by_signals(server):
+    with only_stopped_by_signals(server):
         async with runtime.running():
-            # Somebody took the port since it was checked: uvicorn has logged it.
-            with suppress(SystemExit):
-                await server.serve()
+            await server.serve(list(sockets))
     log.info("stopped")
-    return 0 if server.started else 1
-
-
-class _Server(uvicorn.Server):
-    """A server whose waiting requests answer at once when it is told to stop."""
-
-    def __init__(self, nudges: Nudges, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self._nudges = nudges
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # Waiters see it within half a second, well within the grace.
-        self._nudges.drain()
-        super().handle_exit(sig, frame)
-
-
-@contextmanager
-def _only_stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
-    """Let SIGTERM and SIGINT stop the server and leave the end of the process to the drain.
-
-    Once it has stopped, uvicorn raises the signals that it caught again for the handlers before
-    its own; the system's would end the process there and then.
-    """
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        server.should_exit = True
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return 0
 
 
 def _app(settings: Settings, runtime: Runtime, secret_key: SecretStr) -> FastAPI:

@@ -109,6 +109,11 @@ def examine_data_dir(settings: Settings) -> None:
 def _nearest_directory(path: Path) -> Path:
     """Return the directory, or the one that it would be made in."""
     try:
+        path.absolute()
+    except FileNotFoundError as error:
+        problem = f"{path} cannot be made: the directory that the program was started in is gone"
+        raise _invalid("GPUKEEPER_DATA_DIR", problem) from error
+    try:
         nearest = next(each for each in (path, *path.parents) if each.exists())
     except OSError as error:
         raise _invalid("GPUKEEPER_DATA_DIR", f"cannot be reached: {error}") from error

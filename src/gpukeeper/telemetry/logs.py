@@ -7,10 +7,7 @@ Every message carries what :func:`log_context` has bound around it: ``request_id
 import logging
 import re
 import sys
-from contextlib import suppress
 from functools import lru_cache
-from io import TextIOWrapper
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,6 +17,8 @@ from structlog.dev import plain_traceback
 from structlog.stdlib import BoundLogger as Logger
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from gpukeeper.telemetry.log_outputs import LogFile, LogStream
 
 __all__ = ["Logger", "configure_logging", "get_logger", "log_context", "shut_down_logging"]
 
@@ -94,9 +93,9 @@ def configure_logging(
     root.setLevel(level.upper())
     as_json = _Formatter(_JSON_RENDERER)
     shown = _Formatter(_console_renderer(has_colors=is_terminal)) if is_console else as_json
-    root.addHandler(_named("stream", logging.StreamHandler(output), shown))
+    root.addHandler(_named("stream", LogStream(output), shown))
     if log_dir is not None:
-        file_handler = _LogFile(
+        file_handler = LogFile(
             log_dir / LOG_FILE,
             maxBytes=MAX_LOG_FILE_BYTES,
             backupCount=KEPT_LOG_FILES,
@@ -106,55 +105,6 @@ def configure_logging(
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
     logging.captureWarnings(True)
-
-
-class _LogFile(RotatingFileHandler):
-    """A log file that may fail, as on a full disk: the stream has it all too, and says so once.
-
-    Half a line may be left where the disk was full.
-    """
-
-    _is_failing = False
-    _has_failed = False
-    _may_rotate = False
-
-    def shouldRollover(self, record: logging.LogRecord) -> bool:
-        """Whether the file has no room for a message.
-
-        The library asks the file system twice before each message, which takes longer than writing.
-        """
-        if self.stream is None:
-            self.stream = self._open()
-        size = len(self.format(record)) + len(self.terminator)
-        return self._may_rotate and self.stream.tell() + size >= self.maxBytes
-
-    def _open(self) -> TextIOWrapper:
-        stream = super()._open()
-        # A device, for one, must not be renamed.
-        self._may_rotate = Path(self.baseFilename).is_file()
-        return stream
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a message, if that is possible."""
-        self._has_failed = False
-        super().emit(record)
-        self._is_failing = self._has_failed
-
-    def close(self) -> None:
-        """Close the file; what it could not take by now is on the stream."""
-        with suppress(OSError):
-            super().close()
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Tell of a disk that fails when it begins to; of our own faults as the library does."""
-        error = sys.exc_info()[1]
-        if not isinstance(error, OSError):
-            super().handleError(record)
-            return
-        was_failing, self._is_failing = self._is_failing, True
-        if not was_failing:
-            get_logger(__name__).error("log_file_unavailable", error=error.strerror)
-        self._has_failed = True
 
 
 def shut_down_logging() -> None:
