@@ -157,3 +157,64 @@ def test_a_service_on_this_machine_is_asked_whatever_proxies_there_are(
     refused = run(program, home, "--url", "https://127.0.0.1:8080", **env)
     assert (refused.status, len(program.service.requests)) == (2, 1)
     assert "Invalid value for SSL_CERT_FILE" in refused.stderr
+
+
+def test_files_with_a_byte_order_mark_are_read(program: Program, home: Path) -> None:
+    folder = home / "gpukeeper"
+    (folder / "config.toml").write_text(FILE, "utf-8-sig")
+    (folder / "two.key").write_text("key-two\r\n", "utf-8-sig")
+    assert run(program, home, "--profile", "two").status == 0
+    assert program.service.requests[0].headers["authorization"] == "Bearer key-two"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "says"),
+    [("utf-16", "it is text in UTF-16: save it as UTF-8"), ("latin-1", "it is not text in UTF-8")],
+)
+def test_a_file_in_another_encoding_is_named_with_what_to_do(
+    program: Program, home: Path, encoding: str, says: str
+) -> None:
+    folder = home / "gpukeeper"
+    key = folder / "two.key"
+    key.write_text("schlüssel", encoding)
+    of_key = run(program, home, "--profile", "two")
+    given = run(program, home, "--api-key-file", str(key))
+    (folder / "config.toml").write_text(f"# für\n{FILE}", encoding)
+    of_file = run(program, home)
+    for ended, hint in (
+        (of_key, "api_key_file"),
+        (given, "--api-key-file"),
+        (of_file, "--profile"),
+    ):
+        assert ended.status == 2
+        assert f"Invalid value for {hint}:" in ended.stderr
+        assert says in " ".join(ended.stderr.split())
+    assert program.service.requests == []
+
+
+def test_a_user_without_a_home_has_no_profiles(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere(*_: object) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    program.service.reply("GET /api/instances", LIST)
+    monkeypatch.setattr(Path, "home", nowhere)
+    monkeypatch.setattr(Path, "expanduser", nowhere)
+    env = {"XDG_CONFIG_HOME": ""}
+    assert program.run("ls", env=env).status == 0
+    named = program.run("--profile", "two", "ls", env=env)
+    assert named.status == 2
+    assert "set XDG_CONFIG_HOME" in named.stderr
+    data_dir = program.run("webhooks", "secret", env=env | {"GPUKEEPER_DATA_DIR": "~/data"})
+    assert data_dir.status == 2
+    assert "Invalid value for --data-dir" in data_dir.stderr
+
+
+def test_a_key_in_a_home_that_there_is_not_is_a_fault_of_the_profile(
+    program: Program, home: Path
+) -> None:
+    (home / "gpukeeper/config.toml").write_text("[default]\napi_key_file = '~no-such-user/key'")
+    ended = run(program, home)
+    assert ended.status == 2
+    assert "names an api_key_file in a home directory" in " ".join(ended.stderr.split())

@@ -12,7 +12,7 @@ from gpukeeper.cli import listen
 from gpukeeper.cli.listen import ReceivedEvent
 from gpukeeper.webhooks.signing import parse_secret
 from tests.cli.program import Program
-from tests.client.fake_service import DELIVERY, INSTANCE, ORPHAN, problem
+from tests.client.fake_service import DELIVERY, INSTANCE, ORPHAN, FakeTime, problem
 
 SECRET = "whsec_" + "c2VjcmV0IG9mIDI0IGJ5dGVzIG9yIG1vcmU="
 OTHER = "whsec_" + "YWJj" * 8
@@ -219,9 +219,28 @@ def test_listen_reads_the_kept_secret_and_can_print_json(
     assert (receiver.secrets, receiver.address) == ([SECRET], ("127.0.0.1", 0))
 
 
-@pytest.mark.parametrize("secret", ["", "whsec_short"])
-def test_listen_needs_a_secret(program: Program, tmp_path: Path, secret: str) -> None:
-    given = {"GPUKEEPER_WEBHOOK_SECRET": secret}
+def test_listen_waits_for_the_secret_that_the_service_makes_when_it_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class ServiceThatStarts(FakeTime):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            if len(self.pauses) == 2:
+                (tmp_path / "webhook_secret").write_text(SECRET)
+
+    receiver = Receiver(monkeypatch)
+    program = Program(monkeypatch, time=ServiceThatStarts())
+    ended = program.run("webhooks", "listen", "--data-dir", str(tmp_path))
+    assert ended.status == 0
+    assert ended.stderr.startswith(
+        f"Waiting: there is no webhook secret in '{tmp_path}'. The service makes one when it starts"
+    )
+    assert ended.stderr.count("Waiting") == 1
+    assert receiver.secrets == [SECRET]
+
+
+def test_listen_refuses_what_is_no_secret(program: Program, tmp_path: Path) -> None:
+    given = {"GPUKEEPER_WEBHOOK_SECRET": "whsec_short"}
     ended = program.run("webhooks", "listen", "--data-dir", str(tmp_path), env=given)
     assert ended.status == 2
     assert "--secret" in ended.stderr

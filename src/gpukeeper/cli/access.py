@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 
+from gpukeeper import texts
 from gpukeeper.cli.profile import Profile, read_profile
 from gpukeeper.client import Client
 from gpukeeper.client.exchange import UnusableEnvironment, UnusableKey
@@ -44,8 +45,9 @@ def open_client(ctx: typer.Context) -> Client:
     access = access_of(ctx)
     # A profile's key is for the profile's address: none of it is used with another one.
     profile = Profile() if access.url else read_profile(access.profile)
+    key = _api_key(access, profile)
     try:
-        return access.connect(access.url or profile.url or DEFAULT_URL, _api_key(access, profile))
+        return access.connect(access.url or profile.url or DEFAULT_URL, key)
     except UnusableKey as error:
         raise typer.BadParameter(f"{error}.", param_hint="GPUKEEPER_API_KEY") from error
     except UnusableEnvironment as error:
@@ -73,6 +75,8 @@ def _api_key(access: Access, profile: Profile) -> str | None:
 
 def _read_key(path: Path, hint: str) -> str:
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return texts.decode(path.read_bytes()).strip()
     except OSError as error:
         raise typer.BadParameter(f"{error.strerror}: {path}", param_hint=hint) from error
+    except ValueError as error:
+        raise typer.BadParameter(f"{path} cannot be used: {error}.", param_hint=hint) from error

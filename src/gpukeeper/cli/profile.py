@@ -13,6 +13,7 @@ from typing import Any
 
 import typer
 
+from gpukeeper import texts
 from gpukeeper.cli.output import note
 
 DEFAULT_PROFILE = "default"
@@ -36,15 +37,20 @@ def read_profile(name: str | None) -> Profile:
     Raises a usage error that names the file, when it cannot be used or has no such profile.
     """
     path = config_path()
+    if path is None:
+        if name is None:
+            return Profile()
+        text = f"There is no home directory, and so no profile '{name}': set XDG_CONFIG_HOME."
+        raise typer.BadParameter(text, param_hint="--profile")
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
-            tables = tomllib.load(file)
+            tables = tomllib.loads(texts.decode(file.read()))
     except (FileNotFoundError, NotADirectoryError) as error:
         if name is None:
             return Profile()
         raise _fault(path, f"is missing, so there is no profile '{name}'") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise _fault(path, f"cannot be read: {error}") from error
     table = tables.get(name or DEFAULT_PROFILE, None if name else {})
     if not isinstance(table, dict):
@@ -56,10 +62,14 @@ def read_profile(name: str | None) -> Profile:
     return profile
 
 
-def config_path() -> Path:
-    """Return where the file is."""
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(base) / "gpukeeper" / "config.toml"
+def config_path() -> Path | None:
+    """Return where the file is, or None for a user that has no home."""
+    base = os.environ.get("XDG_CONFIG_HOME")
+    try:
+        folder = Path(base) if base else Path.home() / ".config"
+    except RuntimeError:
+        return None
+    return folder / "gpukeeper" / "config.toml"
 
 
 def _profile(path: Path, table: dict[str, Any]) -> Profile:
@@ -72,8 +82,16 @@ def _profile(path: Path, table: dict[str, Any]) -> Profile:
         url=table.get("url"),
         api_key=table.get("api_key"),
         # As the file's neighbours are meant, wherever the command runs.
-        api_key_file=path.parent / Path(key_file).expanduser() if key_file else None,
+        api_key_file=_beside(path, key_file) if key_file else None,
     )
+
+
+def _beside(path: Path, key_file: str) -> Path:
+    try:
+        return path.parent / Path(key_file).expanduser()
+    except RuntimeError as error:
+        text = "names an api_key_file in a home directory that there is not"
+        raise _fault(path, text) from error
 
 
 def _fault(path: Path, text: str) -> typer.BadParameter:

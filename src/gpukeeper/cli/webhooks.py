@@ -1,14 +1,16 @@
 """The commands for those who receive webhooks: a test, a receiver to watch, and the secret."""
 
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gpukeeper import texts
 from gpukeeper.cli import exits
-from gpukeeper.cli.access import open_client
+from gpukeeper.cli.access import access_of, open_client
 from gpukeeper.cli.deliveries import as_table
 from gpukeeper.cli.output import Format, Output, note, show
 
@@ -25,6 +27,9 @@ DataDir = Annotated[
 ]
 
 _SECRET_BYTES = 32
+
+# How soon a service that has just started is noticed.
+_LOOK_EVERY_SECONDS = 0.5
 
 # What is listened on there is reached under another name.
 _EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - names of it only
@@ -49,6 +54,7 @@ def send_test(ctx: typer.Context, output: Output = Format.TABLE) -> None:
 
 
 def listen(
+    ctx: typer.Context,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes any.")] = 9091,
     secret: Annotated[
@@ -70,10 +76,7 @@ def listen(
     from gpukeeper.ports import cannot_listen
 
     directory = _directory(data_dir)
-    in_use = _secret_in_use(secret, directory)
-    if in_use is None:
-        raise typer.BadParameter(_missing(directory), param_hint="--secret")
-    verified_with, text = in_use
+    verified_with, text = _secret_to_come(secret, directory, sleep=access_of(ctx).sleep)
     write = receiver.format_json if output is Format.JSON else receiver.format_line
     app = receiver.build_receiver(
         secrets=_parsed(text),
@@ -125,8 +128,12 @@ def print_secret(
 
 def _directory(given: Path | None) -> Path:
     from gpukeeper import config
+    from gpukeeper.config import parsing
 
-    return given or Path(config.value_of("GPUKEEPER_DATA_DIR") or "data").expanduser()
+    try:
+        return parsing.directory(str(given or config.value_of("GPUKEEPER_DATA_DIR") or "data"))
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.", param_hint="--data-dir") from error
 
 
 def _secret_in_use(given: str | None, directory: Path) -> tuple[str, str] | None:
@@ -138,6 +145,19 @@ def _secret_in_use(given: str | None, directory: Path) -> tuple[str, str] | None
         return _SECRET_VARIABLE, text
     kept = _kept_secret(directory)
     return None if kept is None else (f"'{directory}'", kept)
+
+
+def _secret_to_come(
+    given: str | None, directory: Path, *, sleep: Callable[[float], None]
+) -> tuple[str, str]:
+    """Return the secret in use, after waiting for the service's first start if there is none."""
+    is_told = False
+    while (in_use := _secret_in_use(given, directory)) is None:
+        if not is_told:
+            note(f"Waiting: {_missing(directory)}")
+            is_told = True
+        sleep(_LOOK_EVERY_SECONDS)
+    return in_use
 
 
 def _missing(directory: Path) -> str:
@@ -162,8 +182,8 @@ def _kept_secret(data_dir: Path) -> str | None:
 
     path = data_dir / WEBHOOK_SECRET_FILE
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return texts.decode(path.read_bytes()).strip()
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise typer.BadParameter(f"'{path}' cannot be read.", param_hint="--data-dir") from error

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from gpukeeper import texts
 from gpukeeper.config import parsing
 from gpukeeper.config.settings import Settings
 from gpukeeper.domain import ids
@@ -150,7 +151,7 @@ def _kept(
 
 def _read(path: Path, *, variable: str, parse: Callable[[str], SecretStr]) -> SecretStr:
     try:
-        return parse(path.read_text("utf-8").strip())
+        return parse(texts.decode(path.read_bytes()).strip())
     except OSError as error:
         raise _unkept(path, error) from error
     except ValueError as error:
