@@ -1,6 +1,7 @@
 """The commands that run, check and prepare the service."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,19 @@ KEY = {"NOVITA_API_KEY": "sk-for-tests-0123456789"}
 def _in_an_empty_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     # Whoever uses a port of this machine at the moment has nothing to do with these tests.
-    monkeypatch.setattr(ports, "check_port", lambda *arguments, **named: None)
+    monkeypatch.setattr(ports, "open_ports", lambda host, port, **_: (Taken(host, port),))
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A socket that has an address."""
+
+    host: str
+    port: int
+
+    def getsockname(self) -> tuple[str, int]:
+        """Return it."""
+        return (self.host, self.port)
 
 
 def replace(
@@ -108,8 +121,8 @@ def test_simulate_serves_and_says_where_and_how_to_use_it(
     monkeypatch.setattr(server, "serve", lambda *arguments: served.append(arguments))
     ended = program.run("simulate", "--port", "9191", "--fast", "--speed", "10", "--seed", "7")
     assert (ended.status, ended.stdout) == (0, "")
-    [(host, port, settings)] = served
-    assert (host, port) == ("127.0.0.1", 9191)
+    [(sockets, settings)] = served
+    assert sockets == (Taken("127.0.0.1", 9191),)
     assert (settings.seed, settings.clock_speed, settings.spot_lifetime_seconds) == (7, 10.0, 0.0)
     assert "NOVITA_BASE_URL=http://127.0.0.1:9191" in ended.stderr
     assert ended.stderr.count("curl") == 2
@@ -119,7 +132,7 @@ def test_simulate_sells_other_ids_at_each_start_unless_a_seed_is_given(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seeds: list[int] = []
-    monkeypatch.setattr(server, "serve", lambda host, port, settings: seeds.append(settings.seed))
+    monkeypatch.setattr(server, "serve", lambda sockets, settings: seeds.append(settings.seed))
     said = [program.run("simulate").stderr for _ in range(2)]
     assert seeds[0] != seeds[1]
     assert [f"--seed {seed}" in words for seed, words in zip(seeds, said, strict=True)] == [
@@ -133,5 +146,5 @@ def test_simulate_behaves_as_novita_does_unless_told_otherwise(
     served: list[Any] = []
     monkeypatch.setattr(server, "serve", lambda *arguments: served.append(arguments))
     ended = program.run("simulate", "--host", "::1")
-    assert served[0][2].spot_lifetime_seconds > 0
+    assert served[0][1].spot_lifetime_seconds > 0
     assert "http://[::1]:9090" in ended.stderr

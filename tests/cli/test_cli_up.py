@@ -270,6 +270,21 @@ def test_a_wrong_option_ends_with_2_before_anything_is_ordered(
     assert program.service.requests == []
 
 
+def test_an_env_file_is_read_with_a_byte_order_mark_and_in_utf_8_only(
+    program: Program, tmp_path: Path
+) -> None:
+    env_file = tmp_path / "env"
+    env_file.write_text("A=s3cret\r\n", "utf-16")
+    ended = program.run(*UP, "--env-file", str(env_file))
+    assert (ended.status, program.service.requests) == (2, [])
+    assert "it is text in UTF-16: save it as UTF-8" in " ".join(ended.stderr.split())
+    assert "s3cret" not in ended.stderr
+    program.service.reply(ORDER, httpx2.Response(202, json=CREATING))
+    env_file.write_text("A=s3cret\r\n", "utf-8-sig")
+    program.run(*UP, "--env-file", str(env_file))
+    assert program.service.sent()["envs"] == {"A": "s3cret"}
+
+
 def test_a_line_of_an_env_file_that_is_wrong_is_not_shown(program: Program, tmp_path: Path) -> None:
     env_file = tmp_path / "env"
     env_file.write_text("s3cret\n")

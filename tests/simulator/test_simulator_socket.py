@@ -1,5 +1,6 @@
 """The simulator on a real port: connections that break, answers that are late."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -122,14 +123,17 @@ def test_a_simulator_stops_although_answers_are_still_owed() -> None:
 
 
 def test_serve_runs_the_simulator_for_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[str, int]] = []
+    seen: list[tuple[str, int, list[socket.socket]]] = []
     monkeypatch.setattr(
-        uvicorn.Server, "run", lambda self: seen.append((self.config.host, self.config.port))
+        uvicorn.Server,
+        "run",
+        lambda self, sockets: seen.append((self.config.host, self.config.port, sockets)),
     )
 
-    server.serve("127.0.0.1", 9090, Settings.fast())
-
-    assert seen == [("127.0.0.1", 9090)]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        server.serve([taken], Settings.fast())
+        assert seen == [("127.0.0.1", taken.getsockname()[1], [taken])]
 
 
 def _tell(thing: object, method: str, happened: threading.Event) -> None:

@@ -17,6 +17,7 @@ from gpukeeper.cli.output import Format, Output, note, show
 from gpukeeper.client.client import DEFAULT_WAIT
 from gpukeeper.domain.instance import OnFailure, Status
 from gpukeeper.domain.market import BillingMode
+from gpukeeper.texts import decode
 
 # After its start-up timeout an instance is `failed` at the next look, half a minute later at most.
 _ROOM_FOR_LAST_LOOK = timedelta(minutes=1)
@@ -176,9 +177,13 @@ def _envs(path: Path | None, given: list[str]) -> dict[str, str] | None:
     if path is None and not given:
         return None
     try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path else []
-    except (OSError, UnicodeDecodeError) as error:
+        lines = decode(path.read_bytes()).splitlines() if path else []
+    except OSError as error:
         raise typer.BadParameter(f"'{path}' cannot be read.", param_hint="--env-file") from error
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"'{path}' cannot be read: {error}.", param_hint="--env-file"
+        ) from error
     stripped = (line.strip() for line in lines)
     from_file = [line for line in stripped if line and not line.startswith("#")]
     envs = _pairs((line.removeprefix("export ") for line in from_file), "--env-file")

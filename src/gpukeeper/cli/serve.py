@@ -119,7 +119,7 @@ def backup(
 
 def simulate(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="The port.")] = 9090,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes any.")] = 9090,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -133,18 +133,22 @@ def simulate(
 
     It sells simulated machines: no key, no money.
     """
-    from gpukeeper.ports import check_port
+    from gpukeeper.ports import cannot_listen, open_ports, url_of
     from gpukeeper.simulator import deeds, server
     from gpukeeper.simulator.settings import Settings
 
-    check_port(host, port, setting="--port")
+    sockets = open_ports(host, port, setting="--port")
     behaviour = Settings.fast() if fast else Settings()
     # A service keeps what it bought; a new world must not sell it the same ids again.
     drawn = secrets.randbits(32) if seed is None else seed
     settings = replace(behaviour, seed=drawn, clock_speed=speed)
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    url = url_of(sockets[0])
     note(f"Novita, simulated, on {url} (--seed {drawn})")
     note(f"  NOVITA_BASE_URL={url} NOVITA_API_KEY=simulated gpukeeper serve")
     note(f"  curl -H 'Authorization: Bearer any' {url}/gpu-instance/openapi/v1/products")
     note(f"  curl {url}{deeds.PREFIX}    (what can be scripted)")
-    server.serve(host, port, settings)
+    try:
+        server.serve(sockets, settings)
+    except OSError as error:
+        # Somebody began to listen there a moment ago.
+        raise cannot_listen(host, port, error, setting="--port") from error

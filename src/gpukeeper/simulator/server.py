@@ -4,7 +4,7 @@ import asyncio
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Self
@@ -47,10 +47,11 @@ class HangUpProtocol(H11Protocol):
         self.app = app
 
 
-def serve(host: str, port: int, settings: Settings | None = None) -> None:
-    """Serve a simulator on ``host:port`` until the process is told to stop."""
+def serve(sockets: Sequence[socket.socket], settings: Settings | None = None) -> None:
+    """Serve a simulator on sockets that have an address until the process is told to stop."""
+    host, port = sockets[0].getsockname()[:2]
     config = _config(build(settings), host=host, port=port, log_level="info")
-    uvicorn.Server(config).run()
+    uvicorn.Server(config).run(sockets=list(sockets))
 
 
 class Simulator:
