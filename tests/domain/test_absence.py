@@ -14,8 +14,8 @@ from gpukeeper.domain.instance import (
     Status,
     Verb,
 )
-from gpukeeper.domain.lifecycle import Confirm, decide, schedule
-from gpukeeper.domain.watching import confirm_absence, confirm_later, miss, observe
+from gpukeeper.domain.lifecycle import COMING_UP, Confirm, decide, schedule
+from gpukeeper.domain.watching import confirm_absence, confirm_later, doubt, miss, observe, reappear
 from tests.domain.making import LIMITS, NOW, SECOND, instance, requested, seen
 
 ALIVE = [
@@ -30,6 +30,8 @@ NEW = {"accepted_at": NOW - LIMITS.adoption_window + SECOND}
 
 
 def absent(row: Instance, times: int = 1) -> Instance:
+    """Return the row after a listing without its machine, and so many answers "not found"."""
+    row = miss(row, NOW, LIMITS)
     for _ in range(times):
         row = confirm_absence(row, NOW, LIMITS)
     return row
@@ -39,11 +41,13 @@ def absent(row: Instance, times: int = 1) -> Instance:
 def test_a_machine_missing_from_a_listing_is_asked_about_and_nothing_is_concluded(
     status: Status,
 ) -> None:
-    for row in (
-        miss(instance(status), NOW, LIMITS),
-        observe(instance(status), seen(Phase.GONE), NOW, LIMITS),
+    for misses, row in enumerate(
+        (
+            miss(instance(status), NOW, LIMITS),
+            observe(instance(status), seen(Phase.GONE), NOW, LIMITS),
+        )
     ):
-        assert (row.status, row.misses, row.confirm_at) == (status, 0, NOW)
+        assert (row.status, row.misses, row.confirm_at) == (status, misses, NOW)
         assert row.is_watched
         assert decide(replace(row, deadline_at=NOW + SECOND), NOW, LIMITS) == Confirm()
 
@@ -69,10 +73,12 @@ def test_a_new_machine_that_is_being_deleted_is_asked_about() -> None:
 def test_two_confirmed_absences_in_a_row_are_the_end(status: Status) -> None:
     row = instance(status, endpoints=(Endpoint(1, "tcp", "h:1"),), ssh_command="ssh")
     once = absent(replace(row, confirm_at=NOW, failures=2, seen_fingerprint="up"))
-    assert (once.status, once.misses, once.confirm_at) == (status, 1, None)
+    assert (once.status, once.misses, once.confirm_at) == (status, 1, NOW + 3 * SECOND)
     assert (once.failures, once.seen_fingerprint) == (0, None)
     lost = absent(once)
-    assert (lost.status, lost.gone_at, lost.is_watched) == (Status.LOST, NOW, False)
+    end = Status.FAILED if status in COMING_UP else Status.LOST
+    assert (lost.status, lost.gone_at, lost.is_watched) == (end, NOW, False)
+    assert lost.novita_status is None
     assert (lost.endpoints, lost.ssh_command) == ((), None)
     assert lost.reason is not None
     assert lost.reason.code == "gone_at_novita"
@@ -150,4 +156,72 @@ def test_a_question_that_novita_could_not_answer_is_put_off() -> None:
 @pytest.mark.parametrize("row", [requested(), instance(Status.LOST, gone_at=NOW)])
 def test_where_no_machine_is_known_none_is_missed(row: Instance) -> None:
     assert miss(row, NOW, LIMITS) is row
+    assert doubt(row, NOW, LIMITS) is row
     assert confirm_absence(row, NOW, LIMITS) is row
+
+
+def test_what_was_shown_once_is_not_new_whatever_its_age() -> None:
+    shown = instance(Status.STARTING, observed_at=NOW - SECOND, **NEW)
+    failed = absent(shown, 2)
+    assert (failed.status, failed.gone_at) == (Status.FAILED, NOW)
+
+
+@pytest.mark.parametrize("status", [Status.CREATING, Status.STARTING])
+def test_a_machine_that_vanishes_while_starting_has_failed(status: Status) -> None:
+    failed = absent(instance(status), 2)
+    assert failed.status is Status.FAILED
+    assert failed.reason is not None
+    assert failed.reason.code == "gone_at_novita"
+    assert not failed.may_be_billed
+
+
+@pytest.mark.parametrize("status", [*ALIVE, Status.DELETING])
+def test_not_found_alone_ends_nothing_before_a_complete_listing_agrees(status: Status) -> None:
+    row = instance(status)
+    for _ in range(5):
+        row = confirm_absence(row, NOW, LIMITS)
+    assert (row.status, row.is_watched, row.confirm_at) == (status, True, None)
+    agreed = miss(row, NOW, LIMITS)
+    assert agreed.status is status
+    assert not confirm_absence(agreed, NOW, LIMITS).is_watched
+
+
+@pytest.mark.parametrize("is_listed_anew", [True, False])
+def test_a_listing_that_shows_the_machine_takes_back_the_one_that_did_not(
+    is_listed_anew: bool,
+) -> None:
+    missed = miss(instance(Status.RUNNING, seen_fingerprint="up"), NOW, LIMITS)
+    assert missed.seen_fingerprint is None
+    shown = observe(missed, seen(Phase.UP), NOW, LIMITS, is_single=not is_listed_anew)
+    for _ in range(5):
+        shown = confirm_absence(shown, NOW, LIMITS)
+    assert shown.status is Status.RUNNING
+
+
+def test_a_machine_listed_as_removed_is_gone_with_the_first_answer_that_agrees() -> None:
+    listed = observe(instance(Status.RUNNING), seen(Phase.GONE), NOW, LIMITS)
+    assert confirm_absence(listed, NOW, LIMITS).status is Status.LOST
+    seen_again = observe(listed, seen(Phase.GONE), NOW, LIMITS, is_single=True)
+    assert seen_again.status is Status.LOST
+
+
+def test_a_new_machine_that_is_listed_as_removed_is_not_late() -> None:
+    listed = observe(instance(Status.CREATING, **NEW), seen(Phase.GONE), NOW, LIMITS)
+    assert confirm_absence(listed, NOW, LIMITS).status is Status.FAILED
+
+
+def test_a_doubt_is_asked_about_and_is_no_listing() -> None:
+    doubted = doubt(instance(Status.RUNNING), NOW, LIMITS)
+    assert (doubted.confirm_at, doubted.unlisted_at) == (NOW, None)
+    new = instance(Status.CREATING, **NEW)
+    assert doubt(new, NOW, LIMITS) is new
+
+
+def test_a_deletion_that_came_back_is_not_taken_on_trust_again() -> None:
+    deleted = absent(instance(Status.DELETING, asked=DELETE_ACCEPTED))
+    later = NOW + LIMITS.adoption_window
+    back = reappear(deleted, seen(Phase.UP, at=later), later, LIMITS)
+    assert (back.status, back.has_reappeared) == (Status.DELETING, True)
+    accepted = replace(back, asked=DELETE_ACCEPTED)
+    assert confirm_absence(accepted, later, LIMITS).status is Status.DELETING
+    assert absent(accepted, 2).status is Status.DELETED

@@ -76,15 +76,23 @@ def test_what_may_be_done_already_is_looked_at_now(
 ) -> None:
     after = told(row, verb, error)
     assert (after.status, after.wanted, after.confirm_at) == (row.status, row.wanted, NOW)
-    assert after.asked == Asked(verb, NOW, 1, is_acknowledged=False)
+    assert after.asked is not None
+    assert (after.asked.times, after.asked.is_acknowledged) == (1, False)
     assert decide(after, NOW, LIMITS) == Confirm()
 
 
-def test_a_machine_that_is_not_found_has_been_deleted() -> None:
+def test_a_machine_that_is_not_found_is_asked_about_and_its_deletion_was_not_accepted() -> None:
     after = told(DELETING, Verb.DELETE, NovitaNotFound())
     assert after.asked is not None
-    assert after.asked.is_acknowledged
+    assert not after.asked.is_acknowledged
     assert after.confirm_at == NOW + CONFIRM_DELETE_AFTER
+
+
+@pytest.mark.parametrize("error", [NovitaNotFound(), OutcomeUnknown(), InvalidStateChange()])
+def test_a_deletion_that_was_accepted_once_stays_accepted(error: NovitaError) -> None:
+    after = told(told(DELETING, Verb.DELETE, None), Verb.DELETE, error)
+    assert after.asked is not None
+    assert after.asked.is_acknowledged
 
 
 def test_a_new_machine_that_is_not_found_has_not_been_deleted() -> None:
@@ -110,36 +118,32 @@ def test_a_start_refused_after_the_status_moved_on_changes_no_status(status: Sta
     assert (after.status, after.reason) == (status, None)
 
 
-def test_a_refused_restart_is_dropped_and_the_machine_looked_at() -> None:
-    after = told(RESTARTING, Verb.RESTART, NovitaRejected())
+def test_a_refused_restart_that_nobody_waits_for_is_dropped_and_the_machine_looked_at() -> None:
+    older = replace(RESTARTING, prior=None)
+    after = told(older, Verb.RESTART, NovitaRejected())
     assert (after.status, after.wanted, after.confirm_at) == (Status.STARTING, None, NOW)
 
 
-@pytest.mark.parametrize(("row", "verb"), [(STOPPING, Verb.STOP), (DELETING, Verb.DELETE)])
-def test_a_refused_stop_or_deletion_is_asked_again(row: Instance, verb: Verb) -> None:
-    after = told(row, verb, NovitaRejected())
-    assert after.status is row.status
-    assert decide(after, NOW + LIMITS.ask_again_after, LIMITS) == Ask(verb)
+def test_a_refused_deletion_is_asked_again_unless_novita_never_deletes() -> None:
+    after = told(DELETING, Verb.DELETE, NovitaRejected())
+    assert after.status is Status.DELETING
+    assert decide(after, NOW + LIMITS.ask_again_after, LIMITS) == Ask(Verb.DELETE)
 
 
-@pytest.mark.parametrize(
-    ("row", "verb", "code"),
-    [(STOPPING, Verb.STOP, "stop_refused"), (DELETING, Verb.DELETE, "delete_refused")],
-)
-def test_why_novita_refuses_is_shown_until_it_does_not_any_more(
-    row: Instance, verb: Verb, code: str
-) -> None:
-    refused = told(row, verb, NovitaRejected("Monthly.", reason="PREPAID"))
-    assert refused.reason == Reason(code, "Monthly.")
+def test_why_novita_refuses_is_shown_until_it_does_not_any_more() -> None:
+    refused = told(DELETING, Verb.DELETE, NovitaRejected("No.", reason="ODD"))
+    assert refused.reason == Reason("delete_refused", "No.", "ODD")
     for error in TEMPORARY:
-        assert told(refused, verb, error).reason == refused.reason
+        assert told(refused, Verb.DELETE, error).reason == refused.reason
     for ending in (None, InvalidStateChange(), NovitaNotFound()):
-        assert told(refused, verb, ending).reason is None
+        assert told(refused, Verb.DELETE, ending).reason is None
 
 
 def test_what_was_refused_once_is_no_reason_for_what_comes_after() -> None:
     refused = told(STOPPING, Verb.STOP, NovitaRejected("No."))
     assert want(refused, Verb.DELETE, NOW).reason is None
+    older = told(replace(STOPPING, prior=None), Verb.STOP, NovitaRejected("No."))
+    assert (older.status, older.reason) == (Status.STOPPING, Reason("stop_refused", "No."))
     deleting = told(DELETING, Verb.DELETE, NovitaRejected("No."))
     assert conclude_deleted(deleting, NOW).reason is None
     failed = replace(DELETING, reason=Reason("boot_failed", "Why."))

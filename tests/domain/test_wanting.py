@@ -19,6 +19,7 @@ from gpukeeper.domain.instance import (
     Verb,
 )
 from gpukeeper.domain.lifecycle import Ask, Rest, decide, want
+from gpukeeper.domain.permissions import may
 from gpukeeper.domain.watching import observe
 from tests.domain.making import LIMITS, MINUTE, NOW, instance, offer, requested, seen
 
@@ -36,7 +37,9 @@ TOO_EARLY = {Status.REQUESTED}
 def test_a_verb_is_taken_in_the_statuses_that_allow_it_and_in_no_other(
     status: Status, verb: Verb
 ) -> None:
-    row = instance(status)
+    # What a machine that failed can still do depends on what Novita shows of it.
+    phase = {Verb.START: Phase.DOWN, Verb.STOP: Phase.UNKNOWN}.get(verb)
+    row = instance(status, phase=phase) if status is Status.FAILED else instance(status)
     if status in _MAY[verb]:
         assert (
             want(row, verb, NOW).desired
@@ -166,3 +169,48 @@ def test_a_stop_that_waited_for_the_machine_is_asked_as_soon_as_it_is_up(
     assert decide(up, NOW, LIMITS) == Ask(Verb.STOP)
     still_up = observe(replace(up, asked=refused), seen(Phase.UP), NOW, LIMITS)
     assert isinstance(decide(still_up, NOW, LIMITS), Rest)
+
+
+@pytest.mark.parametrize(
+    ("phase", "word", "works"),
+    [
+        (Phase.PREPARING, "creating", {Verb.DELETE}),
+        (Phase.STARTING, "pulling", {Verb.DELETE}),
+        (Phase.DOWN, "exited", {Verb.START, Verb.DELETE}),
+        (Phase.GOING_DOWN, "stopping", {Verb.DELETE}),
+        (Phase.GOING, "removing", {Verb.DELETE}),
+        (Phase.UNKNOWN, "hibernating", {Verb.START, Verb.STOP, Verb.DELETE}),
+    ],
+)
+def test_a_machine_that_failed_is_asked_only_what_can_work_and_the_refusal_says_what_does(
+    phase: Phase, word: str, works: set[Verb]
+) -> None:
+    reason = Reason("boot_failed", "Novita: ImagePullFailed")
+    row = instance(Status.FAILED, phase=phase, novita_status=word, reason=reason)
+    for verb in (Verb.START, Verb.STOP, Verb.RESTART):
+        assert may(row, verb) == (verb in works)
+        if verb in works:
+            continue
+        with pytest.raises(WrongStatus) as refusal:
+            want(row, verb, NOW)
+        offered = ", ".join(verb.value for verb in Verb if verb in works)
+        assert refusal.value.message.endswith(f"What can be asked of it now: {offered}.")
+
+
+def test_the_refusal_of_a_stop_says_what_novita_shows() -> None:
+    row = instance(Status.FAILED, novita_status="pulling")
+    with pytest.raises(WrongStatus, match="a machine that runs, and Novita says 'pulling'"):
+        want(row, Verb.STOP, NOW)
+    with pytest.raises(WrongStatus, match="a machine that runs, and it is not"):
+        want(replace(row, novita_status=None), Verb.STOP, NOW)
+
+
+def test_nothing_can_be_asked_of_what_is_being_deleted() -> None:
+    with pytest.raises(WrongStatus, match="It is being deleted"):
+        want(instance(Status.DELETING), Verb.STOP, NOW)
+
+
+def test_what_novita_has_not_answered_for_has_no_machine_that_is_known_yet() -> None:
+    failed = requested(status=Status.FAILED, buying=Buying(offer(), NOW))
+    with pytest.raises(WrongStatus, match="Novita has not answered whether it sold one"):
+        want(failed, Verb.STOP, NOW)

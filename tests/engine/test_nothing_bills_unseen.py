@@ -1,6 +1,7 @@
 """Nothing keeps billing unseen: what is to end is asked to end until Novita's ledger agrees."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -37,27 +38,36 @@ async def monthly(rig: Rig) -> Instance:
     return (await rig.service.delete_orphan(machine.id)).instance
 
 
-async def test_a_delete_that_novita_refuses_for_good_says_why_and_is_repeated(rig: Rig) -> None:
+async def test_a_delete_that_novita_refuses_for_good_says_why_and_is_not_repeated(
+    rig: Rig,
+) -> None:
     deleting = await monthly(rig)
     await rig.advance(minutes=30)
     refused = await rig.find(deleting.id)
-    assert refused.status is Status.DELETING
+    assert refused.status is Status.RUNNING
     assert refused.reason is not None
     assert refused.reason.code == "delete_refused"
     assert "PREPAID_INSTANCE_NOT_SUPPORT_RELEASE" in refused.reason.message
     assert instance_body(refused)["isBilling"] is True
-    assert 6 <= rig.calls("delete") <= 12
-    assert (await rig.history(deleting.id)).count("deleting") == 1
+    assert rig.calls("delete") == 1
+    assert (await rig.history(deleting.id))[-2:] == ["deleting", "running"]
+    told = json.loads(rig.receiver.bodies[-1][2])
+    assert told["data"]["error"]["code"] == "delete_refused"
+    assert "PREPAID_INSTANCE_NOT_SUPPORT_RELEASE" in told["data"]["error"]["message"]
     assert await rig.broken_at_rest() == []
 
 
-async def test_a_refused_delete_ends_when_the_machine_does(rig: Rig) -> None:
+async def test_what_could_not_be_deleted_is_watched_until_it_ends_and_can_be_asked_again(
+    rig: Rig,
+) -> None:
     deleting = await monthly(rig)
     await rig.advance(minutes=10)
+    await rig.service.want(deleting.id, Verb.DELETE)
+    await rig.advance(minutes=1)
+    assert rig.calls("delete") == 2
     rig.console(deleting, "vanish")
     await rig.advance(minutes=10)
-    deleted = await rig.find(deleting.id)
-    assert (deleted.status, deleted.reason) == (Status.DELETED, None)
+    assert (await rig.find(deleting.id)).status is Status.LOST
     assert await rig.broken_at_rest() == []
 
 

@@ -189,8 +189,32 @@ def test_an_empty_list_beside_an_error_is_an_error_and_not_nothing() -> None:
 
 
 def test_data_beside_what_looks_like_an_error_is_data() -> None:
-    body = machine(reason="a field that Novita may add")
-    assert protocol.observation(GET, answer(200, body)).novita_id == "37d312386c80a3b9"
+    body = machine("m1", reason="a field that Novita may add")
+    assert protocol.observation(GET, answer(200, body)).novita_id == "m1"
+
+
+@pytest.mark.parametrize("read", [protocol.observation, protocol.connection])
+def test_what_is_said_of_another_machine_is_no_answer_to_a_question_about_this_one(
+    read: Reader,
+) -> None:
+    with pytest.raises(NovitaUnavailable):
+        read(GET, answer(200, machine("m2")))
+
+
+@pytest.mark.parametrize("verb", Verb)
+def test_a_verb_that_was_answered_for_another_machine_may_have_been_carried_out(
+    verb: Verb,
+) -> None:
+    request = protocol.verb_request(verb, "m1")
+    protocol.acknowledged(request, answer(200, {"instanceId": "m1", "state": "toStop"}))
+    with pytest.raises(OutcomeUnknown):
+        protocol.acknowledged(request, answer(200, {"instanceId": "m2", "state": "toStop"}))
+
+
+def test_another_template_is_not_the_one_that_was_asked_for() -> None:
+    request = protocol.template_request("tpl-other")
+    with pytest.raises(NovitaUnavailable):
+        protocol.template(request, answer(200, template()))
 
 
 @pytest.mark.parametrize("body", [{}, None, "", "ok", "<html>", [], [{}], '{"instances": [', 7])

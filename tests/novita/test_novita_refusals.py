@@ -14,6 +14,7 @@ from gpukeeper.domain.errors import (
     OutOfStock,
     QuotaExceeded,
     RateLimited,
+    RefusedForGood,
 )
 from gpukeeper.domain.instance import Verb
 from gpukeeper.novita import protocol
@@ -74,9 +75,9 @@ def test_the_reason_comes_before_the_status(status: int) -> None:
         error(404, "RESOURCE_NOT_FOUND", "resource not found"),
         error(404, "NOT_FOUNT", "not fount"),
         error(404),
-        {"message": "no such machine"},
-        {},
-        "",
+        {"code": 404, "message": "no such machine"},
+        {"error": {"code": 404, "message": "no such machine"}},
+        {"message": "instance not fount"},
     ],
 )
 @pytest.mark.parametrize("request_", [GET, START, TEMPLATE])
@@ -101,10 +102,33 @@ def test_a_400_can_mean_not_found_too(request_: Request, body: object) -> None:
     assert type(refusal(request_, answer(400, body))) is NovitaNotFound
 
 
-@pytest.mark.parametrize("body", [PAGE, "404 page not found", '["odd"]', b"\xff\xfe\x00"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        PAGE,
+        "404 page not found",
+        '["odd"]',
+        b"\xff\xfe\x00",
+        "",
+        {},
+        {"message": "no Route matched with those values"},
+        {"message": "Not Found", "request_id": "7f3a"},
+        {"error": "Not Found", "status": 404, "path": "/gpu-instance"},
+        {"code": "NOT_FOUND", "message": "not found"},
+        {"error": {"code": "NOT_FOUND", "message": "not found"}},
+        {"code": 5, "message": "Not Found", "details": []},
+    ],
+)
 def test_a_404_of_a_gateway_is_never_proof_that_a_machine_is_gone(body: object) -> None:
     assert type(refusal(GET, answer(404, body))) is NovitaUnavailable
     assert type(refusal(START, answer(404, body))) is OutcomeUnknown
+
+
+@pytest.mark.parametrize("reason", ["PREPAID_INSTANCE_NOT_SUPPORT_RELEASE", "VALIDATOR_PARAM"])
+def test_what_can_never_be_deleted_is_refused_for_good(reason: str) -> None:
+    delete = protocol.verb_request(Verb.DELETE, "m1")
+    assert type(refusal(delete, answer(400, error(400, reason)))) is RefusedForGood
+    assert type(refusal(START, answer(400, error(400, reason)))) is NovitaRejected
 
 
 @pytest.mark.parametrize("reason", ["IMAGE_NOT_FOUND", "NETWORK_NOT_FOUND", "JOB_NOT_FOUND"])

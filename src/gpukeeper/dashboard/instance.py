@@ -9,7 +9,7 @@ from gpukeeper.dashboard.rendering import page
 from gpukeeper.dashboard.site import checked_id, site_of
 from gpukeeper.domain.errors import GpuKeeperError
 from gpukeeper.domain.instance import Verb
-from gpukeeper.domain.lifecycle import may
+from gpukeeper.domain.permissions import may
 
 # An instance has a handful of events, each with one delivery per URL.
 _DELIVERIES = 50

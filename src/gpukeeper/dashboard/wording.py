@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from gpukeeper.domain.events import DeliveryStatus, EventType
 from gpukeeper.domain.instance import Instance, Status, Verb
-from gpukeeper.domain.lifecycle import may
+from gpukeeper.domain.permissions import may
 
 # What a status means to its owner; the words are the glossary's.
 STATUS_MEANS: dict[Status, str] = {

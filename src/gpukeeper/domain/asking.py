@@ -9,14 +9,19 @@ from datetime import datetime, timedelta
 
 from gpukeeper.domain.errors import (
     BadCredentials,
+    InsufficientBalance,
     InvalidStateChange,
     NovitaError,
     NovitaNotFound,
     NovitaUnavailable,
     OutcomeUnknown,
+    OutOfStock,
+    QuotaExceeded,
+    RefusedForGood,
 )
 from gpukeeper.domain.instance import Asked, Instance, Phase, Reason, Status, Verb
-from gpukeeper.domain.lifecycle import COMING_UP, REFUSED, Limits, fail, is_new, without_refusal
+from gpukeeper.domain.lifecycle import COMING_UP, REFUSED, Limits, fail, without_refusal
+from gpukeeper.domain.refusals import refuse
 
 # A deleted machine is usually gone after 2 s (API notes §4), so it is asked about soon after.
 CONFIRM_DELETE_AFTER = timedelta(seconds=3)
@@ -31,29 +36,31 @@ def answered(
     """Fold Novita's answer to a verb into the row; ``error`` is None when it was accepted.
 
     An unknown outcome or a temporary error leads to asking again later; "invalid state change"
-    to a fresh look, since the verb has often taken effect already (API notes §3.4).
+    to a fresh look, since the verb has often taken effect already (API notes §3.4).  What is
+    refused for good is said at once (:mod:`gpukeeper.domain.refusals`).
     """
-    previous = instance.asked
-    times = previous.times + 1 if previous and previous.verb is verb else 1
-    # To delete what is gone is no error; a new machine may only seem to be gone.
-    is_gone = isinstance(error, NovitaNotFound) and not is_new(instance, now, limits)
-    is_acknowledged = error is None or (verb is Verb.DELETE and is_gone)
     asked = replace(
         instance,
-        asked=Asked(verb, now, times, is_acknowledged),
+        asked=_asked(instance, verb, error, now),
         reason=_reason(instance, verb, error),
         seen_fingerprint=None,
         failures=instance.failures + 1 if _is_temporary(error) else 0,
     )
-    if verb is Verb.DELETE and is_acknowledged:
-        return replace(asked, confirm_at=now + CONFIRM_DELETE_AFTER)
     if error is None:
+        if verb is Verb.DELETE:
+            return replace(asked, confirm_at=now + CONFIRM_DELETE_AFTER)
         # A machine that was down restarts by being started.
         is_done = verb is instance.wanted or instance.phase is Phase.DOWN
         return replace(asked, wanted=None) if is_done else asked
+    if isinstance(error, NovitaNotFound) and verb is Verb.DELETE:
+        return replace(asked, confirm_at=now + CONFIRM_DELETE_AFTER)
     if isinstance(error, InvalidStateChange | NovitaNotFound):
         return replace(asked, confirm_at=now)
-    if _is_temporary(error) or verb in (Verb.DELETE, Verb.STOP):
+    if _is_temporary(error):
+        return asked
+    if _is_awaited(instance, verb) and _is_final(instance, verb, error):
+        return refuse(asked, now, error.message, error.reason)
+    if verb in (Verb.DELETE, Verb.STOP):
         return asked
     if verb is Verb.RESTART:
         return replace(asked, wanted=None, confirm_at=now)
@@ -62,13 +69,48 @@ def answered(
     return fail(asked, error.error_code, error.message, now)
 
 
+def _asked(instance: Instance, verb: Verb, error: NovitaError | None, now: datetime) -> Asked:
+    previous = instance.asked
+    if previous is None or previous.verb is not verb:
+        previous = Asked(verb, now, times=0)
+    is_objection = isinstance(error, InvalidStateChange)
+    return Asked(
+        verb,
+        now,
+        previous.times + 1,
+        # A deletion that was accepted once stays accepted, whatever is answered to it later.
+        is_acknowledged=error is None or (verb is Verb.DELETE and previous.is_acknowledged),
+        objections=previous.objections + is_objection,
+        objection=error.message if error is not None and is_objection else "",
+    )
+
+
+def _is_awaited(instance: Instance, verb: Verb) -> bool:
+    """Whether the answer is to what the owner wanted last, which can be taken back."""
+    is_asked_again = instance.status is _ASKED_IN.get(verb)
+    return instance.prior is not None and (is_asked_again or verb is instance.wanted)
+
+
+def _is_final(instance: Instance, verb: Verb, error: NovitaError) -> bool:
+    """Whether the instance is to be what it was: asking again cannot help.
+
+    To delete is given up only where Novita says never.  A start for which there is no machine or no
+    money fails with that, as an order does; what had failed before keeps its reason.
+    """
+    if verb is Verb.DELETE:
+        return isinstance(error, RefusedForGood)
+    had_failed = instance.prior is not None and instance.prior.status is Status.FAILED
+    is_short = isinstance(error, OutOfStock | InsufficientBalance | QuotaExceeded)
+    return verb is not Verb.START or had_failed or not is_short
+
+
 def _reason(instance: Instance, verb: Verb, error: NovitaError | None) -> Reason | None:
     """Return what the row says for itself: that Novita refuses what it is asked again, and why."""
     if error is None or isinstance(error, InvalidStateChange | NovitaNotFound):
         return without_refusal(instance.reason)
     if _is_temporary(error) or instance.status is not _ASKED_IN.get(verb):
         return instance.reason
-    return Reason(REFUSED[verb], error.message)
+    return Reason(REFUSED[verb], error.message, error.reason)
 
 
 def _is_temporary(error: NovitaError | None) -> bool:

@@ -1,8 +1,9 @@
 """What comes of trying to buy: the choice, Novita's answer, and the look-up of a lost answer.
 
 The intent (``buying``) is stored before Novita is asked, and removed together with its answer.
-So a row that is found with an intent has lost the answer, and its machine is looked up by its
-unique name before anything is bought again: never two machines for one order.
+So a row that is found with an intent has lost the answer.  That is stored first, whatever comes of
+the look-up; then its machine is looked up by its unique name before anything is bought again:
+never two machines for one order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,15 +32,22 @@ from gpukeeper.domain.instance import (
 from gpukeeper.domain.lifecycle import Limits, become, conclude_deleted, fail
 from gpukeeper.domain.market import Offer, Purchase, Template
 
-# Between looks for a machine whose purchase was not answered: soon at first, then calmer.
-_LOOKUP_DELAYS = (timedelta(seconds=1), timedelta(seconds=3), timedelta(seconds=8))
-_LOOKUP_DELAY = timedelta(seconds=15)
-
 # Between tries to place an order that Novita could not take: its outages last minutes.
 _TRY_AGAIN_AFTER = timedelta(seconds=15)
 
 # Why an order fails that would succeed when Novita is itself again.
 _TEMPORARY = frozenset({NovitaUnavailable.code, NovitaTimeout.code, RateLimited.code})
+
+# Between looks for a machine whose purchase was not answered: soon at first, then calmer.
+_LOOKUP_DELAYS = (timedelta(seconds=1), timedelta(seconds=3), timedelta(seconds=8))
+_LOOKUP_DELAY = timedelta(seconds=15)
+
+# Between looks at machines whose names Novita may have changed: each lists the whole account.
+_SUSPECTS_AGAIN_AFTER = timedelta(minutes=1)
+
+# Why an order fails, or waits, while it is open whether Novita has sold.
+NAME_ALTERED = "name_altered"
+_OPEN = frozenset({NovitaTimeout.code, NAME_ALTERED})
 
 ACCEPTED = "accepted"
 
@@ -123,7 +131,7 @@ def bought(instance: Instance, offer: Offer, novita_id: str, now: datetime) -> I
         failures=0,
     )
     if instance.status is not Status.REQUESTED:
-        return owned
+        return replace(owned, reason=_bought_late(instance, novita_id))
     # The time to come up begins now, however long the purchase took.
     deadline_at = now + instance.order.startup_timeout
     return become(owned, Status.CREATING, now, deadline_at=deadline_at)
@@ -146,7 +154,11 @@ def not_bought(
 
 
 def lost_answer(instance: Instance, now: datetime, limits: Limits) -> Instance:
-    """Return the instance with a look-up under way for as long as Novita may lag behind."""
+    """Return the instance with a look-up under way for as long as Novita may lag behind.
+
+    Whoever finds an intent that is not its own stores this before it asks Novita anything: Novita
+    may be away for hours, and a machine of this row's name is the row's from now on.
+    """
     if instance.buying is None:
         return instance
     looking = replace(
@@ -186,7 +198,7 @@ def looked_up(
     if buying.lookup_until is None:
         return lost_answer(instance, now, limits)
     if is_complete and asked_at >= buying.lookup_until:
-        return replace(instance, buying=None)
+        return replace(instance, buying=None, reason=_nothing_bought(instance))
     return look_up_later(instance, now)
 
 
@@ -215,6 +227,23 @@ def recognized(instance: Instance, seen: Observation, now: datetime, limits: Lim
     )
 
 
+def hold_back(instance: Instance, suspects: Sequence[Observation], now: datetime) -> Instance:
+    """Return the instance after no machine of its name was found, but some that may be its own.
+
+    Their names are what Novita may have made of the name that was sent.  While one stands there
+    nothing is bought again; a person decides.  The look-up goes on, more calmly.
+    """
+    if instance.buying is None:
+        return instance
+    shown = ", ".join(f"{seen.novita_id} ('{seen.name}')" for seen in suspects)
+    message = (
+        f"Novita did not answer the purchase and shows no machine called '{instance.novita_name}', "
+        f"but one that may be it: {shown}. Nothing is bought again while it exists."
+    )
+    held = replace(instance.buying, lookup_at=now + _SUSPECTS_AGAIN_AFTER)
+    return replace(instance, buying=held, reason=Reason(NAME_ALTERED, message))
+
+
 def give_up_machine(instance: Instance, novita_id: str, owner: Instance, now: datetime) -> Instance:
     """Return the instance after Novita sold the machine with its machine's id to another order.
 
@@ -228,6 +257,7 @@ def give_up_machine(instance: Instance, novita_id: str, owner: Instance, now: da
         instance,
         novita_id=None,
         seen_fingerprint=None,
+        novita_status=None,
         endpoints=(),
         ssh_command=None,
         confirm_at=None,
@@ -260,6 +290,28 @@ def look_up_later(instance: Instance, now: datetime) -> Instance:
     delay = _LOOKUP_DELAYS[lookups] if lookups < len(_LOOKUP_DELAYS) else _LOOKUP_DELAY
     return replace(
         instance, buying=replace(instance.buying, lookups=lookups, lookup_at=now + delay)
+    )
+
+
+def _bought_late(instance: Instance, novita_id: str) -> Reason | None:
+    """Return the reason once it is known that a machine was bought after all."""
+    reason = instance.reason
+    if reason is None or reason.code not in _OPEN:
+        return reason
+    message = f"Novita's answer came too late: it has sold the machine '{novita_id}'."
+    return Reason(NovitaTimeout.code, message)
+
+
+def _nothing_bought(instance: Instance) -> Reason | None:
+    """Return the reason once it is no longer that a machine may exist."""
+    reason = instance.reason
+    if reason is None or reason.code not in _OPEN:
+        return reason
+    if instance.status is Status.REQUESTED:
+        return None
+    return Reason(
+        NovitaTimeout.code,
+        "Novita did not answer the purchase; no machine of its name was found, so none was bought.",
     )
 
 

@@ -153,6 +153,10 @@ class InvalidStateChange(NovitaRejected):
     """Novita says that the machine's state does not allow this; often it already happened."""
 
 
+class RefusedForGood(NovitaRejected):
+    """Novita refused the request, and would refuse it again."""
+
+
 class BadCredentials(NovitaError):
     """Novita refused the API key: check NOVITA_API_KEY."""
 

@@ -176,7 +176,7 @@ class Change:
 def data_of(change: Change, event_type: EventType | None = None) -> Json:
     """Return the ``data`` of an event about this change (contract §5), free of secrets."""
     before, after = change.before, change.after
-    error = after.reason if after.status in _ERRORS else None
+    error = error_of(change)
     if event_type is EventType.PRICE_ABOVE_LIMIT:
         error = Reason("price_above_limit", price_above_limit(after))
     return {
@@ -191,6 +191,16 @@ def price_above_limit(instance: Instance) -> str:
     price = format_money(instance.price_per_hour)
     limit = format_money(instance.order.max_price_per_hour)
     return f"Novita shows a price of ${price} per hour, above the order's limit of ${limit}."
+
+
+def error_of(change: Change) -> Reason | None:
+    """Return what went wrong: what Novita refused for good just now, or why it is a bad status."""
+    before, after = change.before, change.after
+    refused = after.asked.refusal if after.asked else None
+    refused_before = before.asked.refusal if before and before.asked else None
+    if refused is not None and refused_before is None:
+        return refused
+    return after.reason if after.status in _ERRORS else None
 
 
 def webhook_body(event: Event) -> Json:

@@ -9,6 +9,8 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _TIME_CHARS = 10
 _RANDOM_CHARS = 16
 _MARK = "-gk"
+# Stands in no name that we send; what follows it is Novita's id.
+_ADOPTED = "#"
 DEPLOYMENT_CHARS = 4
 _ORDER_CHARS = 8
 _ORDER_BYTES = 5
@@ -85,6 +87,33 @@ def is_ours(machine_name: str, deployment: str) -> bool:
 def ordered_name(machine_name: str) -> str:
     """Return the name that was ordered, without our mark."""
     return machine_name.rpartition(_MARK)[0] or machine_name
+
+
+def adopted_name(machine_name: str, novita_id: str) -> str:
+    """Return the unique name of the row of a machine that was adopted, whatever it is called."""
+    return f"{machine_name}{_ADOPTED}{novita_id}"
+
+
+def is_adopted(novita_name: str) -> bool:
+    """Whether a row's unique name is one that was never sent to Novita."""
+    return _ADOPTED in novita_name
+
+
+def may_be_altered(machine_name: str, novita_name: str) -> bool:
+    """Whether a machine's name is what may have become of the one that was sent: cut, or changed.
+
+    Letters and digits are compared, whatever their case; one name has to begin with the other.
+    """
+    shown, sent = _plain(machine_name), _plain(novita_name)
+    return (
+        bool(shown)
+        and machine_name != novita_name
+        and (sent.startswith(shown) or shown.startswith(sent))
+    )
+
+
+def _plain(name: str) -> str:
+    return "".join(char for char in name.casefold() if char.isalnum())
 
 
 def _encode(number: int, chars: int) -> str:

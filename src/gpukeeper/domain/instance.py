@@ -190,12 +190,29 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The last change that Novita was asked to make, so that it is neither lost nor repeated."""
+    """The last change that Novita was asked to make, so that it is neither lost nor repeated.
+
+    ``is_acknowledged`` says that Novita answered with a success.  ``objections`` counts the answers
+    "invalid state change", the last of which was ``objection``: a look is to show whether it was
+    done all the same.  ``refusal`` says that Novita refused it for good, and in which words.
+    """
 
     verb: Verb
     at: datetime
     times: int = 1
     is_acknowledged: bool = False
+    objections: int = 0
+    objection: str = ""
+    refusal: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What an instance was before its owner's last wish, and is again if Novita refuses it."""
+
+    status: Status
+    desired: Desired
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +220,7 @@ class Buying:
     """The intent to buy an offer, stored before Novita is asked and removed with its answer.
 
     A row found with one has lost the answer: it is looked up by name until ``lookup_until``
-    (``None`` before the first look-up) before anything is bought again.
+    (``None`` while Novita is asked to sell) before anything is bought again.
     """
 
     offer: Offer
@@ -239,8 +256,12 @@ class Instance:
     the absences that Novita has confirmed; ``confirm_at`` is when it is to be asked about this
     machine alone; ``gone_at`` is when Novita confirmed that the machine no longer exists.
     ``machine_started_at`` is the last start that Novita showed: how to reach the machine is another
-    after each. ``seen_fingerprint`` stands for the last observation that was taken in, so that an
-    equal one costs nothing. ``failures`` counts temporary errors in a row.
+    after each.  ``unlisted_at`` is when a complete listing left the machine out, or showed it as
+    removed, and nothing has shown it since; ``has_reappeared`` says that it was taken for gone once
+    and was not.  ``name_at_novita`` is the machine's name where it is not the one that was sent.
+    ``prior`` is what the instance was before its owner's last wish.
+    ``seen_fingerprint`` stands for the last observation that was taken in, so that an equal one
+    costs nothing.  ``failures`` counts temporary errors in a row.
     ``try_at`` is when an order is tried again that Novita could not take yet.
     ``has_lost_answer`` says that a purchase was not answered, so that a machine of exactly this
     name is ours; ``surplus`` are those that were found beside the one that is kept.
@@ -292,6 +313,10 @@ class Instance:
     has_lost_answer: bool = False
     surplus: tuple[Surplus, ...] = ()
     traceparent: str | None = None
+    unlisted_at: datetime | None = None
+    has_reappeared: bool = False
+    name_at_novita: str | None = None
+    prior: Prior | None = None
 
     @property
     def is_watched(self) -> bool:
@@ -300,9 +325,11 @@ class Instance:
 
     @property
     def may_be_billed(self) -> bool:
-        """Whether a machine may cost money: one that is known, or that nobody answered for."""
-        is_open = self.buying is not None and self.has_lost_answer
-        return self.is_watched or is_open or bool(self.surplus_ids)
+        """Whether a machine may cost money: one that is known, or that nobody answered for.
+
+        From the intent on, whoever reads the row cannot know whether Novita has sold by now.
+        """
+        return self.is_watched or self.buying is not None or bool(self.surplus_ids)
 
     @property
     def is_above_limit(self) -> bool:

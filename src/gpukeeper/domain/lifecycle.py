@@ -22,17 +22,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from gpukeeper.domain.errors import WrongStatus
 from gpukeeper.domain.instance import (
     Desired,
     Instance,
     OnFailure,
     Phase,
+    Prior,
     Reason,
     SpotSignal,
     Status,
     Verb,
 )
+from gpukeeper.domain.permissions import check_may
 
 # Statuses that lead to `running` and that the start-up deadline watches.
 COMING_UP = frozenset({Status.REQUESTED, Status.CREATING, Status.STARTING})
@@ -41,15 +42,8 @@ IN_TRANSIT = COMING_UP | {Status.STOPPING, Status.DELETING}
 # What Novita says of a machine on its way up.
 RISING = frozenset({Phase.PREPARING, Phase.STARTING})
 
-_MAY = {
-    Verb.START: frozenset({Status.STOPPED, Status.RECLAIMED, Status.FAILED}),
-    Verb.STOP: frozenset({Status.CREATING, Status.STARTING, Status.RUNNING, Status.FAILED}),
-    Verb.RESTART: frozenset({Status.RUNNING}),
-}
-
-
-# What a row says while Novita refuses for good what is asked again and again all the same.
-REFUSED = {Verb.STOP: "stop_refused", Verb.DELETE: "delete_refused"}
+# What is said when Novita refuses for good what the owner wanted.
+REFUSED = {verb: f"{verb.value}_refused" for verb in Verb}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +123,7 @@ def decide(instance: Instance, now: datetime, limits: Limits) -> Step:
 
 def _decide(instance: Instance, now: datetime, limits: Limits) -> Step:
     if is_coming_up(instance) and now >= _gives_up_at(instance):
-        code = "startup_timeout" if instance.is_watched else "novita_timeout"
-        return Move(fail(instance, code, _too_late(instance), now))
+        return Move(become(instance, Status.FAILED, now, reason=_too_late(instance)))
     if _is_to_be_deleted_after_failure(instance):
         return Move(_delete(instance, now))
     if instance.buying is not None:
@@ -164,7 +157,7 @@ def want(instance: Instance, verb: Verb, now: datetime) -> Instance:
     """
     if verb is Verb.DELETE:
         return _delete(instance, now)
-    _check_may(instance, verb)
+    check_may(instance, verb)
     if verb is Verb.STOP:
         return become(
             instance,
@@ -174,6 +167,7 @@ def want(instance: Instance, verb: Verb, now: datetime) -> Instance:
             deadline_at=now + instance.order.startup_timeout,
             # A start may have had its effect since the machine was seen down.
             phase=None if _may_have_been_started(instance) else instance.phase,
+            prior=_prior(instance),
             **_AFRESH,
         )
     coming_up = become(
@@ -186,19 +180,13 @@ def want(instance: Instance, verb: Verb, now: datetime) -> Instance:
         # Addresses change on every start (API notes §3.3).
         endpoints=(),
         ssh_command=None,
+        prior=_prior(instance),
         **_AFRESH,
     )
     if verb is Verb.RESTART:
         return coming_up
     # What was said of the spot machine before it was down does not hold for its next life.
     return replace(coming_up, spot_signal=SpotSignal.NONE, reclaim_at=None)
-
-
-def may(instance: Instance, verb: Verb) -> bool:
-    """Whether :func:`want` would take this wish and change something."""
-    if verb is Verb.DELETE:
-        return instance.desired is not Desired.DELETED
-    return instance.is_watched and instance.status in _MAY[verb]
 
 
 def become(
@@ -218,7 +206,9 @@ def become(
         times["started_at"] = now
     if status is Status.RUNNING:
         times["running_at"] = now
-    return replace(instance, status=status, reason=reason, **{"wanted": None, **times, **facts})
+    return replace(
+        instance, status=status, reason=reason, **{"wanted": None, "prior": None, **times, **facts}
+    )
 
 
 def fail(instance: Instance, code: str, message: str, now: datetime) -> Instance:
@@ -235,6 +225,7 @@ def conclude_deleted(instance: Instance, now: datetime) -> Instance:
         reason=without_refusal(instance.reason),
         deleted_at=now,
         gone_at=instance.gone_at or now,
+        novita_status=None,
         endpoints=(),
         ssh_command=None,
         confirm_at=None,
@@ -258,9 +249,12 @@ def without_refusal(reason: Reason | None) -> Reason | None:
 
 
 def is_new(instance: Instance, now: datetime, limits: Limits) -> bool:
-    """Whether Novita may still keep this machine out of its answers (API notes §16.2)."""
-    accepted_at = instance.accepted_at
-    return accepted_at is not None and now < accepted_at + limits.adoption_window
+    """Whether Novita may still keep this machine out of its answers (API notes §16.2).
+
+    What it has shown once is not new: its absence is an absence.
+    """
+    accepted_at, was_shown = instance.accepted_at, instance.observed_at is not None
+    return accepted_at is not None and not was_shown and now < accepted_at + limits.adoption_window
 
 
 # What a wish of the owner's wipes: answers to the wish before it, and doubts about it.
@@ -277,13 +271,9 @@ def _may_have_been_started(instance: Instance) -> bool:
     return instance.status in (Status.CREATING, Status.STARTING) and instance.phase is Phase.DOWN
 
 
-def _check_may(instance: Instance, verb: Verb) -> None:
-    where = f"'{instance.order.name}' is {instance.status.value}"
-    if not instance.is_watched:
-        raise WrongStatus(f"{where} and has no machine to {verb.value}.")
-    if instance.status not in _MAY[verb]:
-        allowed = ", ".join(sorted(status.value for status in _MAY[verb]))
-        raise WrongStatus(f"{where}; {verb.value} needs a machine that is {allowed}.")
+def _prior(instance: Instance) -> Prior:
+    """Return what to go back to if Novita refuses; what was refused before is over."""
+    return Prior(instance.status, instance.desired, without_refusal(instance.reason))
 
 
 def _next_verb(instance: Instance, now: datetime, limits: Limits) -> Step:
@@ -349,6 +339,7 @@ def _delete(instance: Instance, now: datetime) -> Instance:
         now,
         reason=without_refusal(instance.reason),
         desired=Desired.DELETED,
+        prior=_prior(instance),
         **_AFRESH,
     )
 
@@ -356,10 +347,14 @@ def _delete(instance: Instance, now: datetime) -> Instance:
 def _is_to_be_deleted_after_failure(instance: Instance) -> bool:
     """A first start-up that failed is deleted if the order says so; data is never at stake.
 
-    What is yet to be asked about may have come up after all.
+    What is yet to be asked about may have come up after all.  What Novita refuses to delete for
+    good is not asked again.
     """
+    asked = instance.asked
+    is_refused = asked is not None and asked.verb is Verb.DELETE and asked.refusal is not None
     return (
         instance.status is Status.FAILED
+        and not is_refused
         and instance.order.on_failure is OnFailure.DELETE
         and instance.running_at is None
         and instance.confirm_at is None
@@ -367,14 +362,26 @@ def _is_to_be_deleted_after_failure(instance: Instance) -> bool:
     )
 
 
-def _too_late(instance: Instance) -> str:
-    if not instance.is_watched:
-        return (
-            f"Not bought {_seconds(instance.deadline_at - instance.created_at)} s after the order."
-        )
-    begun_at = instance.started_at or instance.created_at
-    said = f"; Novita says '{instance.novita_status}'" if instance.novita_status else ""
-    return f"Not running {_seconds(instance.deadline_at - begun_at)} s after it was started{said}."
+def _too_late(instance: Instance) -> Reason:
+    """Return why the deadline is the end; what a machine failed of before stays the reason."""
+    prior = instance.prior
+    if prior is not None and prior.status is Status.FAILED and prior.reason is not None:
+        return prior.reason
+    if instance.is_watched:
+        begun_at = instance.started_at or instance.created_at
+        said = f"; Novita says '{instance.novita_status}'" if instance.novita_status else ""
+        lasted = _seconds(instance.deadline_at - begun_at)
+        return Reason("startup_timeout", f"Not running {lasted} s after it was started{said}.")
+    lasted = _seconds(instance.deadline_at - instance.created_at)
+    if instance.buying is None:
+        return Reason("novita_timeout", f"Not bought {lasted} s after the order.")
+    if instance.reason is not None:
+        return instance.reason
+    message = (
+        f"Novita was asked to sell, and {lasted} s after the order it is not known whether it did: "
+        "a machine may exist and be billed. It goes on being looked up."
+    )
+    return Reason("novita_timeout", message)
 
 
 def _seconds(duration: timedelta) -> int:

@@ -3,16 +3,16 @@
 Answers of Novita's may be late, short, or go back once (API notes §3.2, §16.2).  So a look that
 contradicts the status without a cause is believed when the next look says the same, the end of a
 failure when Novita has said it of this machine alone, and an absence when Novita has confirmed it
-for this machine in two looks (in one, if we deleted it).
+for this machine twice and a complete listing does not show it (once, if it took our deletion).
 """
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from operator import attrgetter
 
 from gpukeeper.domain import connection
+from gpukeeper.domain.ids import is_adopted
 from gpukeeper.domain.instance import (
     Desired,
     Instance,
@@ -33,15 +33,26 @@ from gpukeeper.domain.lifecycle import (
     is_coming_up,
     is_new,
 )
-from gpukeeper.domain.market import BillingMode
+from gpukeeper.domain.phases import (
+    BOOT_FAILED,
+    BY_PHASE,
+    is_taken_back,
+    was_just_asked,
+    why_taken,
+)
+from gpukeeper.domain.refusals import is_undone, refuse
 
 _AT_REST = frozenset({Status.STOPPED, Status.RECLAIMED})
-_TAKEN = frozenset({SpotSignal.RECLAIMING, SpotSignal.TERMINATED})
 
 _GPU_IS_ON = frozenset({Phase.STARTING, Phase.UP, Phase.GOING_DOWN})
 
-# Confirmed absences before a machine that nobody here deleted counts as gone.
+# Why an instance has no machine any more, though nobody here deleted it.
+GONE_AT_NOVITA = "gone_at_novita"
+
+# Confirmed absences before a machine whose deletion Novita has not accepted counts as gone, and how
+# long after the first of them it is asked again: one answer alone may be a mistake.
 _MISSES_NEEDED = 2
+_CONFIRM_AGAIN_AFTER = timedelta(seconds=3)
 
 
 def observe(
@@ -63,22 +74,21 @@ def observe(
     if instance.asked is not None and seen.at < instance.asked.at:
         return instance
     if seen.phase is Phase.GONE:
-        return _gone(instance, now, limits) if is_single else _missed(instance, now, limits)
+        shown = replace(instance, observed_at=seen.at, novita_status=seen.word)
+        return _gone(shown, now, limits) if is_single else _removed(shown, now)
     if _may_precede_a_start(instance, seen):
-        return replace(instance, misses=0, failures=0, confirm_at=None, seen_fingerprint=None)
+        return replace(_present(instance), failures=0, confirm_at=None)
     if instance.doubts == 0 and _is_surprising(instance, seen, now, limits):
-        return replace(
-            instance, doubts=1, misses=0, failures=0, confirm_at=None, seen_fingerprint=None
-        )
+        return replace(_present(instance), doubts=1, failures=0, confirm_at=None)
     if instance.status is Status.FAILED and seen.phase is Phase.UP and not is_single:
         # A listing may show once more what was before it failed: Novita is asked about it alone.
-        return replace(
-            instance, confirm_at=instance.confirm_at or now, misses=0, seen_fingerprint=None
-        )
+        return replace(_present(instance), confirm_at=instance.confirm_at or now)
     known = _with_facts(instance, seen, now, is_single=is_single)
+    if is_single and is_undone(known):
+        return refuse(known, now)
     if _can_be_stopped_at_last(instance, seen):
         known = replace(known, asked=None)
-    return _BY_PHASE[seen.phase](known, now, limits)
+    return BY_PHASE[seen.phase](known, now, limits)
 
 
 def miss(instance: Instance, now: datetime, limits: Limits) -> Instance:
@@ -86,7 +96,21 @@ def miss(instance: Instance, now: datetime, limits: Limits) -> Instance:
 
     Nothing is concluded: Novita is asked about this machine alone (:func:`confirm_absence`).
     """
-    return _missed(instance, now, limits) if instance.is_watched else instance
+    if not instance.is_watched:
+        return instance
+    if is_new(instance, now, limits) and instance.status is not Status.DELETING:
+        return instance
+    return _unlisted(instance, now)
+
+
+def doubt(instance: Instance, now: datetime, limits: Limits) -> Instance:
+    """Return the instance after Novita did not know its machine when somebody here asked.
+
+    It is asked again; an absence also takes a listing without the machine (:func:`miss`).
+    """
+    if not instance.is_watched or is_new(instance, now, limits):
+        return instance
+    return replace(instance, confirm_at=instance.confirm_at or now)
 
 
 def confirm_absence(instance: Instance, now: datetime, limits: Limits) -> Instance:
@@ -103,7 +127,13 @@ def reappear(instance: Instance, seen: Observation, now: datetime, limits: Limit
     if instance.gone_at is None or seen.at < instance.gone_at + limits.adoption_window:
         return instance
     back = replace(
-        instance, gone_at=None, deleted_at=None, asked=None, misses=0, doubts=0, confirm_at=None
+        _present(instance),
+        gone_at=None,
+        deleted_at=None,
+        asked=None,
+        doubts=0,
+        confirm_at=None,
+        has_reappeared=True,
     )
     if instance.desired is Desired.DELETED:
         return become(back, Status.DELETING, now, reason=instance.reason)
@@ -146,7 +176,7 @@ _what_is_said = attrgetter(*(each.name for each in fields(Observation) if each.n
 def _is_surprising(instance: Instance, seen: Observation, now: datetime, limits: Limits) -> bool:
     """Whether Novita goes back to a status that was left behind, with nothing asked of it."""
     if instance.status is Status.RUNNING:
-        is_back_down = seen.phase is Phase.DOWN and _was_just_asked(instance, now, limits)
+        is_back_down = seen.phase is Phase.DOWN and was_just_asked(instance, now, limits)
         return seen.phase in RISING or is_back_down
     is_stopped_elsewhere = (
         instance.status is Status.STOPPING and instance.desired is Desired.RUNNING
@@ -178,16 +208,11 @@ def _may_precede_a_start(instance: Instance, seen: Observation) -> bool:
     return seen.phase in (Phase.GOING_DOWN, Phase.DOWN) and not is_stopped
 
 
-def _was_just_asked(instance: Instance, now: datetime, limits: Limits) -> bool:
-    """Whether Novita may still show what was before the last verb."""
-    return instance.asked is not None and now < instance.asked.at + limits.ask_again_after
-
-
 def _with_facts(
     instance: Instance, seen: Observation, now: datetime, *, is_single: bool
 ) -> Instance:
     says_nothing_of_spot = is_single and seen.spot_signal is SpotSignal.NONE
-    is_coming_up = instance.status in COMING_UP
+    is_coming_up, reason = instance.status in COMING_UP, instance.reason
     return replace(
         instance,
         novita_status=seen.word,
@@ -202,7 +227,9 @@ def _with_facts(
         reclaim_at=instance.reclaim_at if says_nothing_of_spot else seen.reclaim_at,
         image_url=seen.image_url or instance.image_url,
         seen_fingerprint=None if is_single else fingerprint(seen),
-        reason=_boot_error(seen) if is_coming_up else instance.reason,
+        reason=_boot_error(seen) if is_coming_up or _fails_to_come_up(instance, seen) else reason,
+        name_at_novita=_altered_name(instance, seen),
+        unlisted_at=None,
         doubts=0,
         misses=0,
         failures=0,
@@ -217,120 +244,42 @@ def _gpu_off_at(instance: Instance, seen: Observation) -> datetime | None:
     return None if seen.phase in _GPU_IS_ON else instance.gpu_off_at
 
 
+def _present(instance: Instance) -> Instance:
+    """Return the instance whose machine is there; the next look is taken in, whatever it says."""
+    return replace(instance, misses=0, unlisted_at=None, seen_fingerprint=None)
+
+
+def _altered_name(instance: Instance, seen: Observation) -> str | None:
+    """Return the machine's name if it is not the one that was sent; an adopted one's never was."""
+    is_known = seen.name in ("", instance.novita_name) or is_adopted(instance.novita_name)
+    return instance.name_at_novita if not seen.name else None if is_known else seen.name
+
+
+def _fails_to_come_up(instance: Instance, seen: Observation) -> bool:
+    """Whether a machine that is to be stopped once it is up says that it never will be."""
+    is_to_stop = instance.status is Status.STOPPING and instance.desired is Desired.STOPPED
+    return is_to_stop and seen.phase in RISING and bool(seen.error)
+
+
 def _boot_error(seen: Observation) -> Reason | None:
-    return Reason("boot_failed", f"Novita: {seen.error}") if seen.error else None
+    return Reason(BOOT_FAILED, f"Novita: {seen.error}") if seen.error else None
 
 
-def _rising(instance: Instance, now: datetime, limits: Limits) -> Instance:
-    match instance.status:
-        case Status.CREATING | Status.STARTING if instance.reason is not None:
-            return fail(instance, instance.reason.code, instance.reason.message, now)
-        case Status.CREATING if instance.phase is Phase.STARTING:
-            return become(instance, Status.STARTING, now)
-        case Status.STARTING if instance.asked is not None:
-            # What was wanted has begun, whatever Novita answered to it.
-            return replace(instance, wanted=None)
-        case Status.RUNNING | Status.STOPPED | Status.RECLAIMED:
-            return _started_elsewhere(instance, now)
-        case Status.STOPPING if instance.desired is Desired.RUNNING:
-            return _started_elsewhere(instance, now)
-    return instance
-
-
-def _started_elsewhere(instance: Instance, now: datetime) -> Instance:
-    return become(
+def _unlisted(instance: Instance, now: datetime) -> Instance:
+    """Have Novita asked about this machine; the next listing that shows it is taken in."""
+    # Nobody waits for the second answer once a second listing has come; only for Novita itself.
+    is_put_off = instance.confirm_at is not None and (instance.failures or not instance.misses)
+    return replace(
         instance,
-        Status.STARTING,
-        now,
-        desired=Desired.RUNNING,
-        deadline_at=now + instance.order.startup_timeout,
+        unlisted_at=instance.unlisted_at or now,
+        confirm_at=instance.confirm_at if is_put_off else now,
+        seen_fingerprint=None,
     )
 
 
-def _up(instance: Instance, now: datetime, limits: Limits) -> Instance:
-    match instance.status:
-        case Status.STARTING if instance.wanted is Verb.RESTART:
-            return instance
-        case Status.STOPPING if instance.desired is Desired.STOPPED:
-            return instance
-        case Status.RUNNING | Status.DELETING:
-            return instance
-        case Status.FAILED if instance.desired is Desired.STOPPED:
-            # It was to be stopped and could not be, because it was not up yet.
-            return become(instance, Status.STOPPING, now)
-    # Coming up late, or started elsewhere, is running all the same.  What listings leave out
-    # (the SSH command) is asked for once, when those who wait for the news have it.
-    confirm_at = None if instance.ssh_command else now + connection.SSH_ASKED_AFTER
-    return become(instance, Status.RUNNING, now, desired=Desired.RUNNING, confirm_at=confirm_at)
-
-
-def _going_down(instance: Instance, now: datetime, limits: Limits) -> Instance:
-    """Someone else stops the machine, or Novita does; the owner still wants it running."""
-    if instance.status is Status.RUNNING:
-        reason = Reason("stopped_elsewhere", f"Novita says '{instance.novita_status}'.")
-        return become(instance, Status.STOPPING, now, reason=reason)
-    return instance
-
-
-def _down(instance: Instance, now: datetime, limits: Limits) -> Instance:
-    match instance.status:
-        case Status.CREATING | Status.STARTING:
-            return _down_while_starting(instance, now, limits)
-        case Status.STOPPING if instance.desired is Desired.STOPPED:
-            return become(instance, Status.STOPPED, now)
-        case Status.STOPPING if not _is_taken_back(instance):
-            # It was seen going down first, which a machine that is taken back does not.
-            return _stopped_elsewhere(instance, now)
-        case Status.RUNNING | Status.STOPPING:
-            return _down_unasked(instance, now)
-    return instance
-
-
-def _down_while_starting(instance: Instance, now: datetime, limits: Limits) -> Instance:
-    """A machine found exited is started (contract 2.1), unless it failed or was taken back.
-
-    Until a start has been accepted, and just after it, Novita may show what was before it: then
-    nothing is concluded, and the next look is taken in even if it says the same.
-    """
-    if instance.wanted is not None or _was_just_asked(instance, now, limits):
-        return replace(instance, reason=None, seen_fingerprint=None)
-    if instance.spot_signal in _TAKEN:
-        return become(instance, Status.RECLAIMED, now, reason=_why_taken(instance))
-    if instance.reason is not None:
-        return fail(instance, instance.reason.code, instance.reason.message, now)
-    return instance
-
-
-def _down_unasked(instance: Instance, now: datetime) -> Instance:
-    if instance.order.billing_mode is BillingMode.SPOT:
-        return become(instance, Status.RECLAIMED, now, reason=_why_taken(instance))
-    return _stopped_elsewhere(instance, now)
-
-
-def _stopped_elsewhere(instance: Instance, now: datetime) -> Instance:
-    reason = Reason("stopped_elsewhere", "The machine stopped; nobody here asked for it.")
-    return become(instance, Status.STOPPED, now, reason=reason, desired=Desired.STOPPED)
-
-
-def _unchanged(instance: Instance, now: datetime, limits: Limits) -> Instance:
-    return instance
-
-
-_BY_PHASE: dict[Phase, Callable[[Instance, datetime, Limits], Instance]] = {
-    Phase.PREPARING: _rising,
-    Phase.STARTING: _rising,
-    Phase.UP: _up,
-    Phase.GOING_DOWN: _going_down,
-    Phase.GOING: _going_down,
-    Phase.DOWN: _down,
-    Phase.UNKNOWN: _unchanged,
-}
-
-
-def _missed(instance: Instance, now: datetime, limits: Limits) -> Instance:
-    if is_new(instance, now, limits) and instance.status is not Status.DELETING:
-        return instance
-    return replace(instance, confirm_at=instance.confirm_at or now)
+def _removed(instance: Instance, now: datetime) -> Instance:
+    """Count that a listing shows the machine as removed: no lag explains that."""
+    return replace(_unlisted(instance, now), misses=max(instance.misses, 1))
 
 
 def _gone(instance: Instance, now: datetime, limits: Limits) -> Instance:
@@ -342,28 +291,22 @@ def _gone(instance: Instance, now: datetime, limits: Limits) -> Instance:
     )
     if is_new(instance, now, limits) and not was_deleted_by_us:
         return replace(counted, misses=0)
-    if counted.misses < _MISSES_NEEDED and not was_deleted_by_us:
+    # What was taken for gone once and was not wants the same proof as what nobody deleted.
+    is_taken_on_trust = was_deleted_by_us and not instance.has_reappeared
+    if not is_taken_on_trust and counted.misses < _MISSES_NEEDED:
+        return replace(counted, confirm_at=now + _CONFIRM_AGAIN_AFTER)
+    if not is_taken_on_trust and instance.unlisted_at is None:
+        # Who says so may not be Novita: the next complete listing has to agree.
         return counted
     if instance.status is Status.DELETING:
         return conclude_deleted(counted, now)
-    ended = replace(counted, gone_at=now, endpoints=(), ssh_command=None)
+    ended = replace(counted, gone_at=now, novita_status=None, endpoints=(), ssh_command=None)
     if instance.status in (Status.FAILED, Status.RECLAIMED):
         return ended
-    if _is_taken_back(instance) and instance.desired is Desired.RUNNING:
-        return become(ended, Status.RECLAIMED, now, reason=_why_taken(instance))
-    reason = Reason("gone_at_novita", "Novita no longer knows the machine; nobody here deleted it.")
+    if is_taken_back(instance) and instance.desired is Desired.RUNNING:
+        return become(ended, Status.RECLAIMED, now, reason=why_taken(instance))
+    if instance.status in COMING_UP:
+        message = "Novita no longer knows the machine: it is gone before it came up."
+        return fail(ended, GONE_AT_NOVITA, message, now)
+    reason = Reason(GONE_AT_NOVITA, "Novita no longer knows the machine; nobody here deleted it.")
     return become(ended, Status.LOST, now, reason=reason)
-
-
-def _is_taken_back(instance: Instance) -> bool:
-    return instance.spot_signal is not SpotSignal.NONE or instance.reclaim_at is not None
-
-
-def _why_taken(instance: Instance) -> Reason:
-    if _is_taken_back(instance):
-        return Reason("reclaimed", "Novita took the spot machine back.")
-    return Reason(
-        "exited_without_notice",
-        "The spot machine exited and nobody here stopped it: taken back without notice, "
-        "stopped in the console, or its process ended.",
-    )

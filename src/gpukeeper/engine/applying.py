@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import TypeVar
 
 from gpukeeper.domain import buying
+from gpukeeper.domain.errors import NovitaError
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instance import Instance
 from gpukeeper.domain.lifecycle import Limits, schedule
 from gpukeeper.engine.leasing import Leasing
 from gpukeeper.engine.loop import Clock
+from gpukeeper.novita.client import NovitaClient
 from gpukeeper.nudges import Nudges
 from gpukeeper.store import instances
 from gpukeeper.store.database import Conflict, Connection, Database
@@ -28,6 +30,7 @@ class Applying:
     """Folds results into leased rows, and tells whoever is concerned."""
 
     database: Database
+    novita: NovitaClient
     outbox: Outbox
     limits: Limits
     clock: Clock
@@ -57,7 +60,7 @@ class Applying:
         try:
             change = await self.database.write(store)
         except Conflict:
-            await self._make_way_for(instance_id, fold)
+            fold = await self._make_way_for(instance_id, fold)
             change = await self.database.write(store)
         is_due = not is_over(change.after)
         self._tell(change, is_held=is_due)
@@ -107,11 +110,28 @@ class Applying:
         )
         self._tell(change)
 
-    async def _make_way_for(self, instance_id: str, fold: Fold) -> None:
-        """Another row holds the machine that this one is to get."""
+    async def _make_way_for(self, instance_id: str, fold: Fold) -> Fold:
+        """Return what is to be stored although another row holds the machine of this one.
+
+        Whoever answered a purchase with the id of a machine that is known may not be Novita: only
+        if the machine has the name that was sent is it this row's.  Else the answer is lost.
+        """
         row = await self.database.read(lambda c: instances.find(c, instance_id))
-        if row is not None and (novita_id := fold(row).novita_id) is not None:
+        novita_id = None if row is None else fold(row).novita_id
+        if row is None or novita_id is None:
+            return fold
+        try:
+            listing = await self.novita.list_all(name=row.novita_name)
+            shown = [seen.name for seen in listing.machines if seen.novita_id == novita_id]
+            is_own = shown == [row.novita_name]
+        except NovitaError as error:
+            self.log.warning("owner_not_confirmed", instance_id=row.id, code=error.error_code)
+            is_own = False
+        if is_own:
             await self.make_way(novita_id, row)
+            return fold
+        self.log.error("purchase_answered_with_known_id", instance_id=row.id, novita_id=novita_id)
+        return lambda row: buying.lost_answer(row, self.clock(), self.limits)
 
     def _change(
         self,

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from gpukeeper.domain import buying
 from gpukeeper.domain.errors import GpuKeeperError, NovitaError, OutOfStock
+from gpukeeper.domain.ids import may_be_altered
 from gpukeeper.domain.instance import Instance, Listing, Observation, Order, Phase
 from gpukeeper.domain.lifecycle import Limits, schedule
 from gpukeeper.domain.market import Offer, Purchase, Template
@@ -17,6 +19,9 @@ from gpukeeper.store import instances
 from gpukeeper.store.database import Connection, Database
 from gpukeeper.store.sealing import Seal
 from gpukeeper.telemetry import Logger
+
+# Novita's clock and ours may differ by so much.
+_SKEW = timedelta(minutes=5)
 
 _Choices = tuple[tuple[Offer, ...], Template]
 # Takes the token of the lease, and returns what came of it.
@@ -73,16 +78,26 @@ class Purchasing:
         return await self._choose_and_buy(instance, lease_token, self._ask(instance.order))
 
     async def look_up(self, instance: Instance) -> Fold:
-        """Look for the machine of a purchase that was not answered; return what came of it."""
+        """Look for the machine of a purchase that was not answered; return what came of it.
+
+        That the answer is lost comes first, since Novita may be away, and this process may end.
+        """
+        if instance.buying is not None and instance.buying.lookup_until is None:
+            return lambda row: buying.lost_answer(row, self.clock(), self.limits)
+        suspects: list[Observation] = []
         try:
             listing = await self.novita.list_all(name=instance.novita_name)
             if not _of_this_name(listing, instance) and _is_last_look(instance, listing):
-                # Before anything is bought again the filter is not trusted to find what is there.
+                # Before anything is bought again the filter is not trusted to find what is there,
+                # nor Novita to have kept the name.
                 listing = await self._list_the_fleet()
+                suspects = await self._suspects(listing, instance)
         except NovitaError as error:
             self.log.warning("look_up_failed", instance_id=instance.id, code=error.error_code)
             return lambda row: buying.look_up_later(row, self.clock())
         found = _of_this_name(listing, instance)
+        if suspects and not found:
+            return lambda row: buying.hold_back(row, suspects, self.clock())
         for seen in found:
             await self.applying.make_way(seen.novita_id, instance)
         return lambda row: buying.looked_up(
@@ -93,6 +108,15 @@ class Purchasing:
             asked_at=listing.at,
             is_complete=listing.is_complete,
         )
+
+    async def _suspects(self, listing: Listing, instance: Instance) -> list[Observation]:
+        """Return the machines that nobody knows and that may be this one under another name."""
+        alike = [seen for seen in listing.machines if _may_be_bought_by(instance, seen)]
+        if not alike:
+            return []
+        ids = [seen.novita_id for seen in alike]
+        known = await self.database.read(lambda c: instances.known_machines(c, ids))
+        return [seen for seen in alike if seen.novita_id not in known]
 
     def _known(self, order: Order) -> _Choices | None:
         try:
@@ -168,6 +192,16 @@ def _of_this_name(listing: Listing, instance: Instance) -> list[Observation]:
         for seen in listing.machines
         if seen.name == instance.novita_name and seen.phase is not Phase.GONE
     ]
+
+
+def _may_be_bought_by(instance: Instance, seen: Observation) -> bool:
+    """Whether Novita may have changed the name that this purchase sent into the machine's."""
+    intent = instance.buying
+    if intent is None or seen.phase is Phase.GONE:
+        return False
+    is_older = seen.created_at is not None and seen.created_at < intent.since - _SKEW
+    is_other = seen.product_id not in ("", intent.offer.product_id)
+    return not is_older and not is_other and may_be_altered(seen.name, instance.novita_name)
 
 
 def _is_last_look(instance: Instance, listing: Listing) -> bool:

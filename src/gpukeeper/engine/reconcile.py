@@ -235,7 +235,7 @@ class Reconciler:
         return lambda row: answered(row, verb, failure, self.clock(), self.limits)
 
     async def _discard(self, instance: Instance, novita_id: str) -> Fold:
-        is_known, is_accepted = await discard(self.novita, instance.id, novita_id, self.log)
+        is_known, is_accepted = await discard(self.novita, instance, novita_id, self.log)
         return lambda row: surplus.tried(
             row,
             novita_id,

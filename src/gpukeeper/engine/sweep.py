@@ -224,7 +224,10 @@ class Sweep:
         if listing.is_complete:
             believed = self._believed(rows.values(), missing, looks)
             vanished = len(missing) - len(believed)
-            folds |= {row.id: self._miss for row in believed}
+            # What is listed as removed is seen, unless it is part of what is not believed.
+            doubted = {row.id for row in missing} - {row.id for row in believed}
+            folds = {row_id: fold for row_id, fold in folds.items() if row_id not in doubted}
+            folds = {row.id: self._miss for row in believed} | folds
         await self._apply(folds, token)
         if listing.is_complete and not vanished:
             await self._see_orphans(unwatched, listing.at, token)
@@ -386,4 +389,8 @@ def _is_news(seen: Observation, rows: Mapping[str, Watched]) -> bool:
 
 
 def _missing_from(listing: Listing, rows: Mapping[str, Watched]) -> list[Watched]:
-    return [row for row in rows.values() if row.novita_id not in listing.ids]
+    """Return the rows whose machines the listing leaves out, or shows as removed."""
+    removed = {seen.novita_id for seen in listing.machines if seen.phase is Phase.GONE}
+    return [
+        row for row in rows.values() if row.novita_id not in listing.ids or row.novita_id in removed
+    ]

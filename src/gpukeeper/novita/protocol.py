@@ -104,9 +104,13 @@ def verb_request(verb: Verb, novita_id: str) -> Request:
 
 
 def acknowledged(request: Request, answer: Answer) -> None:
-    """Accept any success whose body is not shaped like an error: bodies of verbs vary (§2)."""
-    if not answer.is_success or is_refusal(answer.parsed()):
+    """Accept any success whose body is no error and names no other machine: bodies vary (§2)."""
+    data = answer.parsed()
+    if not answer.is_success or is_refusal(data):
         raise refusal(request, answer)
+    said = wire.Changed.model_validate(data if isinstance(data, dict) else {})
+    if said.instance_id not in ("", (request.body or {}).get("instanceId")):
+        raise bad_answer(request, answer)
 
 
 def machine_request(novita_id: str) -> Request:
@@ -177,11 +181,14 @@ def template_request(template_id: str) -> Request:
 
 
 def template(request: Request, answer: Answer) -> Template:
-    """Return what the template gives to a new machine."""
+    """Return what the template that was asked for gives to a new machine."""
     given = _object(request, answer, "template")["template"]
     if not given or not isinstance(given, dict):
         raise bad_answer(request, answer)
-    return meaning.template(wire.Template.model_validate(given), request.query["templateId"])
+    read, asked_for = wire.Template.model_validate(given), request.query["templateId"]
+    if read.id not in ("", asked_for):
+        raise bad_answer(request, answer)
+    return meaning.template(read, asked_for)
 
 
 def templates_request(channel: str, number: int) -> Request:
@@ -249,7 +256,8 @@ def _with_list(request: Request, answer: Answer, name: str, *others: str) -> dic
 
 
 def _machine(request: Request, answer: Answer) -> wire.Machine:
+    """Return the machine that was asked for; what is said of another is no answer of Novita's."""
     machine = wire.Machine.model_validate(_object(request, answer, "id"))
-    if not machine.id:
+    if machine.id != request.query["instanceId"]:
         raise bad_answer(request, answer)
     return machine

@@ -20,6 +20,7 @@ from gpukeeper.domain.errors import (
     OutOfStock,
     QuotaExceeded,
     RateLimited,
+    RefusedForGood,
 )
 from gpukeeper.novita import wire
 from gpukeeper.novita.exchange import Answer, Request
@@ -59,6 +60,8 @@ _BY_MESSAGE: dict[str, type[NovitaError]] = {
 _PLACE_IS_BUSY = frozenset(
     {"CLUSTER_STATUS", "NODE_STATUS", "DEPENDENT_RESOURCE_STATE", "CONFLICT"}
 )
+# What no repetition changes (§3.4): all other deletions are asked again until they are done.
+_NEVER_DELETED = frozenset({"PREPAID_INSTANCE_NOT_SUPPORT_RELEASE", "VALIDATOR_PARAM"})
 # Routes that name one machine or template; elsewhere nothing can be "not found".
 _NAMES_ONE_THING = frozenset({"get", "start", "stop", "restart", "delete", "template"})
 
@@ -106,14 +109,15 @@ def after_last_retry(
 class _Said:
     """What an error answer says; ``status`` is the HTTP status that it stands for.
 
-    Only what is ``by_novita`` itself is proof that a machine does not exist: a page or a plain
-    text comes from the gateway, which knows of no machine.
+    Only what is ``by_novita`` itself is proof that a machine does not exist: its errors carry a
+    ``reason`` or a number as ``code`` (§5).  Anything else, a page, a text, nothing, or other JSON,
+    may come from a gateway, which knows of no machine.
     """
 
     reason: str
     message: str
     status: int
-    by_novita: bool = True
+    by_novita: bool = False
     is_page: bool = False
 
 
@@ -130,13 +134,14 @@ def _said(request: Request, answer: Answer) -> _Said:
         status = code if 400 <= code < 600 else unknown
     reason = body.reason or body.error.reason or _word(body.code_text, body.error.code_text)
     message = body.message or body.error.message
-    return _Said(reason.strip().upper()[:_REASON_MAX_CHARS], message, status)
+    by_novita = bool(body.reason or body.error.reason) or code >= 400
+    return _Said(reason.strip().upper()[:_REASON_MAX_CHARS], message, status, by_novita=by_novita)
 
 
 def _said_in_text(answer: Answer) -> _Said:
     text = answer.body.decode("utf-8", "replace").strip()
     is_page = text.startswith("<") or "html" in answer.headers.get("content-type", "").lower()
-    return _Said("", "" if is_page else text, answer.status, by_novita=not text, is_page=is_page)
+    return _Said("", "" if is_page else text, answer.status, is_page=is_page)
 
 
 def _code(body: wire.ErrorBody) -> int:
@@ -148,7 +153,9 @@ def _word(*codes: str) -> str:
 
 
 def _kind(request: Request, said: _Said) -> type[NovitaError]:
-    kind = _BY_REASON.get(said.reason) or _kind_by_message(said.message)
+    if request.route == "delete" and said.reason in _NEVER_DELETED:
+        return RefusedForGood
+    kind = _kind_by_reason(said) or _kind_by_message(said.message)
     if kind is NovitaNotFound and request.route not in _NAMES_ONE_THING:
         return NovitaRejected
     if kind is not None:
@@ -156,6 +163,12 @@ def _kind(request: Request, said: _Said) -> type[NovitaError]:
     if said.reason in _PLACE_IS_BUSY:
         return OutOfStock if request.route == "create" else NovitaUnavailable
     return _kind_by_status(request, said)
+
+
+def _kind_by_reason(said: _Said) -> type[NovitaError] | None:
+    """Return what a word means; "not found" as a ``code`` is what gateways say, too."""
+    kind = _BY_REASON.get(said.reason)
+    return None if kind is NovitaNotFound and not said.by_novita else kind
 
 
 def _kind_by_message(message: str) -> type[NovitaError] | None:

@@ -251,6 +251,12 @@ class Created(Wire):
     id: Text = ""
 
 
+class Changed(Wire):
+    """The answer to a verb, where it has one: which machine it was about (§3.4)."""
+
+    instance_id: Text = ""
+
+
 class ErrorDetail(Wire):
     """What an error says; ``code`` is a number, or in some answers the reason (§5)."""
 

@@ -185,6 +185,7 @@ def _reconciler(
     leasing = Leasing(tools.database, tables.instances, workers)
     applying = Applying(
         database=tools.database,
+        novita=tools.novita,
         outbox=tools.outbox,
         limits=tools.limits,
         clock=clock,

@@ -115,7 +115,7 @@ def taken_in(row: Instance, machine: Observation, now: datetime, limits: Limits)
 
 
 def _unique_name(machine: Observation) -> str:
-    name = f"{machine.name}#{machine.novita_id}"
+    name = ids.adopted_name(machine.name, machine.novita_id)
     if len(name) <= _UNIQUE_NAME_MAX_CHARS:
         return name
     digest = hashlib.blake2b(name.encode(), digest_size=_DIGEST_BYTES).hexdigest()

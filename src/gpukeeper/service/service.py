@@ -149,7 +149,7 @@ class Service:
             async with answered_within(self.read_limit, self.novita):
                 return await self.novita.connection(found.novita_id)
         except NovitaNotFound as error:
-            await self._change(found.id, lambda row: watching.miss(row, self.clock(), self.limits))
+            await self._change(found.id, lambda row: watching.doubt(row, self.clock(), self.limits))
             raise WrongStatus("Novita does not know this machine any more.") from error
 
     async def want(self, instance_id: str, verb: Verb) -> View:
@@ -343,7 +343,7 @@ class Service:
             # One refresh may raise the question; the answer is left to the looks, which are apart.
             if not instance.misses:
                 await self._change(
-                    instance.id, lambda row: watching.miss(row, self.clock(), self.limits)
+                    instance.id, lambda row: watching.doubt(row, self.clock(), self.limits)
                 )
             return
         await self._change(
