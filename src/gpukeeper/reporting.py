@@ -88,6 +88,10 @@ class Reporter:
             reason=after.reason.message if after.reason else None,
         )
 
+    def refused(self, code: str) -> None:
+        """Count an order that was refused before anything was stored."""
+        self.metrics.orders.labels(code).inc()
+
     def looked(self, looks: Looks, calls: int, took: timedelta) -> None:
         """Tell of a look at the fleet; ``calls`` is how many calls it was, 0 if it failed."""
         if looks.error is not None:

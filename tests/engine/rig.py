@@ -337,6 +337,7 @@ def build_rig(
         on_change=reporter.changed,
         buyer=engine.buyer,
         traces=traces,
+        on_refusal=reporter.refused,
     )
     service = Service(
         ordering=ordering,

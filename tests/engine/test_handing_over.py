@@ -12,7 +12,6 @@ from gpukeeper.domain.errors import StoreUnavailable
 from gpukeeper.domain.instance import Status
 from gpukeeper.engine.leasing import LEASE
 from gpukeeper.engine.loop import Workers
-from gpukeeper.service import OrderFailed
 from gpukeeper.service.ordering import BuyerElsewhere
 from gpukeeper.store import instances
 from gpukeeper.store.database import Connection, Database
@@ -54,7 +53,7 @@ async def test_what_is_known_is_stored_as_the_intent_to_buy_with_the_order(rig: 
     await rig.engine.buyer.workers.drain(NOBODY)
 
 
-async def test_what_is_not_known_is_asked_for_once_and_while_the_order_is_stored(rig: Rig) -> None:
+async def test_what_is_not_known_is_asked_for_once_before_the_order_is_stored(rig: Rig) -> None:
     await rig.service.order(ORDER)
     for route in ("clusters", "products", "template"):
         assert rig.calls(route) == 1
@@ -150,11 +149,11 @@ async def test_a_lease_given_during_a_renewal_is_not_forgotten(
     row, _ = await replace(rig.service.ordering, patience=NOBODY, buyer=BuyerElsewhere()).place(
         ORDER
     )
-    write = Database.write
+    write, chosen = Database.write, await rig.service.market.choose(ORDER)
 
     async def write_meanwhile(self: Database, unit: Any) -> Any:
         result = await write(self, unit)
-        with buyer.reserve(row) as claim:
+        with buyer.reserve(row, chosen) as claim:
             assert claim is not None
             buyer.leasing.hold(claim.lease)
             buyer.workers.start(asyncio.sleep(0), row.id, claim.lease.token)
@@ -186,14 +185,15 @@ def test_room_that_is_reserved_is_nobody_elses() -> None:
 def test_who_does_not_buy_claims_nothing() -> None:
     elsewhere = BuyerElsewhere()
     row: Any = None
-    with elsewhere.reserve(row) as claim:
+    with elsewhere.reserve(row, row) as claim:
         assert claim is None
     with pytest.raises(AssertionError):
         elsewhere.begin(row)
 
 
 async def test_a_row_is_stored_with_its_lease(rig: Rig) -> None:
-    with rig.engine.buyer.reserve(await rig.order()) as claim:
+    chosen = await rig.service.market.choose(ORDER)
+    with rig.engine.buyer.reserve(await rig.order(), chosen) as claim:
         assert claim is not None
         row = replace(claim.row, id="ins_held", novita_id=None, novita_name="held-te5t-1")
 
@@ -221,9 +221,7 @@ async def test_what_is_known_is_told_without_asking_novita(rig: Rig) -> None:
     await rig.order()
     known = market.known(ORDER)
     assert known is not None
-    offers, template = known
-    assert offers == await market.offers(ORDER)
-    assert template == await market.template(ORDER)
+    assert known == await market.choose(ORDER)
     calls = len(rig.world.journal.visits())
     for other in (
         {"product_name": "RTX 5090"},
@@ -237,13 +235,10 @@ async def test_what_is_known_is_told_without_asking_novita(rig: Rig) -> None:
     assert market.known(ORDER) is None
 
 
-async def test_what_nobody_sells_at_this_price_is_refused_as_ever(rig: Rig) -> None:
+async def test_what_an_order_with_a_limit_can_buy_is_never_known(rig: Rig) -> None:
     await rig.order()
-    cheap = replace(ORDER, max_price_per_hour=Decimal("0.01"))
-    with pytest.raises(OrderFailed) as failure:
-        await rig.service.order(cheap)
-    assert failure.value.error_code == "price_above_limit"
-    assert len(rig.machines()) == 1
+    limited = replace(ORDER, max_price_per_hour=Decimal("9"))
+    assert rig.service.market.known(limited) is None
 
 
 async def test_a_novita_that_cannot_be_asked_at_the_start_is_asked_by_the_first_order(

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from gpukeeper.domain.errors import InvalidOrder
 from gpukeeper.domain.instance import OnFailure, Status
 from gpukeeper.domain.market import BillingMode
-from gpukeeper.service import OrderFailed
+from gpukeeper.service import OrderRefused
 from tests.engine.conftest import Build
 from tests.engine.rig import HOOK, Rig
 
@@ -134,13 +135,14 @@ async def test_the_template_and_the_order_make_the_machine(rig: Rig) -> None:
         ({"max_price_per_hour": Decimal("0.01")}, "price_above_limit"),
     ],
 )
-async def test_an_order_that_nothing_fits_fails_before_anything_is_bought(
+async def test_an_order_that_nothing_fits_is_refused_and_leaves_nothing(
     rig: Rig, changes: dict[str, Any], code: str
 ) -> None:
-    with pytest.raises(OrderFailed) as failure:
+    with pytest.raises((InvalidOrder, OrderRefused)) as refusal:
         await rig.order(**changes)
-    assert failure.value.error_code == code
-    assert (await rig.find(failure.value.instance.id)).status is Status.FAILED
+    assert refusal.value.error_code == code
+    assert (await rig.service.instances(status=None, name=None, limit=9, cursor=None)).total == 0
+    assert await rig.delivery_statuses() == []
     assert rig.machines() == []
     assert rig.calls("create") == 0
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -136,10 +135,10 @@ async def test_an_order_cancelled_while_its_create_is_under_way_leaves_nothing(
 ) -> None:
     create, asked, go_on = rig.novita.create, asyncio.Event(), asyncio.Event()
 
-    async def hold(purchase: Purchase, *, check: Callable[[], None] = lambda: None) -> str:
+    async def hold(purchase: Purchase, **options: Any) -> str:
         asked.set()
         await go_on.wait()
-        return await create(purchase, check=check)
+        return await create(purchase, **options)
 
     rig.novita.create = hold  # type: ignore[method-assign]  # as slow as the test wants it
     if outcome.startswith("lost"):

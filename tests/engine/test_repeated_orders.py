@@ -85,11 +85,11 @@ async def test_an_order_that_novita_could_not_take_is_bought_once_when_it_is_sen
     # All have asked before anybody begins to buy: whoever comes after the failure tries anew.
     elsewhere = replace(rig.service.ordering, buyer=BuyerElsewhere())
     rig.service = replace(rig.service, ordering=elsewhere)
-    rig.fault("html", "products", status=503, for_seconds=60)
+    rig.fault("html", "products", status=503, for_seconds=120)
     answers = await all_of(rig, [send(rig, "key") for _ in range(SENDERS)])
     assert {answer.error_code for answer in answers} == {"novita_unavailable"}
     assert len(await rows(rig)) == 1
-    await rig.advance(minutes=2)
+    await rig.advance(minutes=3)
     again = await all_of(rig, [send(rig, "key") for _ in range(SENDERS)])
     assert {view.instance.novita_id for view in again} == set(rig.machines())
     assert (len(await rows(rig)), rig.calls("create")) == (2, 1)

@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,9 +76,9 @@ async def test_a_copy_taken_while_an_order_was_bought_finds_its_machine_and_buys
 ) -> None:
     create = rig.novita.create
 
-    async def copied_first(purchase: Purchase, *, check: Callable[[], None] = lambda: None) -> str:
+    async def copied_first(purchase: Purchase, **options: Any) -> str:
         copy(rig, tmp_path / "copy.db")
-        return await create(purchase, check=check)
+        return await create(purchase, **options)
 
     rig.novita.create = copied_first  # type: ignore[method-assign]  # and then as ever
     running = await rig.running()

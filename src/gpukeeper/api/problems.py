@@ -23,8 +23,8 @@ from gpukeeper.domain.errors import (
     StoreUnavailable,
     TooManyWrongKeys,
 )
-from gpukeeper.domain.events import instance_body
-from gpukeeper.service import OrderFailed
+from gpukeeper.domain.events import attempts_body, instance_body
+from gpukeeper.service import OrderFailed, OrderRefused
 
 PROBLEM_TYPE = "application/problem+json"
 
@@ -303,6 +303,8 @@ def _extensions(error: GpuKeeperError) -> dict[str, Any]:
         attempts = instance_body(error.instance)["attempts"]
         said = {"novitaReason": error.novita_reason} if error.novita_reason else {}
         return {"instanceId": error.instance.id, "attempts": attempts, **said}
+    if isinstance(error, OrderRefused):
+        return {"attempts": attempts_body(error.attempts)}
     if isinstance(error, InvalidOrder) and error.faults:
         return {"errors": list(map(_fault_body, error.faults))}
     if isinstance(error, NovitaError) and error.reason:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from gpukeeper.domain import surplus, watching
 from gpukeeper.domain.errors import (
     GpuKeeperError,
+    NothingForSale,
     NovitaError,
     NovitaTimeout,
     NovitaUnavailable,
@@ -50,17 +51,21 @@ NAME_ALTERED = "name_altered"
 _OPEN = frozenset({NovitaTimeout.code, NAME_ALTERED})
 
 ACCEPTED = "accepted"
+ABOVE_LIMIT = "above_limit"
+
+# After these the next offer is tried, and never the same one again for this order.
+_PASSED_OVER = frozenset({OutOfStock.code, ABOVE_LIMIT})
 
 
 def untried(instance: Instance, offers: Sequence[Offer]) -> Offer | None:
-    """Return the best offer that Novita did not run out of while this order was tried."""
-    sold_out = {
+    """Return the best offer that was neither sold out nor too dear while this order was tried."""
+    passed_over = {
         (attempt.product_id, attempt.region)
         for attempt in instance.attempts
-        if attempt.outcome == OutOfStock.code
+        if attempt.outcome in _PASSED_OVER
     }
     return next(
-        (offer for offer in offers if (offer.product_id, offer.region) not in sold_out), None
+        (offer for offer in offers if (offer.product_id, offer.region) not in passed_over), None
     )
 
 
@@ -73,6 +78,9 @@ def chosen(instance: Instance, offer: Offer | None, template: Template, now: dat
         return instance
     if offer is None:
         tried = ", ".join(f"{a.product_id} in {a.region}" for a in instance.attempts)
+        if any(attempt.outcome == ABOVE_LIMIT for attempt in instance.attempts):
+            message = f"Sold out, or above the limit when it was to be bought: {tried}."
+            return fail(instance, "price_above_limit", message, now)
         return fail(instance, "out_of_stock", f"Novita had none left of: {tried}.", now)
     return replace(
         instance,
@@ -99,6 +107,13 @@ def purchase(
         ports=template.ports if order.ports is None else order.ports,
         command=template.command if order.command is None else order.command,
     )
+
+
+def looked_at(error: NothingForSale, now: datetime) -> tuple[Attempt, ...]:
+    """Return the offers that stood to choose from when nothing fitted, and why none was taken."""
+    is_too_dear = error.error_code != NothingForSale.code
+    outcome = ABOVE_LIMIT if is_too_dear else error.error_code
+    return tuple(_attempt(offer, outcome, None, now) for offer in error.offers)
 
 
 def not_chosen(
@@ -140,15 +155,18 @@ def bought(instance: Instance, offer: Offer, novita_id: str, now: datetime) -> I
 def not_bought(
     instance: Instance, offer: Offer, error: GpuKeeperError, now: datetime, limits: Limits
 ) -> Instance:
-    """Return the instance after Novita refused, or did not answer.
+    """Return the instance after Novita refused, did not answer, or was not asked to sell.
 
-    Out of stock leads to the next offer, a lost answer to a look-up, anything else to failure.
+    Out of stock, or a price that rose above the limit, leads to the next offer, a lost answer to
+    a look-up, anything else to failure.
     """
     if isinstance(error, OutcomeUnknown):
         return lost_answer(instance, now, limits)
-    attempt = _attempt(offer, error.error_code, error.message, now)
+    is_too_dear = isinstance(error, NothingForSale)
+    outcome = ABOVE_LIMIT if is_too_dear else error.error_code
+    attempt = _attempt(offer, outcome, error.message, now)
     refused = replace(instance, buying=None, attempts=(*instance.attempts, attempt))
-    if isinstance(error, OutOfStock) or instance.status is not Status.REQUESTED:
+    if outcome in _PASSED_OVER or instance.status is not Status.REQUESTED:
         return refused
     return _give_up_or_wait(refused, error, now, limits)
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
+from gpukeeper.domain.market import Offer
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -88,9 +90,18 @@ class TooManyWrongKeys(GpuKeeperError):
 
 
 class NothingForSale(GpuKeeperError):
-    """Nothing is for sale that fits the order (``out_of_stock``, ``price_above_limit``, quota)."""
+    """Nothing is for sale that fits the order (``out_of_stock``, ``price_above_limit``, quota).
+
+    ``offers`` are those of its name that were looked at, cheapest first.
+    """
 
     code = "out_of_stock"
+
+    def __init__(
+        self, message: str = "", *, code: str | None = None, offers: Sequence[Offer] = ()
+    ) -> None:
+        super().__init__(message, code=code)
+        self.offers = tuple(offers)
 
 
 class NovitaError(GpuKeeperError):

@@ -5,7 +5,7 @@ stored has its event and a change that is not stored has none (:func:`events_of`
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from gpukeeper.domain.costs import rate_of
-from gpukeeper.domain.instance import Instance, Reason, SpotSignal, Status
+from gpukeeper.domain.instance import Attempt, Instance, Reason, SpotSignal, Status
 
 Json = dict[str, Any]
 
@@ -262,18 +262,23 @@ def instance_body(
         "novitaStatus": instance.novita_status,
         "observedAt": format_time(observed_at or instance.observed_at),
         "stale": is_stale,
-        "attempts": [
-            {
-                "productId": attempt.product_id,
-                "region": attempt.region,
-                "pricePerHour": format_money(attempt.price_per_hour),
-                "outcome": attempt.outcome,
-                "detail": attempt.detail,
-                "at": format_time(attempt.at),
-            }
-            for attempt in instance.attempts
-        ],
+        "attempts": attempts_body(instance.attempts),
     }
+
+
+def attempts_body(attempts: Sequence[Attempt]) -> list[Json]:
+    """Return as JSON what was tried, or looked at."""
+    return [
+        {
+            "productId": attempt.product_id,
+            "region": attempt.region,
+            "pricePerHour": format_money(attempt.price_per_hour),
+            "outcome": attempt.outcome,
+            "detail": attempt.detail,
+            "at": format_time(attempt.at),
+        }
+        for attempt in attempts
+    ]
 
 
 def reason_body(reason: Reason | None) -> Json | None:

@@ -45,8 +45,28 @@ def rank(market: Market, order: Order, product_name: str) -> tuple[Offer, ...]:
             f"The cheapest offer of '{product_name}' costs ${cheapest.normalize():f} per hour, "
             f"above the limit of ${limit.normalize():f}.",
             code="price_above_limit",
+            offers=offers,
         )
-    raise NothingForSale(_why_nothing(market, order, product_name))
+    raise NothingForSale(
+        _why_nothing(market, order, product_name),
+        offers=_by_price(
+            _offer(product, cluster, order.billing_mode, order.gpu_num)
+            for cluster, products in market
+            for product in products
+            if is_named(product, product_name)
+            and is_sold_in(product, cluster)
+            and _price(product, order.billing_mode) > 0
+        ),
+    )
+
+
+def find(products: Iterable[Product], offer: Offer) -> Offer | None:
+    """Return the same offer as these products have it, None if it is not sold any more."""
+    cluster = Cluster(offer.cluster_id, offer.region)
+    for product in products:
+        if product.id == offer.product_id and _is_sold(product, cluster, offer.billing_mode):
+            return _offer(product, cluster, offer.billing_mode, offer.gpu_num)
+    return None
 
 
 def price_list(

@@ -1,20 +1,20 @@
 """Buy what is ordered: choose, store the intent, ask Novita, and look up what was not answered."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from gpukeeper.domain import buying
-from gpukeeper.domain.errors import GpuKeeperError, NovitaError, OutOfStock
+from gpukeeper.domain.errors import GpuKeeperError, NothingForSale, NovitaError, OutOfStock
 from gpukeeper.domain.ids import may_be_altered
-from gpukeeper.domain.instance import Instance, Listing, Observation, Order, Phase
+from gpukeeper.domain.instance import Instance, Listing, Observation, Phase
 from gpukeeper.domain.lifecycle import Limits, schedule
-from gpukeeper.domain.market import Offer, Purchase, Template
+from gpukeeper.domain.market import Offer, Purchase
 from gpukeeper.engine.applying import Applying, Fold
 from gpukeeper.engine.loop import Clock
+from gpukeeper.engine.quote import Quote
 from gpukeeper.novita.client import NovitaClient
-from gpukeeper.novita.market import Market
+from gpukeeper.novita.market import Choice, Market
 from gpukeeper.store import instances
 from gpukeeper.store.database import Connection, Database
 from gpukeeper.store.sealing import Seal
@@ -23,26 +23,16 @@ from gpukeeper.telemetry import Logger
 # Novita's clock and ours may differ by so much.
 _SKEW = timedelta(minutes=5)
 
-_Choices = tuple[tuple[Offer, ...], Template]
 # Takes the token of the lease, and returns what came of it.
 Step = Callable[[str], Awaitable[Fold]]
 
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """How a new order begins: its row as it is to be stored, and what is done with it then.
-
-    ``asked`` is what Novita is asked meanwhile, to be called off if the row is not stored.
-    """
+    """How a new order begins: its row as it is to be stored, and what is done with it then."""
 
     row: Instance
     step: Step
-    asked: asyncio.Future[_Choices] | None = None
-
-    def call_off(self) -> None:
-        """Let go of what was asked for a row that was not stored; idempotent."""
-        if self.asked is not None:
-            self.asked.cancel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +48,20 @@ class Purchasing:
     clock: Clock
     log: Logger
 
-    def begin(self, row: Instance) -> Beginning:
-        """Choose for a new order, so that it is stored with the intent to buy; returns at once.
-
-        If Novita has to be asked first, that begins here, while the order is being stored.
-        """
-        known = self._known(row.order)
-        if known is None:
-            asked = asyncio.ensure_future(self._ask(row.order))
-            return Beginning(row, lambda token: self._choose_and_buy(row, token, asked), asked)
-        (offer, *_), template = known
-        now = self.clock()
+    def begin(self, row: Instance, choice: Choice | Awaitable[Choice]) -> Beginning:
+        """Say how a new order is stored: with the intent to buy what it chose, if that is known."""
+        if not isinstance(choice, Choice):
+            asked = choice
+            return Beginning(row, lambda token: self._choose_and_buy(row, token, asked))
+        offer, template, now = choice.offers[0], choice.template, self.clock()
         intended = schedule(buying.chosen(row, offer, template, now), now, self.limits)
         purchase = buying.purchase(intended, offer, template, envs=row.order.envs)
-        return Beginning(intended, lambda token: self._buy(intended, offer, purchase, token))
+        quote = self._quote(intended, offer, choice)
+        return Beginning(intended, lambda token: self._buy(intended, quote, purchase, token))
 
     async def choose_and_buy(self, instance: Instance, lease_token: str) -> Fold:
         """Buy the best offer that was not tried yet; return what came of it.  Raises LeaseLost."""
-        return await self._choose_and_buy(instance, lease_token, self._ask(instance.order))
+        return await self._choose_and_buy(instance, lease_token, self.market.choose(instance.order))
 
     async def look_up(self, instance: Instance) -> Fold:
         """Look for the machine of a purchase that was not answered; return what came of it.
@@ -118,25 +104,19 @@ class Purchasing:
         known = await self.database.read(lambda c: instances.known_machines(c, ids))
         return [seen for seen in alike if seen.novita_id not in known]
 
-    def _known(self, order: Order) -> _Choices | None:
-        try:
-            return self.market.known(order)
-        except GpuKeeperError:
-            # Whoever asks next meets it again, and stores it with the row.
-            return None
-
-    async def _ask(self, order: Order) -> _Choices:
-        return await asyncio.gather(self.market.offers(order), self.market.template(order))
+    def _quote(self, instance: Instance, offer: Offer, choice: Choice) -> Quote:
+        limit = instance.order.max_price_per_hour
+        return Quote(offer, choice.priced_at, limit, self.clock, self.market.price_now)
 
     async def _choose_and_buy(
-        self, instance: Instance, lease_token: str, asked: Awaitable[_Choices]
+        self, instance: Instance, lease_token: str, asked: Awaitable[Choice]
     ) -> Fold:
         try:
-            offers, template = await asked
+            choice = await asked
         except GpuKeeperError as error:
             failure = error
             return lambda row: buying.not_chosen(row, failure, self.clock(), self.limits)
-        offer = buying.untried(instance, offers)
+        offer = buying.untried(instance, choice.offers)
 
         def read_envs(connection: Connection) -> dict[str, str]:
             return instances.envs_of(connection, instance.id, self.seal)
@@ -144,37 +124,40 @@ class Purchasing:
         # Together with the intent, which is stored only if no other has taken over meanwhile.
         change, envs = await self.applying.apply_and_read(
             instance.id,
-            lambda row: buying.chosen(row, offer, template, self.clock()),
+            lambda row: buying.chosen(row, offer, choice.template, self.clock()),
             lease_token,
             read_envs,
         )
         if change.after.buying is None or offer is None:
             return lambda row: row
-        purchase = buying.purchase(change.after, offer, template, envs=envs)
-        return await self._buy(change.after, offer, purchase, lease_token)
+        purchase = buying.purchase(change.after, offer, choice.template, envs=envs)
+        quote = self._quote(change.after, offer, choice)
+        return await self._buy(change.after, quote, purchase, lease_token)
 
     async def _buy(
-        self, instance: Instance, offer: Offer, purchase: Purchase, lease_token: str
+        self, instance: Instance, quote: Quote, purchase: Purchase, lease_token: str
     ) -> Fold:
         try:
             novita_id = await self.novita.create(
-                purchase, check=self.applying.check(instance.id, lease_token)
+                purchase,
+                check=self.applying.check(instance.id, lease_token),
+                confirm=quote.confirm,
             )
-        except NovitaError as error:
-            failure = error
+        except (NovitaError, NothingForSale) as error:
+            failure, offer = error, quote.offer
             self.log.warning(
                 "purchase_refused",
                 instance_id=instance.id,
                 product_id=offer.product_id,
                 region=offer.region,
                 code=error.error_code,
-                novita_reason=error.reason,
+                novita_reason=error.reason if isinstance(error, NovitaError) else None,
                 novita_message=error.message,
             )
             if isinstance(error, OutOfStock):
                 self.market.forget()
             return lambda row: buying.not_bought(row, offer, failure, self.clock(), self.limits)
-        return lambda row: buying.bought(row, offer, novita_id, self.clock())
+        return lambda row: buying.bought(row, quote.offer, novita_id, self.clock())
 
     async def _list_the_fleet(self) -> Listing:
         """List everything; complete only if it shows anything of what exists (§6.3)."""

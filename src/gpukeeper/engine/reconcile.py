@@ -4,7 +4,7 @@ Observing is mostly the sweep's: one listing serves all (:mod:`gpukeeper.engine.
 left here are the rows that are due: to be bought, looked up, started, confirmed, given up.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -32,6 +32,7 @@ from gpukeeper.engine.leasing import Leasing, new_lease
 from gpukeeper.engine.loop import Clock, Workers
 from gpukeeper.engine.purchasing import Beginning, Purchasing, Step
 from gpukeeper.novita.client import NovitaClient
+from gpukeeper.novita.market import Choice
 from gpukeeper.store import facts, instances
 from gpukeeper.store.database import Connection, Database
 from gpukeeper.store.leases import Lease
@@ -111,7 +112,7 @@ class Reconciler:
         return next_due_at
 
     @contextmanager
-    def reserve(self, row: Instance) -> Iterator[Claim | None]:
+    def reserve(self, row: Instance, choice: Choice | Awaitable[Choice]) -> Iterator[Claim | None]:
         """Keep room for an order that is about to be stored, and say how it is to be stored.
 
         None means that there is no room: it is to be stored as it is, and waits its turn.
@@ -120,12 +121,8 @@ class Reconciler:
             if not has_room:
                 yield None
                 return
-            beginning = self.purchasing.begin(row)
-            try:
-                yield Claim(beginning, new_lease(self.new_token(), self.clock()))
-            finally:
-                if row.id not in self.workers.held:
-                    beginning.call_off()
+            beginning = self.purchasing.begin(row, choice)
+            yield Claim(beginning, new_lease(self.new_token(), self.clock()))
 
     def begin(self, claim: Claim) -> None:
         """Work on a row that has been stored as the claim says; returns at once."""

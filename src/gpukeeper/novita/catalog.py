@@ -47,6 +47,7 @@ class Catalog:
         templates_for: timedelta = timedelta(seconds=30),
     ) -> None:
         self._client = client
+        self.now = clock
         self._products: _Shelf[tuple[str | None, BillingMode, int], tuple[Product, ...]] = _Shelf(
             keep_for=products_for, clock=clock
         )
@@ -59,16 +60,32 @@ class Catalog:
         self._templates: _Shelf[str, Template] = _Shelf(keep_for=templates_for, clock=clock)
 
     async def products(
-        self, *, cluster_id: str | None, billing_mode: BillingMode, gpu_num: int
+        self,
+        *,
+        cluster_id: str | None,
+        billing_mode: BillingMode,
+        gpu_num: int,
+        afresh: bool = False,
     ) -> tuple[Product, ...]:
-        """Return what is sold in one cluster or (``None``) in all."""
+        """Return what is sold in one cluster or (``None``) in all.
+
+        ``afresh`` asks Novita in any case, since what is kept may not be true any more.
+        """
 
         async def fetch() -> tuple[Product, ...]:
             return await self._client.products(
                 cluster_id=cluster_id, billing_mode=billing_mode, gpu_num=gpu_num
             )
 
-        return await self._products.get((cluster_id, billing_mode, gpu_num), fetch)
+        return await self._products.get((cluster_id, billing_mode, gpu_num), fetch, afresh=afresh)
+
+    async def products_in_turn(
+        self, *, cluster_id: str, billing_mode: BillingMode, gpu_num: int
+    ) -> tuple[Product, ...]:
+        """Return what is sold in one cluster now, for whoever has a turn to ask Novita."""
+        return await self._client.products_in_turn(
+            cluster_id=cluster_id, billing_mode=billing_mode, gpu_num=gpu_num
+        )
 
     async def clusters(self) -> tuple[Cluster, ...]:
         """Return all regions; old ones while they are refreshed, or as long as that fails."""
@@ -115,6 +132,16 @@ class Catalog:
         """Return what is sold in one cluster, if Novita need not be asked."""
         return self._products.fresh((cluster_id, billing_mode, gpu_num))
 
+    @property
+    def keeps_products(self) -> bool:
+        """Whether anything is kept of what is sold."""
+        return self._products.keeps_any
+
+    @property
+    def keeps_clusters(self) -> bool:
+        """Whether the regions are kept."""
+        return self._clusters.keeps_any
+
     def known_cluster(self, region: str) -> Cluster | None:
         """Return a region as :meth:`cluster` does, if it is known without asking Novita."""
         clusters = self._clusters.fresh(None)
@@ -151,6 +178,11 @@ class Catalog:
         """Forget all products, because Novita refused to sell one that was listed."""
         self._products.forget()
 
+    def forget(self) -> None:
+        """Forget products and regions, because an order would be refused on what is kept."""
+        self._products.forget()
+        self._clusters.forget()
+
     async def _fetch_clusters(self) -> tuple[Cluster, ...]:
         clusters = await self._client.clusters()
         if not clusters:
@@ -186,11 +218,19 @@ class _Shelf(Generic[K, V]):
         self._kept: dict[K, _Kept[V]] = {}
         self._fetching: dict[K, asyncio.Task[V]] = {}
 
+    @property
+    def keeps_any(self) -> bool:
+        return any(map(self._is_fresh, self._kept.values()))
+
     def fresh(self, key: K) -> V | None:
         kept = self._kept.get(key)
         return kept.value if kept is not None and self._is_fresh(kept) else None
 
-    async def get(self, key: K, fetch: Callable[[], Coroutine[Any, Any, V]]) -> V:
+    async def get(
+        self, key: K, fetch: Callable[[], Coroutine[Any, Any, V]], *, afresh: bool = False
+    ) -> V:
+        if afresh:
+            return await asyncio.shield(self._begin(key, fetch))
         kept = self._kept.get(key)
         if kept is not None and self._is_fresh(kept):
             return kept.value

@@ -40,6 +40,7 @@ from gpukeeper.novita.transport import Transport
 
 T = TypeVar("T")
 Check = Callable[[], None]
+Confirm = Callable[[bool], Awaitable[None]]
 Progress = Callable[[], None]
 
 # More templates than these pages hold are no list to choose from.
@@ -145,15 +146,20 @@ class NovitaClient:
         """How long a call that is made now would be held back."""
         return self._bucket.wait(self._clock())
 
-    async def create(self, purchase: Purchase, *, check: Check = _always) -> str:
+    async def create(
+        self, purchase: Purchase, *, check: Check = _always, confirm: Confirm | None = None
+    ) -> str:
         """Buy a machine and return Novita's id of it; it starts by itself (§3.1).
+
+        ``confirm`` is awaited right before each try, when its turn has come, and is told whether
+        there was anything to wait for; it calls the purchase off by raising.
 
         Not idempotent: a second call buys a second machine.  Raises OutcomeUnknown when a
         machine may have been bought (look it up by name), OutOfStock, InsufficientBalance and
         QuotaExceeded; after any error but OutcomeUnknown nothing was bought.
         """
         request = protocol.create_request(purchase)
-        return await self._ask(request, protocol.created_id, check)
+        return await self._ask(request, protocol.created_id, check, confirm=confirm)
 
     async def start(self, novita_id: str, *, check: Check = _always) -> None:
         """Start a stopped machine.  Raises what :meth:`delete` does, and OutOfStock."""
@@ -221,6 +227,19 @@ class NovitaClient:
         )
         return await self._ask(request, protocol.products)
 
+    async def products_in_turn(
+        self, *, cluster_id: str, billing_mode: BillingMode, gpu_num: int
+    ) -> tuple[Product, ...]:
+        """Return what is sold in one cluster, for whoever has a turn already (see :meth:`create`).
+
+        Asked once and at once; it counts towards the rate, so that others wait a little longer.
+        """
+        request = protocol.products_request(
+            cluster_id=cluster_id, billing_mode=billing_mode, gpu_num=gpu_num
+        )
+        self._bucket.take(self._clock())
+        return await self._send(request, protocol.products, paced=timedelta(0))
+
     async def clusters(self) -> tuple[Cluster, ...]:
         """Return all regions (§3.8)."""
         return await self._ask(protocol.clusters_request(), protocol.clusters)
@@ -261,6 +280,7 @@ class NovitaClient:
         read: Callable[[Request, Answer], T],
         check: Check = _always,
         on_progress: Progress = _untold,
+        confirm: Confirm | None = None,
     ) -> T:
         """Ask until there is an answer, a refusal, or no retry left.
 
@@ -272,7 +292,13 @@ class NovitaClient:
         was_told_to_wait = False
         while True:
             try:
-                return await self._ask_once(request, read, check, on_progress)
+                arrived_at = self._clock()
+                has_waited = await self._wait_in_line(request, on_progress)
+                paced = self._clock() - arrived_at
+                if confirm is not None:
+                    await confirm(has_waited or failures > 0)
+                check()
+                return await self._send(request, read, paced=paced)
             except NovitaUnavailable as error:
                 failures += 1
                 was_told_to_wait = was_told_to_wait or error.retry_after is not None
@@ -290,22 +316,11 @@ class NovitaClient:
             failures, first=_FIRST_RETRY_AFTER, ceiling=_LAST_RETRY_AFTER, random=self._random()
         )
 
-    async def _ask_once(
-        self,
-        request: Request,
-        read: Callable[[Request, Answer], T],
-        check: Check,
-        on_progress: Progress,
+    async def _send(
+        self, request: Request, read: Callable[[Request, Answer], T], *, paced: timedelta
     ) -> T:
-        arrived_at = self._clock()
-        self._in_line.append(on_progress)
-        try:
-            await self._wait_for_turn(request)
-        finally:
-            self._in_line.remove(on_progress)
-        check()
+        """Make one call, tell of it, and heed what Novita says of the pace."""
         asked_at = self._clock()
-        paced = asked_at - arrived_at
         status: int | None = None
         try:
             answer = await self._transport.send(request, asked_at=asked_at)
@@ -319,8 +334,19 @@ class NovitaClient:
         self._bucket.recover()
         return result
 
-    async def _wait_for_turn(self, request: Request) -> None:
-        """Wait for the bucket, first come first served; do not wait for a long pause to end."""
+    async def _wait_in_line(self, request: Request, on_progress: Progress) -> bool:
+        self._in_line.append(on_progress)
+        try:
+            return await self._wait_for_turn(request)
+        finally:
+            self._in_line.remove(on_progress)
+
+    async def _wait_for_turn(self, request: Request) -> bool:
+        """Wait for the bucket, first come first served, and return whether that took any time.
+
+        A long pause is not waited for.
+        """
+        is_behind_others = self._turn.locked()
         async with self._turn:
             wait = self._bucket.wait(self._clock())
             if wait > PATIENCE:
@@ -332,6 +358,7 @@ class NovitaClient:
             self._bucket.take(self._clock())
             for tell in self._in_line:
                 tell()
+        return is_behind_others or bool(wait)
 
     def _heed(self, error: NovitaError) -> None:
         """Call more slowly, or not at all for a while, when Novita says so."""

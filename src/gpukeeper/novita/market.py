@@ -4,9 +4,16 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 
 from gpukeeper.domain import offers
-from gpukeeper.domain.errors import NovitaError, NovitaUnavailable
+from gpukeeper.domain.errors import (
+    InvalidOrder,
+    NothingForSale,
+    NovitaError,
+    NovitaUnavailable,
+    OutOfStock,
+)
 from gpukeeper.domain.instance import Order
 from gpukeeper.domain.market import (
     BillingMode,
@@ -16,6 +23,18 @@ from gpukeeper.domain.market import (
     Template,
 )
 from gpukeeper.novita.catalog import Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The offers that fit an order, best first, and its template.
+
+    ``priced_at`` is when Novita was asked for the prices; None: they may be kept ones.
+    """
+
+    offers: tuple[Offer, ...]
+    template: Template
+    priced_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +50,47 @@ class Market:
             # If it fails, whoever needs them asks again, and is told why.
             await self.catalog.clusters()
 
-    async def offers(self, order: Order) -> tuple[Offer, ...]:
-        """Return the offers that fit an order, best first.
+    async def choose(self, order: Order) -> Choice:
+        """Return what an order can buy.
 
-        Raises InvalidOrder for an unknown product or region, NothingForSale when nothing fits,
-        and NovitaError when Novita cannot be asked.
+        With a price limit, prices are asked for anew; and no order is refused on what was kept.
+        Raises InvalidOrder for an unknown product, template or region, NothingForSale when
+        nothing fits, and NovitaError when Novita cannot be asked.
         """
-        market = await self._regions(order)
-        name = await self._find_name(order, market)
-        return offers.rank(market, order, name)
+        is_limited = order.max_price_per_hour is not None
+        was_kept = {
+            "region_not_found": self.catalog.keeps_clusters,
+            "template_not_found": False,
+        }
+        keeps_products = self.catalog.keeps_products and not is_limited
+        try:
+            return await self._choose(order, afresh=is_limited)
+        except (InvalidOrder, NothingForSale) as error:
+            if not was_kept.get(error.error_code, keeps_products):
+                raise
+            self.catalog.forget()
+            return await self._choose(order, afresh=is_limited)
 
-    async def template(self, order: Order) -> Template:
-        """Return the order's template.  Raises InvalidOrder for an unknown one, NovitaError."""
-        return await self.catalog.template(order.template_id)
+    async def price_now(self, offer: Offer) -> Offer:
+        """Return an offer as it is sold now, for whoever has a turn to ask Novita.
 
-    def known(self, order: Order) -> tuple[tuple[Offer, ...], Template] | None:
-        """Return the offers that fit an order and its template, if Novita need not be asked.
-
-        Raises InvalidOrder and NothingForSale as :meth:`offers` does.
+        Raises OutOfStock when it is not sold any more, and NovitaError.
         """
+        products = await self.catalog.products_in_turn(
+            cluster_id=offer.cluster_id, billing_mode=offer.billing_mode, gpu_num=offer.gpu_num
+        )
+        found = offers.find(products, offer)
+        if found is None:
+            raise OutOfStock(f"Novita does not list {offer.product_id} in {offer.region} any more.")
+        return found
+
+    def known(self, order: Order) -> Choice | None:
+        """Return what an order can buy, if Novita need not be asked and does not stand to refuse.
+
+        What an order with a price limit can buy is never known.
+        """
+        if order.max_price_per_hour is not None:
+            return None
         template = self.catalog.known_template(order.template_id)
         market = [
             (cluster, products)
@@ -65,7 +106,12 @@ class Market:
         if template is None or len(market) < len(self._names(order)):
             return None
         name = _equal_name(order.product_name, [each for _, found in market for each in found])
-        return None if name is None else (offers.rank(market, order, name), template)
+        if name is None:
+            return None
+        try:
+            return Choice(offers.rank(market, order, name), template)
+        except NothingForSale:
+            return None
 
     async def price_list(
         self,
@@ -125,11 +171,28 @@ class Market:
         """Return the regions to buy in, the first choice first."""
         return tuple(dict.fromkeys([order.region or self.default_region, *order.regions]))
 
-    async def _regions(self, order: Order) -> list[tuple[Cluster, Sequence[Product]]]:
+    async def _choose(self, order: Order, *, afresh: bool) -> Choice:
+        priced_at = self.catalog.now() if afresh else None
+        found, template = await asyncio.gather(
+            self._offers(order, afresh=afresh), self.catalog.template(order.template_id)
+        )
+        return Choice(found, template, priced_at)
+
+    async def _offers(self, order: Order, *, afresh: bool) -> tuple[Offer, ...]:
+        market = await self._regions(order, afresh=afresh)
+        name = await self._find_name(order, market)
+        return offers.rank(market, order, name)
+
+    async def _regions(
+        self, order: Order, *, afresh: bool
+    ) -> list[tuple[Cluster, Sequence[Product]]]:
         clusters = [await self.catalog.cluster(name) for name in self._names(order)]
         asked = [
             self.catalog.products(
-                cluster_id=cluster.id, billing_mode=order.billing_mode, gpu_num=order.gpu_num
+                cluster_id=cluster.id,
+                billing_mode=order.billing_mode,
+                gpu_num=order.gpu_num,
+                afresh=afresh,
             )
             for cluster in clusters
         ]

@@ -257,6 +257,7 @@ def _assemble(
         buyer=engine.buyer if engine else BuyerElsewhere(),
         traces=traces,
         limits=limits,
+        on_refusal=reporter.refused,
     )
     service = Service(
         ordering=ordering,

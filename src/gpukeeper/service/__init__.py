@@ -1,6 +1,6 @@
 """The use cases that the HTTP API, the dashboard and the CLI share."""
 
-from gpukeeper.service.failing import OrderFailed
+from gpukeeper.service.failing import OrderFailed, OrderRefused
 from gpukeeper.service.health import Census, Health, Queues
 from gpukeeper.service.service import Service
 from gpukeeper.service.views import DeliveryView, OrphanView, Page, View
@@ -10,6 +10,7 @@ __all__ = [
     "DeliveryView",
     "Health",
     "OrderFailed",
+    "OrderRefused",
     "OrphanView",
     "Page",
     "Queues",

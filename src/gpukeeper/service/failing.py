@@ -1,9 +1,21 @@
-"""The error of an order that failed, which keeps what is known of it."""
+"""The errors of orders: refused before anything was stored, or failed and kept as a row."""
 
 from datetime import datetime, timedelta
 
-from gpukeeper.domain.errors import GpuKeeperError
+from gpukeeper.domain.buying import looked_at
+from gpukeeper.domain.errors import GpuKeeperError, NothingForSale
 from gpukeeper.domain.instance import Instance
+
+
+class OrderRefused(GpuKeeperError):
+    """Nothing is for sale that fits the order; nothing was stored.
+
+    ``attempts`` are the offers that were looked at.
+    """
+
+    def __init__(self, error: NothingForSale, now: datetime) -> None:
+        super().__init__(error.message, code=error.error_code)
+        self.attempts = looked_at(error, now)
 
 
 class OrderFailed(GpuKeeperError):

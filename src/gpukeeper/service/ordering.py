@@ -1,20 +1,21 @@
 """Place an order: store it, have it bought, and wait for Novita's answer."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-from gpukeeper.domain.errors import NotFound
+from gpukeeper.domain.buying import may_be_placed_anew
+from gpukeeper.domain.errors import InvalidOrder, NotFound, NothingForSale, NovitaError
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instance import Instance, Order, Status
 from gpukeeper.domain.lifecycle import Limits
-from gpukeeper.novita.market import Market
+from gpukeeper.novita.market import Choice, Market
 from gpukeeper.nudges import Nudges
 from gpukeeper.service import placing, recovery
-from gpukeeper.service.failing import OrderFailed
+from gpukeeper.service.failing import OrderFailed, OrderRefused
 from gpukeeper.service.recovery import Recovered
 from gpukeeper.store import facts, idempotency, instances
 from gpukeeper.store.database import Connection, Database
@@ -25,6 +26,8 @@ from gpukeeper.telemetry import OFF, Traces
 
 # While a request waits for an order, a change made by another process is seen this soon.
 _PEEK_EVERY_SECONDS = 0.5
+# Of the time that a caller waits so much is left for Novita to say what it sells.
+_CHOICE_SECONDS = 10.0
 
 
 class Claim(Protocol):
@@ -45,10 +48,13 @@ C = TypeVar("C", bound=Claim)
 class Buyer(Protocol[C]):
     """Who buys what is ordered here."""
 
-    def reserve(self, row: Instance) -> AbstractContextManager[C | None]:
+    def reserve(
+        self, row: Instance, choice: Choice | Awaitable[Choice]
+    ) -> AbstractContextManager[C | None]:
         """Keep room for a row that is about to be stored, and say how it is to be stored.
 
-        None means that it is to be stored as it is, for whoever finds it due.
+        ``choice`` is what it can buy, or who has been asked for that.  None means that it is to be
+        stored as it is, for whoever finds it due.
         """
 
     def begin(self, claim: C) -> None:
@@ -58,7 +64,9 @@ class Buyer(Protocol[C]):
 class BuyerElsewhere:
     """Nobody in this process buys: an engine finds the order in the store."""
 
-    def reserve(self, row: Instance) -> AbstractContextManager[None]:
+    def reserve(
+        self, row: Instance, choice: Choice | Awaitable[Choice]
+    ) -> AbstractContextManager[None]:
         """Claim nothing."""
         return nullcontext()
 
@@ -69,7 +77,10 @@ class BuyerElsewhere:
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """Takes orders; ``patience`` is how long a new one is waited for."""
+    """Takes orders; ``patience`` is how long a new one is waited for.
+
+    ``on_refusal`` is told the code of an order that is refused and leaves nothing.
+    """
 
     database: Database
     market: Market
@@ -84,6 +95,7 @@ class Ordering:
     patience: timedelta = timedelta(seconds=20)
     traces: Traces = OFF
     limits: Limits = field(default_factory=Limits)
+    on_refusal: Callable[[str], None] = lambda code: None
 
     async def place(
         self, order: Order, *, idempotency_key: str | None = None, body_hash: str = ""
@@ -91,8 +103,85 @@ class Ordering:
         """Store an order and wait for Novita's answer as long as is reasonable.
 
         Returns the row, and whether it is new: with an idempotency key the same order may be sent
-        any number of times and is bought once.  Raises OrderFailed, KeyReused when the key came
-        with another body, and StoreRestored while the store takes no orders.
+        any number of times and is bought once.  What cannot be bought is refused before anything
+        is stored (InvalidOrder, OrderRefused); where Novita cannot be asked what it sells, the
+        order is stored all the same.  Raises OrderFailed, KeyReused when the key came with another
+        body, and StoreRestored while the store takes no orders.
+        """
+        ends_at = asyncio.get_running_loop().time() + self.patience.total_seconds()
+        choice = self.market.known(order)
+        if choice is not None:
+            instance_id, row, _ = await self._store(order, choice, idempotency_key, body_hash)
+            return await self._told(instance_id, row, ends_at), row is not None
+        is_recoverable = False
+        if idempotency_key is not None:
+            # What was ordered stays ordered, whatever is for sale now.
+            known, is_recoverable = await self._known(order, idempotency_key, body_hash)
+            if known is not None:
+                return await self._told(known, None, ends_at), False
+        asked = asyncio.ensure_future(self.market.choose(order))
+        is_handed_over = False
+        try:
+            if not is_recoverable:
+                await self._wait_for(asked)
+            chosen = asked if is_recoverable else self._chosen(asked)
+            instance_id, row, is_handed_over = await self._store(
+                order, chosen, idempotency_key, body_hash
+            )
+        finally:
+            if not is_handed_over:
+                asked.cancel()
+        return await self._told(instance_id, row, ends_at), row is not None
+
+    async def _known(self, order: Order, key: str, body_hash: str) -> tuple[str | None, bool]:
+        """Return the instance that this key has ordered, and whether it may have a machine.
+
+        There is no instance where the key may order anew; the machine is one that the store does
+        not know, since it was restored.
+        """
+        names = recovery.names_of(order.name, self.deployment, key)
+
+        def find(connection: Connection) -> tuple[str | None, bool]:
+            found = idempotency.instance_of(connection, key, body_hash)
+            row = None if found is None else instances.find(connection, found)
+            known = None if row is None or may_be_placed_anew(row) else row.id
+            return known, recovery.has_machine(connection, names)
+
+        return await self.database.read(find)
+
+    async def _wait_for(self, asked: asyncio.Future[Choice]) -> None:
+        """Wait for Novita to say what it sells, but not for long: then the order is stored."""
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + min(_CHOICE_SECONDS, self.patience.total_seconds())
+        while not asked.done() and loop.time() < ends_at and not self.nudges.is_draining:
+            await asyncio.wait([asked], timeout=_PEEK_EVERY_SECONDS)
+
+    def _chosen(self, asked: asyncio.Future[Choice]) -> Choice | Awaitable[Choice]:
+        """Return what can be bought, or who is still asked; raise what is refused for good."""
+        if not asked.done():
+            return asked
+        try:
+            return asked.result()
+        except NovitaError:
+            # Novita cannot be asked: whoever buys is told so, or tries again.
+            return asked
+        except NothingForSale as error:
+            self.on_refusal(error.error_code)
+            raise OrderRefused(error, self.clock()) from error
+        except InvalidOrder as error:
+            self.on_refusal(error.error_code)
+            raise
+
+    async def _store(
+        self,
+        order: Order,
+        choice: Choice | Awaitable[Choice],
+        idempotency_key: str | None,
+        body_hash: str,
+    ) -> tuple[str, Instance | None, bool]:
+        """Store an order; return which instance it is, its row if it is new, and who works on it.
+
+        The last says whether a worker of this process has begun with it.
         """
         now = self.clock()
         names = recovery.names_of(order.name, self.deployment, idempotency_key)
@@ -106,7 +195,7 @@ class Ordering:
             random_bytes=self.random_bytes,
             traceparent=self.traces.current(),
         )
-        with self.buyer.reserve(placed) as claim:
+        with self.buyer.reserve(placed, choice) as claim:
             row, lease = (claim.row, claim.lease) if claim else (placed, None)
 
             def store(connection: Connection) -> Recovered | None:
@@ -137,15 +226,20 @@ class Ordering:
             # Once the buyer has begun: nobody waits for what is told here.
             loop = asyncio.get_running_loop()
             loop.call_soon(self._tell, Change(None, row, now), claim is not None)
-        found = await self._answered(instance_id, row if is_new else None)
+        return instance_id, row if is_new else None, is_new and claim is not None
+
+    async def _told(self, instance_id: str, placed: Instance | None, ends_at: float) -> Instance:
+        """Return the row once Novita has answered; raises OrderFailed."""
+        found = await self._answered(instance_id, placed, ends_at)
         if found.status is Status.FAILED and found.novita_id is None and found.buying is None:
             raise OrderFailed(found, self.clock())
-        return found, is_new
+        return found
 
-    async def _answered(self, instance_id: str, placed: Instance | None) -> Instance:
+    async def _answered(
+        self, instance_id: str, placed: Instance | None, ends_at: float
+    ) -> Instance:
         """Return the row once Novita has accepted or refused the order, or its answer was lost."""
         loop = asyncio.get_running_loop()
-        ends_at = loop.time() + self.patience.total_seconds()
         with self.nudges.watch(instance_id) as changed:
             found = placed or await self._find(instance_id)
             while placing.is_open(found) and loop.time() < ends_at and not self.nudges.is_draining:

@@ -48,6 +48,13 @@ def free_name(connection: Connection, names: Sequence[str]) -> str | None:
     return next((name for name in names if name not in taken), None)
 
 
+def has_machine(connection: Connection, names: Sequence[str]) -> bool:
+    """Whether Novita shows a machine that an order with these names may have bought."""
+    rows = instances.named(connection, names)
+    is_owned = any(row.novita_id is not None for row in rows.values())
+    return is_owned or bool(_orphans_of(connection, names))
+
+
 def recover(
     connection: Connection,
     placed: Instance,
@@ -66,12 +73,7 @@ def recover(
     owner = next((row for row in rows.values() if row.novita_id is not None), None)
     if owner is not None:
         return Recovered(owner.id)
-    tokens = tuple(ids.token_of(name) for name in names)
-    machines = [
-        orphan.machine
-        for orphan in orphans.every(connection)
-        if orphan.machine.name.endswith(tokens)
-    ]
+    machines = _orphans_of(connection, names)
     if not machines:
         return None
     machine = min(machines, key=lambda each: (each.created_at or now, each.novita_id))
@@ -88,6 +90,15 @@ def recover(
         outbox,
     )
     return Recovered(row.id, change)
+
+
+def _orphans_of(connection: Connection, names: Sequence[str]) -> list[Observation]:
+    tokens = tuple(ids.token_of(name) for name in names)
+    return [
+        orphan.machine
+        for orphan in orphans.every(connection)
+        if orphan.machine.name.endswith(tokens)
+    ]
 
 
 def _fits(machine: Observation, placed: Instance) -> bool:
