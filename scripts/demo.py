@@ -9,9 +9,9 @@ import base64
 import json
 import os
 import queue
+import re
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,6 +29,8 @@ PRODUCT = "RTX 4090 24GB"
 TEMPLATE = "tpl-basic"
 # Generous for a slow machine: what is waited for here takes a second or two.
 PATIENCE_SECONDS = 60
+# Where the service is without a word of anybody's; the others take any port.
+USUAL_PORT = 8080
 
 
 class DemoFailed(Exception):
@@ -57,37 +59,27 @@ def main() -> int:
 def run(stack: ExitStack, *, once: bool) -> None:
     """Start everything, order, and show what comes of it."""
     data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gpukeeper-demo-")))
-    novita, hook, port = free_port(9090), free_port(9091), free_port(8080)
     env = foreign(os.environ) | {
         "NOVITA_API_KEY": "simulated",
-        "NOVITA_BASE_URL": f"http://127.0.0.1:{novita}",
         "GPUKEEPER_DATA_DIR": str(data_dir / "data"),
-        "GPUKEEPER_PORT": str(port),
         "GPUKEEPER_POLL_INTERVAL": "1",
-        "GPUKEEPER_WEBHOOK_URL": f"http://127.0.0.1:{hook}/",
         "GPUKEEPER_WEBHOOK_SECRET": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
-        "GPUKEEPER_LOG_LEVEL": "warning",
-        "GPUKEEPER_URL": f"http://127.0.0.1:{port}",
+        "GPUKEEPER_LOG_FORMAT": "json",
         "PYTHONUNBUFFERED": "1",
     }
     say("1. A Novita that needs no key and costs nothing, a webhook listener, and the service")
-    listening = ["webhooks", "listen", "--port", str(hook), "-o", "json"]
-    processes = {
-        "simulator": ["simulate", "--fast", "--port", str(novita)],
-        "listener": listening,
-        "service": ["serve"],
-    }
-    started = {
-        name: stack.enter_context(process(arguments, env, data_dir, data_dir / f"{name}.log"))
-        for name, arguments in processes.items()
-    }
-    webhooks = read_lines(started["listener"])
-    for name, base, path in (
-        ("simulator", env["NOVITA_BASE_URL"], "/_sim"),
-        ("service", env["GPUKEEPER_URL"], "/health/ready"),
-    ):
-        wait_until_up(name, started[name], base + path, data_dir)
-        print(f"   {name:10} {base}")
+    simulator = Child(stack, "simulator", ["simulate", "--fast", "--port", "0"], env, data_dir)
+    listening = ["webhooks", "listen", "--port", "0", "-o", "json"]
+    listener = Child(stack, "listener", listening, env, data_dir)
+    webhooks = read_lines(listener.process)
+    env["NOVITA_BASE_URL"] = simulator.address(r"Novita, simulated, on (http://\S+)")
+    env["GPUKEEPER_WEBHOOK_URL"] = listener.address(r"Listening on (http://[^;\s]+)") + "/"
+    simulator.wait_until_up(env["NOVITA_BASE_URL"] + "/_sim")
+    service, env["GPUKEEPER_URL"] = start_service(stack, env, data_dir)
+    service.wait_until_up(env["GPUKEEPER_URL"] + "/health/ready")
+    children = (simulator, listener, service)
+    print(f"   {'simulator':10} {env['NOVITA_BASE_URL']}")
+    print(f"   {'service':10} {env['GPUKEEPER_URL']}")
     print(f"   {'listener':10} {env['GPUKEEPER_WEBHOOK_URL']}")
 
     say(f"2. What is for sale as '{PRODUCT}'")
@@ -101,7 +93,7 @@ def run(stack: ExitStack, *, once: bool) -> None:
     )
 
     say("4. The webhooks, their signatures verified by the listener")
-    event = wait_for(webhooks, "instance.running", started["listener"])
+    event = wait_for(webhooks, "instance.running", listener.process)
     told = event["data"]["instance"]
     print(f"   ✓ {event['type']} of '{told['name']}' ({told['id']})")
 
@@ -115,25 +107,97 @@ def run(stack: ExitStack, *, once: bool) -> None:
     if once:
         say("Done.")
         return
-    say(f"The dashboard is up: http://127.0.0.1:{port}/. Ctrl-C ends everything.")
+    say(f"The dashboard is up: {env['GPUKEEPER_URL']}/. Ctrl-C ends everything.")
     print("   In a second terminal, in this folder:")
     print(f'   export PATH="{Path(sys.executable).parent}:$PATH"')
     for name in ("GPUKEEPER_URL", "GPUKEEPER_DATA_DIR", "GPUKEEPER_WEBHOOK_SECRET"):
         print(f"   export {name}={env[name]}")
     print("   gpukeeper ls")
     print("   gpukeeper rm demo --wait")
-    while all(child.poll() is None for child in started.values()):
+    while all(child.is_alive for child in children):
         show_webhook(webhooks)
-    raise DemoFailed("a process of the demo has ended; see above")
+    ended = next(child for child in children if not child.is_alive)
+    raise DemoFailed(f"the {ended.name} has ended\n{ended.last_words()}")
+
+
+class Child:
+    """One of our own commands beside us, which ends with us.
+
+    Its address is what it says of itself: whoever else may answer at an address is not asked.
+    """
+
+    def __init__(
+        self,
+        stack: ExitStack,
+        name: str,
+        arguments: list[str],
+        env: Mapping[str, str],
+        folder: Path,
+    ) -> None:
+        self.name = name
+        self._log = folder / f"{name}.log"
+        self.process = stack.enter_context(process(arguments, env, folder, self._log))
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still runs."""
+        return self.process.poll() is None
+
+    def address(self, said: str) -> str:
+        """Wait until it says where it listens (a pattern).  Raises DemoFailed if it ends first."""
+        ends_at = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < ends_at:
+            # In this order: the last words of one that has ended are all there.
+            is_alive = self.is_alive
+            if found := re.search(said, self._log.read_text()):
+                return found[1]
+            if not is_alive:
+                break
+            time.sleep(0.05)
+        raise DemoFailed(f"the {self.name} did not come up\n{self.last_words()}")
+
+    def wait_until_up(self, url: str) -> None:
+        """Wait until its address answers well.  Raises DemoFailed with its last words."""
+        ends_at = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < ends_at and self.is_alive:
+            if is_answered(url):
+                return
+            time.sleep(0.05)
+        raise DemoFailed(f"the {self.name} did not come up\n{self.last_words()}")
+
+    def last_words(self) -> str:
+        """Return the end of what it has written."""
+        return self._log.read_text()[-2000:]
+
+
+def start_service(stack: ExitStack, env: dict[str, str], data_dir: Path) -> tuple[Child, str]:
+    """Start the service and return it with its address: the usual port, or any if it is taken.
+
+    Raises DemoFailed when it does not come up.
+    """
+    for port in (USUAL_PORT, 0):
+        service = Child(stack, "service", ["serve"], env | {"GPUKEEPER_PORT": str(port)}, data_dir)
+        try:
+            return service, service.address(r"Uvicorn running on (http://[0-9.:]+)")
+        except DemoFailed:
+            if port == 0 or "[cannot_listen]" not in service.last_words():
+                raise
+            print(f"   port {USUAL_PORT} is another's: the service takes any other")
+    raise AssertionError("the last port raises")
 
 
 def foreign(environ: Mapping[str, str]) -> dict[str, str]:
     """Return what of an environment is not about us: the demo has settings of its own only.
 
-    A key, a database or a webhook URL that somebody exported for real work must not take part.
+    A key, a database or a webhook URL that somebody exported for real work must not take part, nor
+    a collector of traces, a proxy or certificates: everything of the demo is on this machine.
     """
-    ours = ("GPUKEEPER_", "NOVITA_")
-    return {name: text for name, text in environ.items() if not name.startswith(ours)}
+    ours = ("GPUKEEPER_", "NOVITA_", "OTEL_", "SSL_CERT_")
+    return {
+        name: text
+        for name, text in environ.items()
+        if not name.startswith(ours) and not name.lower().endswith("_proxy")
+    }
 
 
 @contextmanager
@@ -231,32 +295,14 @@ def show_webhook(lines: "queue.SimpleQueue[str]") -> None:
     print(f"   webhook {event['type']} {event['data'].get('instance', {}).get('name', '')}")
 
 
-def wait_until_up(name: str, child: subprocess.Popen[str], address: str, data_dir: Path) -> None:
-    """Wait until an address answers well.  Raises DemoFailed with the process's last words."""
-    ends_at = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < ends_at and child.poll() is None:
-        try:
-            with urllib.request.urlopen(address, timeout=2) as answer:  # noqa: S310 - our own
-                if answer.status == 200:
-                    return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.05)
-    words = (data_dir / f"{name}.log").read_text()[-2000:]
-    raise DemoFailed(f"the {name} did not come up\n{words}")
-
-
-def free_port(wanted: int) -> int:
-    """Return the port if it is free on loopback, else any that is."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            number: int = probe.getsockname()[1]
-            return number
-    raise DemoFailed("no port is free on 127.0.0.1")
+def is_answered(url: str) -> bool:
+    """Say whether an address of this machine answers well; no proxy knows of it."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False
 
 
 def quoted(argument: str) -> str:

@@ -22,10 +22,14 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen; raises CannotListen when somebody else does so since a moment ago."""
         try:
-            await super().startup(sockets)
+            for each in sockets or ():
+                # Before uvloop does: it says nothing when another process was faster, and two
+                # services would stand at one address of which one is never reached.
+                each.listen(self.config.backlog)
         except OSError as error:
             host, port = self.config.host, self.config.port
             raise cannot_listen(host, port, error, setting="GPUKEEPER_PORT") from error
+        await super().startup(sockets)
         self._log_started_message(sockets or ())
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
