@@ -21,6 +21,7 @@ RUN groupadd --system --gid 10001 gpukeeper \
  && install --directory --owner 10001 --group 10001 --mode 700 /data /data/logs
 COPY --from=build /app /app
 COPY deploy/start.sh /app/bin/start
+COPY deploy/health.py /app/bin/health
 ENV PATH=/app/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
@@ -34,7 +35,7 @@ VOLUME ["/data", "/data/logs"]
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 \
-  CMD ["python", "-I", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/health/ready', timeout=4)"]
+  CMD ["python", "-I", "-S", "/app/bin/health"]
 ENTRYPOINT ["tini", "--", "sh", "/app/bin/start"]
 CMD ["serve"]
 ARG VERSION=0.1.0
