@@ -58,9 +58,14 @@ def find_certificate_faults(environ: Mapping[str, str]) -> dict[str, str]:
     return {}
 
 
-def fault_of_bundle(path: str) -> str | None:
-    """Return why a file of certificates, or a folder of them, cannot be used; None if it can."""
-    return _fault_of_folder(path) if os.path.isdir(path) else _fault_of_bundle(path)
+def find_faults_for_traces(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what the library that sends traces could not use: its certificates are others."""
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        # The first one counts.
+        if path := environ.get(variable):
+            fault = _fault_of_folder(path) if os.path.isdir(path) else _fault_of_bundle(path)
+            return {variable: f"names {path}, {fault}; {_REMEDY}"} if fault else {}
+    return {}
 
 
 def _setting(environ: Mapping[str, str], name: str) -> tuple[str, str]:

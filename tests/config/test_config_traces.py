@@ -55,6 +55,17 @@ def test_without_a_wish_traces_are_off(given: dict[str, str]) -> None:
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "is not http/protobuf"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "a=b,canary", "is no comma-separated list"),
         ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a=b;canary", "is no comma-separated list"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "canary", "is no whole number above 0"),
+        ("OTEL_BSP_EXPORT_TIMEOUT", "0", "is no whole number above 0"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "-1", "is no whole number above 0"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "is no whole number above 0"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "canary", "is no whole number"),
+        ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "-1", "is no whole number"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/none.pem", "names /none.pem, which cannot be read"),
+        ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "/", "names /, which cannot be read"),
+        ("OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER", "canary", "is not understood here"),
+        ("REQUESTS_CA_BUNDLE", "/none.pem", "names /none.pem, which cannot be read (No such"),
+        ("CURL_CA_BUNDLE", "/dev/null", "names /dev/null, which holds no certificates in PEM"),
     ],
 )
 def test_what_cannot_be_done_is_refused_and_its_value_not_shown(
@@ -86,3 +97,28 @@ def test_they_may_stand_in_the_file_and_are_no_settings_of_ours(tmp_path: Path) 
     assert settings.otel == {**ENDPOINT, "OTEL_EXPORTER_OTLP_HEADERS": "api-key=canary"}
     assert "canary" not in repr(settings)
     assert not any(variable.name.startswith("OTEL") for variable in variables())
+
+
+def test_a_batch_that_does_not_fit_into_the_queue_is_refused() -> None:
+    with pytest.raises(InvalidConfiguration) as caught:
+        load(KEY | ENDPOINT | {"OTEL_BSP_MAX_QUEUE_SIZE": "100"}, env_file=None)
+
+    (fault,) = caught.value.faults
+    assert fault.field == "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"
+    assert fault.message == "is more than OTEL_BSP_MAX_QUEUE_SIZE, which is 100"
+
+
+def test_numbers_and_files_that_can_be_used_are_taken(tmp_path: Path) -> None:
+    certificate = tmp_path / "ca.pem"
+    certificate.touch()
+    wish = {
+        "OTEL_BSP_MAX_QUEUE_SIZE": "4096",
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "1024",
+        "OTEL_SPAN_EVENT_COUNT_LIMIT": "0",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE": str(certificate),
+        "REQUESTS_CA_BUNDLE": "",
+    }
+
+    assert load(KEY | ENDPOINT | wish, env_file=None).otel["OTEL_BSP_MAX_QUEUE_SIZE"] == "4096"
+    # Without traces nobody heeds them.
+    assert load(KEY | {"REQUESTS_CA_BUNDLE": "/none.pem"}, env_file=None).otel == {}

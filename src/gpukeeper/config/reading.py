@@ -51,7 +51,10 @@ def load(
     otel = tracing.asked_for(given)
     faults += tracing.faults(otel)
     if asks_novita:
-        unusable = network.find_faults(os.environ if environ is None else environ)
+        around = os.environ if environ is None else environ
+        unusable = network.find_faults(around)
+        if otel:
+            unusable |= network.find_faults_for_traces(around)
         faults += [Fault(name, sentence) for name, sentence in unusable.items()]
     known = {variable.name for variable in variables()}
     chosen = {name: values[name] for name in values.keys() & known}

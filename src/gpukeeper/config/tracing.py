@@ -15,6 +15,21 @@ _HEADERS = ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
 _SPOKEN = "http/protobuf"
 _NO_URL = "is no URL that begins with http:// or https://"
 
+# Not numbers of this kind, and the library raises, or shows a traceback and takes its own number.
+_COUNTS = (
+    "OTEL_BSP_SCHEDULE_DELAY",
+    "OTEL_BSP_EXPORT_TIMEOUT",
+    "OTEL_BSP_MAX_QUEUE_SIZE",
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+)
+_LIMIT = re.compile("OTEL_(ATTRIBUTE|SPAN|EVENT|LINK)_[A-Z_]+_LIMIT")
+_QUEUE, _BATCH = _COUNTS[2:]
+_DEFAULT_COUNTS = {_QUEUE: "2048", _BATCH: "512"}
+
+# Files that the library opens with each batch, and complains of each time.
+_FILE = re.compile("OTEL_EXPORTER_OTLP_(TRACES_)?(CERTIFICATE|CLIENT_KEY|CLIENT_CERTIFICATE)")
+_CREDENTIALS = re.compile("OTEL_PYTHON_EXPORTER_OTLP_[A-Z_]*CREDENTIAL_PROVIDER")
+
 # What the library understands.  It would log whatever else there is, and headers are credentials.
 _HEADER = re.compile(r"[!#-'*+\-.0-9A-Z^-z|~]+[ \t]*=[ !#-+\--:<-\[\]-~]*")
 
@@ -45,6 +60,34 @@ def faults(wish: Mapping[str, str]) -> Iterator[Fault]:
         items = [item.strip() for item in wish.get(name, "").split(",")]
         if not all(_HEADER.fullmatch(item) for item in items if item):
             yield Fault(name, "is no comma-separated list of name=value")
+    yield from _faults_of_counts(wish)
+    for name in sorted(wish):
+        if _FILE.fullmatch(name) and (cause := _unreadable(wish[name])):
+            yield Fault(name, f"names {wish[name]}, which cannot be read ({cause})")
+        if _CREDENTIALS.fullmatch(name):
+            yield Fault(name, f"is not understood here: credentials belong into {_HEADERS[1]}")
+
+
+def _faults_of_counts(wish: Mapping[str, str]) -> Iterator[Fault]:
+    wrong = {
+        name: "is no whole number" if _LIMIT.fullmatch(name) else "is no whole number above 0"
+        for name, text in wish.items()
+        if (name in _COUNTS and not re.fullmatch("0*[1-9][0-9]{0,8}", text))
+        or (_LIMIT.fullmatch(name) and not re.fullmatch("[0-9]{1,9}", text))
+    }
+    yield from (Fault(name, wrong[name]) for name in sorted(wrong))
+    queue, batch = (wish.get(name, _DEFAULT_COUNTS[name]) for name in (_QUEUE, _BATCH))
+    if not wrong.keys() & {_QUEUE, _BATCH} and int(batch) > int(queue):
+        yield Fault(_BATCH, f"is more than {_QUEUE}, which is {int(queue)}")
+
+
+def _unreadable(path: str) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            file.read(1)
+    except OSError as error:
+        return error.strerror
+    return None
 
 
 def _fault_of(endpoint: str) -> str | None:
