@@ -169,3 +169,15 @@ def test_who_owns_a_file_that_cannot_be_written_to_is_told(
         f"{path} cannot be written to (Permission denied): it belongs to user {owner}, "
         f"give it to user {owner + 10_001} or move it away"
     )
+
+
+def test_without_any_stream_the_file_has_the_messages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a process that was started with `>&- 2>&-`.
+    monkeypatch.setattr(sys, "stderr", None)
+    configure_logging(format="json", log_dir=tmp_path)
+
+    log.warning("first")
+
+    assert events(tmp_path / "gpukeeper.log") == ["first"]

@@ -86,14 +86,16 @@ def configure_logging(
     an earlier.  Raises :class:`OSError` when the file cannot be opened.
     """
     shut_down_logging()
-    output = sys.stderr if stream is None else stream
-    is_terminal = output.isatty()
+    # Python has no stream where the process was started with a closed one.
+    output: TextIO | None = sys.stderr if stream is None else stream
+    is_terminal = output is not None and output.isatty()
     is_console = is_terminal if format is None else format == "console"
     root = logging.getLogger()
     root.setLevel(level.upper())
     as_json = _Formatter(_JSON_RENDERER)
     shown = _Formatter(_console_renderer(has_colors=is_terminal)) if is_console else as_json
-    root.addHandler(_named("stream", LogStream(output), shown))
+    if output is not None:
+        root.addHandler(_named("stream", LogStream(output), shown))
     if log_dir is not None:
         file_handler = LogFile(
             log_dir / LOG_FILE,
