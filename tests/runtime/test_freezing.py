@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 
 import pytest
 
 from gpukeeper.engine.loop import LONGEST_REST, Loop
 from gpukeeper.runtime import Runtime, assembly, build
+from gpukeeper.runtime import clock as clock_module
 from gpukeeper.runtime.engine import longest_look_silence
 from gpukeeper.store import listening
 from tests.postgres import Databases
@@ -48,6 +48,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Give the clock of the services that are built; a drain waits for no loop."""
     clock = Clock()
     monkeypatch.setattr(assembly, "wall_clock", clock)
+    monkeypatch.setattr(assembly, "steady", lambda: clock.at.timestamp())
+    # Time passes in steps here, and no process was stopped.
+    monkeypatch.setattr(clock_module, "LONGEST_LAPSE", timedelta(days=1))
     monkeypatch.setattr(assembly, "_LAST_TURN", timedelta(0))
     return clock
 
@@ -132,7 +135,7 @@ async def test_a_listener_that_freezes_or_dies_is_named(
     configure: Configure, url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steady = Steady()
-    monkeypatch.setattr(assembly, "time", SimpleNamespace(monotonic=steady.monotonic))
+    monkeypatch.setattr(assembly, "steady", steady.monotonic)
     monkeypatch.setattr(listening, "_HEARTBEAT_SECONDS", 0.01)
     runtime = build(configure(GPUKEEPER_DATABASE_URL=url))
     listener = runtime.listener

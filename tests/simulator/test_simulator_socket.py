@@ -3,6 +3,8 @@
 import socket
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx2
@@ -150,3 +152,25 @@ def _tell(thing: object, method: str, happened: threading.Event) -> None:
 def _get_and_fail(url: str) -> None:
     with pytest.raises(httpx2.TransportError):
         httpx2.get(f"{url}{GPU}/clusters", headers=KEY, timeout=60)
+
+
+def test_answers_tell_the_time_of_the_wall_clock_unless_they_are_told_otherwise(
+    http: httpx2.Client,
+) -> None:
+    def date() -> list[str]:
+        return http.get(f"{GPU}/clusters").headers.get_list("date")
+
+    def change(**settings: object) -> None:
+        assert http.patch("/_sim/settings", json=settings).status_code == 200
+
+    http.post("/_sim/clock", json={"advance_seconds": 86_400})
+    (told,) = date()
+    now = datetime.now(UTC)
+    assert abs(parsedate_to_datetime(told) - now) < timedelta(minutes=5)
+    change(date_skew_seconds=7200)
+    (told,) = date()
+    assert abs(parsedate_to_datetime(told) - now - timedelta(hours=2)) < timedelta(minutes=5)
+    add_fault(http, kind="html", route="clusters", times=1)
+    assert len(date()) == 1
+    change(date_sent=False)
+    assert date() == []

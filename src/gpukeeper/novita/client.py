@@ -98,7 +98,7 @@ class NovitaClient:
     instead of the network.  What changes something takes a ``check``: it is called right before
     each try, after all waiting, and calls the change off by raising.
     ``admit`` is called before anything is asked, and keeps it from being asked by raising a
-    NovitaError.
+    NovitaError.  ``on_date`` is told of the time in each answer, as HTTP writes it.
 
     Every method may raise BadCredentials, NovitaRejected, RateLimited, NovitaTimeout and
     NovitaUnavailable besides what it names itself.
@@ -118,6 +118,7 @@ class NovitaClient:
         random: Callable[[], float],
         on_call: Callable[[CallReport], None] | None = None,
         admit: Callable[[], Awaitable[None]] | None = None,
+        on_date: Callable[[str | None], None] | None = None,
     ) -> None:
         self._transport = Transport(
             base_url=base_url,
@@ -134,6 +135,7 @@ class NovitaClient:
         self._random = random
         self._on_call = on_call
         self._admit = admit
+        self._on_date = on_date
         self._first_page = 0
 
     @property
@@ -325,6 +327,8 @@ class NovitaClient:
         try:
             answer = await self._transport.send(request, asked_at=asked_at)
             status = answer.status
+            if self._on_date is not None:
+                self._on_date(answer.headers.get("date"))
             result = read(request, answer)
         except NovitaError as error:
             self._report(request, type(error).__name__, asked_at, status, paced)

@@ -3,9 +3,8 @@
 import asyncio
 import random
 import secrets
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from gpukeeper import __version__
 from gpukeeper.config import Secrets, Settings, prepare_data_dir
 from gpukeeper.domain import ids
+from gpukeeper.domain.errors import NovitaError
 from gpukeeper.domain.lifecycle import Limits
 from gpukeeper.engine.loop import Loop
 from gpukeeper.novita.catalog import Catalog
@@ -22,6 +22,7 @@ from gpukeeper.novita.market import Market
 from gpukeeper.nudges import Nudges
 from gpukeeper.reporting import Reporter
 from gpukeeper.runtime.account import AccountProof, compare
+from gpukeeper.runtime.clock import TrustedClock, open_clock, settle, settle_soon, steady
 from gpukeeper.runtime.disks import directories_of, measure
 from gpukeeper.runtime.engine import (
     MAX_SILENCE,
@@ -32,7 +33,7 @@ from gpukeeper.runtime.engine import (
     heartbeats,
 )
 from gpukeeper.runtime.engine import now as wall_clock
-from gpukeeper.runtime.opening import open_database, prepare
+from gpukeeper.runtime.opening import explained, open_database, prepare
 from gpukeeper.service import Health, Service
 from gpukeeper.service.feed import Feed
 from gpukeeper.service.health import Heartbeat, Vitals, examine
@@ -81,6 +82,7 @@ class Runtime:
     follow: Loop
     listener: "Listener | None"
     traces: Traces
+    clock: TrustedClock
     # What has to be proven before Novita is asked for anything.
     proof: AccountProof | None = None
 
@@ -100,7 +102,9 @@ class Runtime:
         beside = [asyncio.create_task(self.service.market.get_ready(), name="get-ready")]
         if self.listener is not None:
             beside.append(asyncio.create_task(self.listener.run(), name="listen"))
+        beside.append(asyncio.create_task(settle(self.clock, self._ask_time), name="settle-clock"))
         try:
+            await settle_soon(self.clock, self._ask_time)
             yield
         finally:
             for task in beside:
@@ -116,6 +120,11 @@ class Runtime:
         await self.novita.aclose()
         await asyncio.to_thread(self.database.close)
         await asyncio.to_thread(self.traces.close)
+
+    async def _ask_time(self) -> None:
+        """Ask Novita anything: each of its answers says what time it is."""
+        with suppress(NovitaError):
+            await self.novita.clusters()
 
     async def _drain(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         """Let the loops end, then the work that they started.
@@ -142,7 +151,8 @@ def build(settings: Settings, role: Role = Role.ALL) -> Runtime:
         on_failure.callback(database.close)
         deployment = prepare(database, settings, kept, has_engine=role.has_engine)
         proof = needed_proof(database, settings)
-        runtime = _assemble(settings, role, kept, database, deployment, proof)
+        with explained(settings):
+            runtime = _assemble(settings, role, kept, database, deployment, proof)
         on_failure.pop_all()
     return runtime
 
@@ -164,6 +174,7 @@ def open_novita(
     clock: Callable[[], datetime] = wall_clock,
     on_call: Callable[[CallReport], None] | None = None,
     admit: Callable[[], Awaitable[None]] | None = None,
+    on_date: Callable[[str | None], None] | None = None,
 ) -> NovitaClient:
     """Return the client of the Novita that the settings name; nothing is asked of it yet."""
     return NovitaClient(
@@ -176,6 +187,7 @@ def open_novita(
         random=random.random,
         on_call=on_call,
         admit=admit,
+        on_date=on_date,
     )
 
 
@@ -190,15 +202,20 @@ def _assemble(
     nudges = Nudges()
     database.on_trouble(_tell_of_store)
     listener = _listener(settings, database, nudges)
-    now = listener.clock if listener else wall_clock
+    now = open_clock(database, listener.clock if listener else wall_clock, steady=steady)
     metrics = create_metrics()
     traces = open_traces(settings.otel, version=__version__)
     log = get_logger("gpukeeper.engine")
     reporter = Reporter(metrics, log, now, traces, server_of(settings.novita_base_url))
     limits = Limits(adoption_window=settings.adoption_window)
     novita = open_novita(
-        settings, clock=now, on_call=reporter.called, admit=proof.admit if proof else None
+        settings,
+        clock=now,
+        on_call=reporter.called,
+        admit=proof.admit if proof else None,
+        on_date=now.hear,
     )
+    metrics.clock_ahead.set_function(lambda: now.ahead.total_seconds())
     metrics.novita_rate.set_function(lambda: novita.rate_per_second)
     sender = Sender(
         timeout_seconds=settings.webhook_timeout.total_seconds(),
@@ -222,6 +239,8 @@ def _assemble(
         reporter=reporter,
         deployment=deployment,
         traces=traces,
+        # One process owns a file.  Of those that share a server each may doubt the time alone.
+        is_time_sure=lambda: not database.is_shared or now.doubt is None,
     )
     engine = build_engine(settings, tools, clock=now) if role.has_engine else None
 
@@ -241,7 +260,8 @@ def _assemble(
 
     async def health(is_brief: bool) -> Health:
         about = {"version": __version__, "role": role.value}
-        vitals = Vitals(tuple(beats()), await asyncio.to_thread(measure, directories))
+        disks = await asyncio.to_thread(measure, directories)
+        vitals = Vitals(tuple(beats()), disks, now.ahead)
         return await examine(database, vitals, now(), about=about, is_brief=is_brief)
 
     ordering = Ordering(
@@ -279,7 +299,7 @@ def _assemble(
         traces=traces,
     )
     return Runtime(
-        service, metrics, database, novita, sender, engine, follow, listener, traces, proof
+        service, metrics, database, novita, sender, engine, follow, listener, traces, now, proof
     )
 
 
@@ -289,7 +309,7 @@ def _listener(settings: Settings, database: Database, nudges: Nudges) -> "Listen
         return None
     from gpukeeper.store.listening import Listener
 
-    clock = SharedClock(database.told_time(), steady=time.monotonic)
+    clock = SharedClock(database.told_time(), steady=steady)
     log = get_logger("gpukeeper.store")
     return Listener(
         settings.postgres_url.get_secret_value(),

@@ -54,6 +54,7 @@ class Tools:
     reporter: Reporter
     deployment: str
     traces: Traces = OFF
+    is_time_sure: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,9 @@ def build_engine(
         random=draw,
         new_token=_new_token,
         workers=senders,
-        leasing=Leasing(tools.database, tables.deliveries, senders),
+        leasing=Leasing(
+            tools.database, tables.deliveries, senders, is_time_sure=tools.is_time_sure
+        ),
         on_attempt=reporter.attempted,
         log=reporter.log,
         traces=tools.traces,
@@ -182,7 +185,7 @@ def _reconciler(
 ) -> Reconciler:
     reporter = tools.reporter
     workers = Workers(name, _RECONCILE_WORKERS, log=reporter.log, on_error=reporter.failed)
-    leasing = Leasing(tools.database, tables.instances, workers)
+    leasing = Leasing(tools.database, tables.instances, workers, is_time_sure=tools.is_time_sure)
     applying = Applying(
         database=tools.database,
         novita=tools.novita,

@@ -11,6 +11,7 @@ from gpukeeper.domain.costs import rate_of_orphan
 from gpukeeper.domain.errors import StoreUnavailable
 from gpukeeper.domain.events import format_time
 from gpukeeper.domain.instance import Status
+from gpukeeper.domain.trust import PATIENCE
 from gpukeeper.store import deliveries, facts, instances, migrations, orphans
 from gpukeeper.store.database import Connection, Database, StoreError
 from gpukeeper.store.orphans import Orphan
@@ -42,10 +43,11 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """What the process knows of itself."""
+    """What the process knows of itself; ``clock_ahead`` is how far its clock is not believed."""
 
     heartbeats: tuple[Heartbeat, ...] = ()
     disks: tuple[Disk, ...] = ()
+    clock_ahead: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,7 @@ async def examine(
         {"name": beat.loop, "lastTurnAt": format_time(beat.beat_at)} for beat in vitals.heartbeats
     ]
     body["disks"] = [{"name": disk.name, "freeBytes": disk.free_bytes} for disk in vitals.disks]
+    body["clock"] = _clock(vitals.clock_ahead)
     body |= {"status": "not ready" if problems else "ready", "problems": problems}
     return Health(not problems, tuple(problems), body)
 
@@ -188,6 +191,19 @@ def _restored(connection: Connection) -> str | None:
         f"the database was restored: no order is taken until {to_go} more complete"
         f" look{'s' if to_go > 1 else ''} at Novita; 'gpukeeper restore --lift' takes them at once"
     )
+
+
+def _clock(ahead: timedelta) -> dict[str, Any]:
+    """Return whether the clock is believed; a clock that is not keeps nobody from being served."""
+    if not ahead:
+        return {"isTrusted": True, "aheadSeconds": 0, "notice": None}
+    seconds, minutes = int(ahead.total_seconds()), int(PATIENCE.total_seconds() // 60)
+    notice = (
+        f"The clock has jumped {seconds} s ahead. Until Novita's time confirms it, or it has kept"
+        f" to that for {minutes} minutes, time goes on from before the jump: nothing is ended or"
+        " removed because of it."
+    )
+    return {"isTrusted": False, "aheadSeconds": seconds, "notice": notice}
 
 
 def _silence(beat: Heartbeat, now: datetime) -> str | None:

@@ -26,6 +26,10 @@ class Clock:
         self.speed = speed
         self.is_manual = is_manual
 
+    def wall(self) -> datetime:
+        """Return the time of the wall clock that the simulated time follows."""
+        return self._wall()
+
     def now(self) -> datetime:
         """Return the simulated time as an aware UTC datetime."""
         if self.is_manual:

@@ -4,7 +4,8 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 from starlette.requests import Request
@@ -70,7 +71,7 @@ class Door:
         )
         with world.lock:
             world.journal.write(visit)
-        await deliver(reply, scope, receive, send)
+        await deliver(_dated(world, reply), scope, receive, send)
 
     def _perform(
         self, request: Request, body: bytes, fault: Fault | None, arrived_at: datetime
@@ -127,6 +128,15 @@ async def deliver(reply: Reply, scope: Scope, receive: Receive, send: Send) -> N
         await send({"type": "http.response.body", "body": half, "more_body": True})
         return await _end(scope, receive, is_reset=False)
     await send({"type": "http.response.body", "body": reply.body})
+
+
+def _dated(world: World, reply: Reply) -> Reply:
+    """Return the reply with the time of whoever answers, which is a gateway's and no machine's."""
+    settings = world.settings
+    if not settings.date_sent:
+        return reply
+    at = world.clock.wall() + timedelta(seconds=settings.date_skew_seconds)
+    return replace(reply, headers={**reply.headers, "date": format_datetime(at, usegmt=True)})
 
 
 def _call(request: Request, body: bytes, fault: Fault | None) -> Call:

@@ -116,6 +116,8 @@ def _config(app: Starlette, *, host: str, port: int, log_level: str) -> uvicorn.
         ws="none",
         loop="asyncio",
         lifespan="off",
+        # The simulated gateway says what time it is, or does not.
+        date_header=False,
         log_config=None,
         log_level=log_level,
         timeout_graceful_shutdown=STOP_SECONDS,

@@ -110,6 +110,10 @@ class Settings:
     )
     odd_status: str = _is("hibernating", "the status word shown then")
     clock_skew_seconds: float = _is(0.0, "Novita's timestamps are ahead of the clock by so much")
+    date_skew_seconds: float = _is(
+        0.0, "the `Date` header is ahead of the wall clock by so much, whatever the simulated time"
+    )
+    date_sent: bool = _is(True, "answers have a `Date` header")
 
     # The shape of answers.
     page_size_default: int = _is(10, "rows per page when `pageSize` is absent or 0")

@@ -6,6 +6,20 @@ Leases and due times are compared with each other although several machines have
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from sqlalchemy import Connection, select
+
+from gpukeeper.store import facts
+from gpukeeper.store.tables import events
+
+# Built once: building a statement takes longer than SQLite takes to run it.
+_NEWEST_EVENT = select(events.c.at).order_by(events.c.number.desc()).limit(1)
+
+
+def newest_time(connection: Connection) -> datetime | None:
+    """Return the latest time that is known to have been: of the last look, or of the last event."""
+    known = (facts.looks(connection).tried_at, connection.scalar(_NEWEST_EVENT))
+    return max((at for at in known if at is not None), default=None)
+
 
 class SharedClock:
     """Tells the database's time by this machine's steady clock since it was last asked.

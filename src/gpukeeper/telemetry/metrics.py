@@ -116,6 +116,14 @@ class Metrics:
             buckets=_CALL_BUCKETS_SECONDS,
         ),
     ]
+    clock_ahead: Annotated[
+        Gauge,
+        Named(
+            "gpukeeper_clock_ahead_seconds",
+            "How far the clock has jumped ahead, as long as that is not confirmed; 0 while it is "
+            "believed.",
+        ),
+    ]
     novita_rate: Annotated[
         Gauge,
         Named(

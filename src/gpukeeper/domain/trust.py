@@ -1,0 +1,82 @@
+"""Whether the clock is to be believed, and what time it is while it is not.
+
+A clock that jumps ahead would end whatever has a deadline and remove whatever is old, which nobody
+can undo when it jumps back.  So a jump is not followed at once: time goes on as steady seconds pass
+until Novita's own time confirms the jump, or the clock has kept to it for long.  Everything that is
+done meanwhile is done in a time that cannot be too late.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+# A clock that is corrected by less is followed at once: no deadline is as short.
+TOLERANCE = timedelta(seconds=10)
+# Novita's time has whole seconds and an answer's way behind it.
+NOVITA_TOLERANCE = timedelta(seconds=30)
+# What a clock has kept to for so long is its time, whether anybody confirms it or not.
+PATIENCE = timedelta(minutes=15)
+# What was stored last is older at a start only if the service was off, or its clock is wrong.
+LONGEST_ABSENCE = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """How far the clock has jumped ahead, and when it did, in steady seconds."""
+
+    ahead: timedelta
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """What time it is, when that was found, in steady seconds, and whether the clock differs."""
+
+    at: datetime
+    read_at: float
+    doubt: Doubt | None = None
+
+
+def begin(newest: datetime | None, clock: datetime, steady: float) -> Time:
+    """Return the time at a start; ``newest`` is what was stored last, if anything was.
+
+    A service that was off for a while and one whose clock is ahead look the same.
+    """
+    if newest is None or clock - newest <= LONGEST_ABSENCE:
+        return Time(clock, steady)
+    return Time(newest, steady, Doubt(clock - newest, steady))
+
+
+def read(
+    last: Time, clock: datetime, steady: float, *, longest_lapse: timedelta | None = None
+) -> Time:
+    """Return the time by a clock, and by the steady seconds since it was read ``last``.
+
+    A clock that was set back is followed.  Where more than the ``longest_lapse`` seems to have
+    passed since, that is a jump as well: the process was stopped, or both clocks are wrong.
+    """
+    passed = timedelta(seconds=steady - last.read_at)
+    is_lapse = longest_lapse is not None and passed > longest_lapse
+    at = last.at if is_lapse else last.at + passed
+    ahead = clock - at
+    if ahead <= TOLERANCE:
+        return Time(clock, steady)
+    doubt = last.doubt
+    if doubt is None or is_lapse or abs(ahead - doubt.ahead) > TOLERANCE:
+        return Time(at, steady, Doubt(ahead, steady))
+    if steady - doubt.since >= PATIENCE.total_seconds():
+        return Time(clock, steady)
+    return Time(at, steady, doubt)
+
+
+def hear(time: Time, clock: datetime, novita: datetime) -> Time:
+    """Return the time after Novita told its own, which may confirm the clock or contradict it.
+
+    What contradicts it agrees with the time that is kept instead; anything else says nothing.
+    """
+    if time.doubt is None:
+        return time
+    if abs(clock - novita) <= NOVITA_TOLERANCE:
+        return Time(clock, time.read_at)
+    if abs(time.at - novita) <= NOVITA_TOLERANCE:
+        return replace(time, doubt=replace(time.doubt, since=time.read_at))
+    return time
