@@ -64,6 +64,7 @@ class Times:
 def test_a_clock_that_is_far_ahead_for_seconds_is_never_told() -> None:
     times = Times()
     clock = times.clock()
+    assert clock() == NOW
     times.wall += AHEAD
     for _ in range(5):
         times.pass_(1)

@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import text
 
 from gpukeeper.domain.errors import StoreUnavailable
+from gpukeeper.service.health import Vitals, examine
 from gpukeeper.store import damage, facts, migrations
-from gpukeeper.store.damage import find_damage
+from gpukeeper.store.damage import find_damage, prove_sound
 from gpukeeper.store.database import Connection, Database, sqlite_url
 from gpukeeper.store.trouble import is_damage, sentence_of
 from tests.store.rows import NOW
@@ -164,6 +165,31 @@ def test_a_sound_file_is_said_to_be_sound(database: Database, path: Path) -> Non
 def test_damage_in_any_page_is_found(database: Database, path: Path) -> None:
     overwrite(path, pages_of(path, "facts")[0], b"\0" * PAGE_BYTES)
     assert find_damage(path) is not None
+
+
+async def test_a_service_that_meets_damage_is_not_ready_until_the_file_is_whole_again(
+    database: Database, path: Path
+) -> None:
+    number = pages_of(path, "facts")[3]
+    whole = page_at(path, number)
+    overwrite(path, number, b"\xff" * PAGE_BYTES)
+    with pytest.raises(StoreUnavailable):
+        await database.read(read_all)
+    for _ in range(2):
+        health = await examine(database, Vitals(), NOW, about={}, is_brief=True)
+        sentence = "Nothing can be stored at present: the database is damaged: restore a backup."
+        assert health.problems == (sentence,)
+    overwrite(path, number, whole)
+    await database.trouble(touch, patience_seconds=30)
+    assert (await examine(database, Vitals(), NOW, about={}, is_brief=True)).is_ready
+
+
+def test_a_file_that_is_no_database_any_more_is_not_proven_sound(
+    database: Database, path: Path
+) -> None:
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(StoreUnavailable, match="not a database"):
+        prove_sound(path)
 
 
 def test_a_file_that_takes_too_long_to_read_is_not_waited_for(

@@ -15,8 +15,10 @@ from sqlalchemy import select, text
 from gpukeeper.domain.errors import InvalidConfiguration, StoreUnavailable
 from gpukeeper.store import facts, listening, migrations, postgres, tables
 from gpukeeper.store.clock import SharedClock
-from gpukeeper.store.database import Connection, Database
+from gpukeeper.store.database import Connection, Database, StoreError
+from gpukeeper.store.inspection import look_into_server
 from gpukeeper.store.listening import Listener
+from gpukeeper.store.trouble import sentence_of
 from tests.postgres import Server, server
 from tests.store.rows import NOW
 from tests.store.test_listening import Ears
@@ -257,6 +259,12 @@ def test_options_of_the_url_and_our_limits_both_hold(postgres_url: str) -> None:
         assert (shown("statement_timeout"), shown("work_mem")) == ("77s", "5MB")
         assert shown("lock_timeout") == "8s"
         assert shown("idle_in_transaction_session_timeout") == "8s"
+
+
+def test_a_standby_is_not_taken_for_a_database_that_is_to_be_set_up(pair: Pair) -> None:
+    with pytest.raises(StoreError) as refusal:
+        look_into_server(pair.standby.url)
+    assert "fails over" in (sentence_of(refusal.value) or "")
 
 
 @pytest.mark.parametrize(
