@@ -172,7 +172,9 @@ def _server_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        http=limited(proxies=Proxies(settings.trusted_proxies)),
+        http=limited(
+            proxies=Proxies(settings.trusted_proxies), root_path=settings.root_path
+        ),
         ws="none",
         proxy_headers=False,
         timeout_keep_alive=settings.keep_alive,
@@ -222,7 +224,13 @@ def _app(settings: Settings, runtime: Runtime, secret_key: SecretStr) -> FastAPI
         version=__version__,
         is_public=lambda path: path.startswith(STATIC_PREFIX),
         proxies=Proxies(settings.trusted_proxies),
-        frame=partial(frame, version=__version__, can_log_out=bool(settings.api_keys)),
+        frame=partial(
+            frame,
+            version=__version__,
+            can_log_out=bool(settings.api_keys),
+            root_path=settings.root_path,
+        ),
+        root_path=settings.root_path,
     )
     site = Site(
         service=runtime.service,
@@ -238,6 +246,7 @@ def _app(settings: Settings, runtime: Runtime, secret_key: SecretStr) -> FastAPI
         default_region=settings.region,
         can_log_out=bool(settings.api_keys),
         version=__version__,
+        root_path=settings.root_path,
     )
     install(app, site)
     return app

@@ -45,6 +45,27 @@ API_KEYS = "each key must have at least 16 characters; 'openssl rand -hex 24' ma
             ("GPUKEEPER_PORT", text, "must be a whole number between 0 and 65535")
             for text in ("-1", "65536", "http", "80.0", "8_0", "٨٠")
         ),
+        *(
+            ("GPUKEEPER_ROOT_PATH", text, "must be a path such as /gpukeeper: a slash first, ")
+            for text in (
+                *("gpukeeper", "http://host/gpukeeper", "//host", "/a//b", "/a/../b", "/..", "/."),
+                *(
+                    "/a/./b",
+                    "/a b",
+                    "/a%2fb",
+                    "/a?b",
+                    "/a#b",
+                    "/a\\b",
+                    "/ü",
+                    "/a'b",
+                    "/" + "a" * 200,
+                ),
+            )
+        ),
+        *(
+            ("GPUKEEPER_ROOT_PATH", text, "must not begin with /")
+            for text in ("/api", "/api/", "/instances/gpukeeper", "/static", "/login")
+        ),
         *(("GPUKEEPER_RETENTION", text, DAYS) for text in ("-1", "90d", "10000", "forever", "1e3")),
         *(("GPUKEEPER_API_KEYS", text, API_KEYS) for text in ("short", f"{'a' * 16},b", ",", ",,")),
         (

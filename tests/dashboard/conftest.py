@@ -71,7 +71,7 @@ async def dashboard(rig: Rig) -> AsyncIterator[Dashboard]:
         yield Dashboard(rig, http)
 
 
-def build_app(rig: Rig, *keys: str) -> FastAPI:
+def build_app(rig: Rig, *keys: str, root_path: str = "") -> FastAPI:
     """Return the application as the process puts it together."""
 
     def check_webhook_url(url: str) -> str:
@@ -88,7 +88,8 @@ def build_app(rig: Rig, *keys: str) -> FastAPI:
         metrics=create_metrics(),
         version="0.1.0",
         is_public=lambda path: path.startswith(STATIC_PREFIX),
-        frame=partial(frame, version="0.1.0", can_log_out=bool(keys)),
+        frame=partial(frame, version="0.1.0", can_log_out=bool(keys), root_path=root_path),
+        root_path=root_path,
         clock=rig.clock,
     )
     site = Site(
@@ -105,6 +106,7 @@ def build_app(rig: Rig, *keys: str) -> FastAPI:
         default_region="CN-HK-01",
         can_log_out=bool(keys),
         version="0.1.0",
+        root_path=root_path,
     )
     install(app, site)
     return app

@@ -27,6 +27,7 @@ from gpukeeper.api.pages import Frame, api_page, plain, problems_page
 from gpukeeper.api.problems import KINDS, kind_of, problem
 from gpukeeper.api.proxies import Proxies
 from gpukeeper.api.requests import Requests
+from gpukeeper.api.root import RootPath
 from gpukeeper.api.session import Sessions
 from gpukeeper.api.streams import Pace
 from gpukeeper.domain.errors import GpuKeeperError, InvalidOrder
@@ -65,6 +66,7 @@ def create_app(
     stream_pace: Pace = Pace(),  # noqa: B008 - a value that nobody changes
     traces: Traces = OFF,
     proxies: Proxies = Proxies(),  # noqa: B008 - a value that nobody changes
+    root_path: str = "",
 ) -> FastAPI:
     """Return the API as an ASGI application; more routers may be included before it serves.
 
@@ -74,6 +76,8 @@ def create_app(
     paths need neither a key nor the cookie, and ``frame`` makes documents of the content of pages.
     ``timer`` returns seconds that never go backwards,
     ``stream_pace`` is that of the live events, ``proxies`` are believed on whom they speak for.
+    ``root_path`` is the path under which a proxy serves all this: empty, or with a slash at its
+    beginning and none at its end.
     """
     app = FastAPI(
         title="gpukeeper",
@@ -95,8 +99,8 @@ def create_app(
     for routes in (instances, live, offers, deliveries, orphans, health):
         # As an included router, it would look for the route of each request twice.
         app.router.routes.extend(routes.router.routes)
-    app.include_router(login_routes(keys, sessions, frame))
-    _add_pages(app, frame)
+    app.include_router(login_routes(keys, sessions, frame, root_path=root_path))
+    _add_pages(app, frame, root_path)
     app.add_exception_handler(GpuKeeperError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_refusal)
@@ -110,22 +114,24 @@ def create_app(
     app.add_middleware(
         Requests, metrics=metrics, new_request_id=new_request_id, timer=timer, traces=traces
     )
+    if root_path:
+        app.add_middleware(RootPath, root_path=root_path)
     return app
 
 
-def _add_pages(app: FastAPI, frame: Frame) -> None:
+def _add_pages(app: FastAPI, frame: Frame, root_path: str) -> None:
     documents: list[dict[str, Any]] = []
 
     def document() -> dict[str, Any]:
         if not documents:
-            documents.append(build_openapi(app))
+            documents.append(build_openapi(app, root_path=root_path))
         return documents[0]
 
     async def show_document() -> Response:
         return JSONResponse(document())
 
     async def show_api() -> Response:
-        return api_page(document(), frame)
+        return api_page(document(), frame, root_path=root_path)
 
     async def show_problems() -> Response:
         return problems_page(frame)

@@ -12,6 +12,7 @@ from gpukeeper.api.keys import Keys, bearer_key
 from gpukeeper.api.login import LOGIN_PATH
 from gpukeeper.api.origins import SAFE_METHODS, check_loopback, check_same_origin
 from gpukeeper.api.problems import problem
+from gpukeeper.api.root import below, root_of
 from gpukeeper.api.session import Sessions
 from gpukeeper.domain.errors import GpuKeeperError, Unauthorized
 
@@ -78,7 +79,7 @@ class Auth:
 
 
 def _login_url(scope: Scope) -> str:
-    return f"{LOGIN_PATH}?next={quote(_page_of(scope), safe='/')}"
+    return f"{LOGIN_PATH}?next={quote(root_of(scope) + _page_of(scope), safe='/')}"
 
 
 def _page_of(scope: Scope) -> str:
@@ -92,5 +93,7 @@ def _page_of(scope: Scope) -> str:
         form = urlsplit(headers.get("referer", ""))
     except ValueError:
         return "/"
-    is_ours = form.netloc == headers.get("host", "") and form.path.startswith("/")
-    return (form.path + (f"?{form.query}" if form.query else "")) if is_ours else "/"
+    page = below(root_of(scope), form.path)
+    if page is None or form.netloc != headers.get("host", ""):
+        return "/"
+    return page + (f"?{form.query}" if form.query else "")

@@ -54,16 +54,21 @@ class ConnectionLimits:
 
 
 def limited(
-    limits: ConnectionLimits = ConnectionLimits(), *, proxies: Proxies = _NO_PROXIES
+    limits: ConnectionLimits = ConnectionLimits(),
+    *,
+    proxies: Proxies = _NO_PROXIES,
+    root_path: str = "",
 ) -> type[HttpToolsProtocol]:
     """Return the protocol that uvicorn is to speak: HTTP/1.1 within limits.
 
-    Connections of ``proxies`` count for the clients that these speak for.
+    Connections of ``proxies`` count for the clients that these speak for; ``root_path`` is that of
+    the service, for the problems that no route answers with.
     """
 
     class Limited(_Limited):
         _limits = limits
         _proxies = proxies
+        _seen_below = root_path
 
     return Limited
 
@@ -78,6 +83,7 @@ class _Limited(HttpToolsProtocol):
 
     _limits: ConnectionLimits
     _proxies: Proxies
+    _seen_below: str
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -285,17 +291,18 @@ class _Limited(HttpToolsProtocol):
         _log.warning("connection_refused", code=code, client=client)
         is_in_head = self._head_bytes is not None
         if self.is_idle() if is_in_head else not self.cycle.response_started:
-            self.transport.write(_answer(code))
+            self.transport.write(_answer(code, self._seen_below))
         self.transport.close()
         if not self.is_idle():
             self.cycle.disconnected = True
             self.cycle.message_event.set()
 
 
-def _answer(code: str) -> bytes:
+def _answer(code: str, root_path: str) -> bytes:
     """Return a problem as it goes over the wire, for requests that reach no route."""
     error = GpuKeeperError(KINDS[code].meaning, code=code)
-    response = problem({"type": "http", "path": ""}, error, headers={"Connection": "close"})
+    scope = {"type": "http", "path": "", "state": {"root_path": root_path}}
+    response = problem(scope, error, headers={"Connection": "close"})
     response.headers.update(SAFE_HEADERS)
     lines = [b": ".join(each) for each in response.raw_headers]
     head = b"\r\n".join([STATUS_LINE[response.status_code].rstrip(), *lines])

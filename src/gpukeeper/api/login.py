@@ -2,7 +2,7 @@
 
 from html import escape
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -13,6 +13,7 @@ from gpukeeper.api.keys import Keys
 from gpukeeper.api.origins import check_not_foreign, is_from_https
 from gpukeeper.api.pages import Frame
 from gpukeeper.api.problems import headers_of, kind_of
+from gpukeeper.api.root import below
 from gpukeeper.api.session import COOKIE, LIFETIME, Sessions
 from gpukeeper.domain.errors import (
     Fault,
@@ -34,16 +35,23 @@ _MAX_FIELDS = 10
 _FORM_TYPE = "application/x-www-form-urlencoded"
 
 
-def login_routes(keys: Keys, sessions: Sessions, frame: Frame) -> APIRouter:
+def login_routes(keys: Keys, sessions: Sessions, frame: Frame, *, root_path: str = "") -> APIRouter:
     """Return the routes; they let everybody in, and must not ask for a key."""
     router = APIRouter(include_in_schema=False)
 
+    def show_form(place: str, error: GpuKeeperError | None = None) -> Response:
+        return _login_page(frame, root_path + LOGIN_PATH, place, error)
+
+    def attributes(request: Request) -> dict[str, Any]:
+        # What else this host serves beside us is not shown the cookie.
+        return {"path": root_path or "/", **_attributes(request)}
+
     @router.get(LOGIN_PATH)
     async def show_login(request: Request) -> Response:
-        place = _local(request.query_params.get("next", _HOME))
+        place = _local(request.query_params.get("next", _HOME), root_path)
         if not keys or sessions.is_signed_in(request.headers):
             return RedirectResponse(place, 303)
-        return _login_page(frame, place)
+        return show_form(place)
 
     @router.post(LOGIN_PATH)
     async def sign_in(request: Request) -> Response:
@@ -51,19 +59,19 @@ def login_routes(keys: Keys, sessions: Sessions, frame: Frame) -> APIRouter:
         if not keys:
             return RedirectResponse(_HOME, 303)
         fields = await _fields(request)
-        place = _local(fields.get("next", _HOME))
+        place = _local(fields.get("next", _HOME), root_path)
         try:
             digest = keys.recognise(fields["key"], request.scope)
         except (Unauthorized, TooManyWrongKeys) as error:
             if is_json(request.headers):
                 raise
-            return _login_page(frame, place, error)
+            return show_form(place, error)
         response = RedirectResponse(place, 303)
         response.set_cookie(
             COOKIE,
             sessions.open(digest),
             max_age=int(LIFETIME.total_seconds()),
-            **_attributes(request),
+            **attributes(request),
         )
         return response
 
@@ -71,7 +79,7 @@ def login_routes(keys: Keys, sessions: Sessions, frame: Frame) -> APIRouter:
     async def sign_out(request: Request) -> Response:
         check_not_foreign(request.headers)
         response = RedirectResponse(LOGIN_PATH, 303)
-        response.delete_cookie(COOKIE, **_attributes(request))
+        response.delete_cookie(COOKIE, **attributes(request))
         return response
 
     return router
@@ -111,17 +119,21 @@ def _form(raw: bytes) -> dict[str, str]:
         raise InvalidOrder(faults=[Fault("body", "is not a form with a key")]) from error
 
 
-def _local(place: str) -> str:
-    """Return a path of this service, whatever a link to the login page says."""
+def _local(place: str, root_path: str) -> str:
+    """Return a path of this service below its root, whatever a link to the login page says."""
+    # What is left of it is judged: the root path must not hide what another host would be.
+    place = below(root_path, place) or place
     # Browsers take a backslash for a slash, two slashes for another host, and drop line ends.
     is_path = place.startswith("/") and not place.startswith("//") and "\\" not in place
-    is_elsewhere = not is_path or not place.isprintable() or place.startswith(LOGIN_PATH)
+    # What climbs would leave the root path for what else this host serves.
+    climbs = not {".", ".."}.isdisjoint(unquote(place.partition("?")[0]).split("/"))
+    is_elsewhere = not is_path or climbs or not place.isprintable() or place.startswith(LOGIN_PATH)
     return _HOME if is_elsewhere else place
 
 
-def _login_page(frame: Frame, place: str, error: GpuKeeperError | None = None) -> Response:
+def _login_page(frame: Frame, action: str, place: str, error: GpuKeeperError | None) -> Response:
     parts = [
-        f"<form method='post' action='{LOGIN_PATH}' class='login'>",
+        f"<form method='post' action='{action}' class='login'>",
         f"<input type='hidden' name='next' value='{escape(place)}'>",
         f"<p role='alert' class='note bad'>{escape(_sentence(error))}</p>" if error else "",
         "<p><label for='key'>API key</label>",

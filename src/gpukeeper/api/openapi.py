@@ -26,13 +26,14 @@ _REQUEST_ID = "RequestId"
 _NEVER_SENT = frozenset({"HTTPValidationError", "ValidationError", "Port"})
 
 
-def build_openapi(app: FastAPI) -> dict[str, Any]:
-    """Return the OpenAPI document of an application."""
+def build_openapi(app: FastAPI, *, root_path: str = "") -> dict[str, Any]:
+    """Return the OpenAPI document of an application; its paths are below ``root_path``."""
     document = get_openapi(
         title=app.title,
         version=app.version,
         description=_DESCRIPTION,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        servers=[{"url": root_path}] if root_path else None,
         routes=app.routes,
         separate_input_output_schemas=False,
     )

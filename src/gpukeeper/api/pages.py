@@ -16,17 +16,17 @@ Frame = Callable[[str, str, str], str]
 _REF_PREFIX = "#/components/schemas/"
 
 
-def api_page(document: dict[str, Any], frame: Frame) -> HTMLResponse:
-    """Return the OpenAPI document as a page to read."""
+def api_page(document: dict[str, Any], frame: Frame, *, root_path: str = "") -> HTMLResponse:
+    """Return the OpenAPI document as a page to read, with the paths as callers see them."""
     operations = [
-        (method, path, operation)
+        (method, root_path + path, operation)
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
     ]
     parts = [
         _paragraphs(document["info"]["description"]),
-        "<p>For programs: <a href='/openapi.json'>openapi.json</a>. "
-        "<a href='/problems'>What problems mean</a>.</p>",
+        f"<p>For programs: <a href='{root_path}/openapi.json'>openapi.json</a>. "
+        f"<a href='{root_path}/problems'>What problems mean</a>.</p>",
         "<h2>Routes</h2><table>",
         *(_summary(*each) for each in operations),
         "</table>",

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from starlette.responses import Response
 from starlette.types import Scope
 
+from gpukeeper.api.root import root_of
 from gpukeeper.domain.errors import (
     Fault,
     GpuKeeperError,
@@ -272,12 +273,13 @@ def problem(
     state["problem"] = {"code": code, "detail": detail}
     if isinstance(error, OrderFailed):
         state["problem"]["instance_id"] = error.instance.id
+    root = root_of(scope)
     body = {
-        "type": problem_type(code),
+        "type": root + problem_type(code),
         "title": kind.title,
         "status": kind.status,
         "detail": detail,
-        "instance": quote(scope["path"]),
+        "instance": root + quote(scope["path"]),
         "code": code,
         "requestId": state.get("request_id", ""),
         **_extensions(error),

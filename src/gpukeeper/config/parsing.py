@@ -30,6 +30,16 @@ _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 _POSTGRES = frozenset({"postgresql", "postgres"})
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+# In a path below these, nobody could tell whether a proxy has taken the root path off.
+OWN_PATHS = frozenset(
+    {
+        *("api", "deliveries", "docs", "health", "instances", "login", "logout", "metrics"),
+        *("openapi.json", "order", "orphans", "problems", "static", "status", "trends"),
+    }
+)
+# A part of dots alone would be taken for a way up; nothing here needs an escape in a link.
+_ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
+_MAX_ROOT_PATH = 200
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 
@@ -128,6 +138,20 @@ def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
             "must be addresses or networks such as 192.168.1.5, 10.0.0.0/8 or fd00::/8, "
             "comma-separated, each network with its first address"
         ) from error
+
+
+def root_path(text: str) -> str:
+    """Read the path under which a proxy serves the service; a slash at its end is removed."""
+    bare = text.rstrip("/")
+    if not text.startswith("/") or not _ROOT_PATH.fullmatch(bare) or len(bare) > _MAX_ROOT_PATH:
+        raise ValueError(
+            "must be a path such as /gpukeeper: a slash first, then letters, digits, '-', '_', "
+            "'~' or '.', and no part that is '.' or '..'"
+        )
+    first = bare.split("/")[1] if bare else ""
+    if first in OWN_PATHS:
+        raise ValueError(f"must not begin with /{first}, which is a path of the service's own")
+    return bare
 
 
 def webhook_urls(text: str) -> tuple[str, ...]:

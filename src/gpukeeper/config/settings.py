@@ -85,6 +85,13 @@ class Settings(BaseSettings):
         default=(),
         shown="empty",
     )
+    root_path: Annotated[str, PlainValidator(parsing.root_path)] = _variable(
+        "GPUKEEPER_ROOT_PATH",
+        "The path under which a proxy serves it, such as `/gpukeeper`; dashboard, redirects and "
+        "links follow, whether the proxy takes it off or leaves it on.",
+        default="",
+        shown="empty",
+    )
     data_dir: Annotated[Path, PlainValidator(parsing.directory)] = _variable(
         "GPUKEEPER_DATA_DIR",
         "The directory of the SQLite file, the logs and the generated secrets.",

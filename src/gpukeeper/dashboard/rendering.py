@@ -34,6 +34,7 @@ def render(site: Site, template: str, path: str, facts: Mapping[str, Any]) -> st
     """Return a page as text; ``path`` is where it is found, for the navigation."""
     return _TEMPLATES.get_template(template).render(
         path=path,
+        root=site.root_path,
         version=site.version,
         can_log_out=site.can_log_out,
         now=site.overview.now(),
@@ -41,10 +42,13 @@ def render(site: Site, template: str, path: str, facts: Mapping[str, Any]) -> st
     )
 
 
-def frame(path: str, title: str, content: str, *, version: str, can_log_out: bool) -> str:
+def frame(
+    path: str, title: str, content: str, *, version: str, can_log_out: bool, root_path: str = ""
+) -> str:
     """Return a page of the API as one of the dashboard; its content is HTML and is trusted."""
     return _TEMPLATES.get_template("document.html").render(
         path=path,
+        root=root_path,
         version=version,
         can_log_out=can_log_out,
         title=title,

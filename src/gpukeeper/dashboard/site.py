@@ -36,6 +36,7 @@ class Site:
 
     ``read_order`` makes an order of what the API calls an order's body, or raises InvalidOrder;
     ``explain`` says of an error what the API says; ``can_log_out`` is false where nobody logs in.
+    ``root_path`` is put before every link: empty, or with a slash at its beginning alone.
     """
 
     service: Service
@@ -46,6 +47,7 @@ class Site:
     default_region: str
     can_log_out: bool
     version: str
+    root_path: str = ""
     kept: Kept = field(default_factory=Kept)
 
 
