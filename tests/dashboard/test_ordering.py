@@ -162,8 +162,8 @@ async def test_the_key_of_a_form_that_was_sent_does_not_take_another_order(
         ({"templateId": ""}, "templateId", "is required"),
         ({"envs": "A"}, "envs", "must have a &#39;=&#39; in line 1"),
         ({"envs": "A=1\nA=2"}, "envs", "must not name A twice"),
-        ({"envs": "1A=2"}, "envs", "envs.1A must be named with"),
-        ({"ports": "8000"}, "ports", "ports[0] must be a port of 1 to 65535"),
+        ({"envs": "1A=2"}, "envs", "1A must be named with"),
+        ({"ports": "8000"}, "ports", "entry 1 must be a port of 1 to 65535"),
         ({"webhookUrl": "http://127.0.0.1/"}, "webhookUrl", ""),
     ],
 )

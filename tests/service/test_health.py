@@ -196,7 +196,11 @@ async def test_what_there_is_and_what_is_owed_is_counted(database: Database) -> 
         "oldestDueAt": "2026-01-01T12:30:15.123Z",
         "oldestDueSeconds": 0,
     }
-    assert body["deliveries"] == {"pending": 1, "oldestAt": "2026-01-01T12:30:15.123Z"}
+    assert body["deliveries"] == {
+        "pending": 1,
+        "oldestAt": "2026-01-01T12:30:15.123Z",
+        "exhaustedLastDay": 0,
+    }
 
 
 async def test_the_queues_tell_how_long_their_oldest_row_waits(database: Database) -> None:

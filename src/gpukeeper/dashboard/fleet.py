@@ -12,6 +12,7 @@ from gpukeeper.dashboard.rendering import render
 from gpukeeper.dashboard.site import Site, site_of
 from gpukeeper.domain.errors import GpuKeeperError
 from gpukeeper.domain.instance import Status
+from gpukeeper.service.health import Census
 from gpukeeper.service.overview import Trends
 
 
@@ -20,11 +21,13 @@ class _View:
     """What a tab over the list shows: statuses, none for all, and refused orders.
 
     An order that was refused costs nothing and needs nobody's attention, although its status is
-    that of a machine which failed: ``has_refused`` is as in :meth:`Overview.fleet`.
+    that of a machine which failed: ``has_refused`` and ``has_notified`` are as in
+    :meth:`Overview.fleet`.
     """
 
     statuses: frozenset[Status]
     has_refused: bool | None = None
+    has_notified: bool = False
 
 
 VIEWS = {
@@ -42,7 +45,9 @@ VIEWS = {
         )
     ),
     "attention": _View(
-        frozenset({Status.FAILED, Status.RECLAIMED, Status.LOST}), has_refused=False
+        frozenset({Status.FAILED, Status.RECLAIMED, Status.LOST}),
+        has_refused=False,
+        has_notified=True,
     ),
     "ended": _View(frozenset({Status.DELETED, Status.LOST}), has_refused=True),
     "all": _View(frozenset()),
@@ -76,6 +81,7 @@ async def show_fleet(request: Request) -> Response:
         fleet = await site.overview.fleet(
             statuses=meant.statuses,
             has_refused=meant.has_refused,
+            has_notified=meant.has_notified,
             name=name or None,
             limit=_ROWS,
             cursor=cursor,
@@ -89,6 +95,7 @@ async def show_fleet(request: Request) -> Response:
             {
                 "fleet": fleet,
                 "counts": {**counts, Status.FAILED: counts[Status.FAILED] - fleet.census.refused},
+                "attention": _attention(fleet.census),
                 "views": VIEWS,
                 "view": "" if status else view,
                 "status": status,
@@ -109,6 +116,22 @@ async def show_fleet(request: Request) -> Response:
         keep_for=_KEEP_PAGE,
     )
     return HTMLResponse(text)
+
+
+def _attention(census: Census) -> list[tuple[int, str]]:
+    """Return how many of what somebody should look at, without what there is none of.
+
+    Webhooks count by receiver: that is what has to be mended, however many were given up.
+    """
+    receivers = census.undelivered.receivers
+    found = [
+        (census.by_status[Status.FAILED] - census.refused, "failed"),
+        (census.by_status[Status.RECLAIMED], "reclaimed"),
+        (census.by_status[Status.LOST], "lost"),
+        (census.notified, "to be taken back"),
+        (receivers, "webhook receiver" if receivers == 1 else "webhook receivers"),
+    ]
+    return [each for each in found if each[0]]
 
 
 def _address(query: dict[str, str]) -> str:

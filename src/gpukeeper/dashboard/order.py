@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from gpukeeper.dashboard.choices import Choices, choices_of
 from gpukeeper.dashboard.forms import Form, read_form
 from gpukeeper.dashboard.rendering import page
-from gpukeeper.dashboard.site import Site, site_of
+from gpukeeper.dashboard.site import Site, checked_id, site_of
 from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidOrder
 from gpukeeper.domain.instance import Instance
 from gpukeeper.domain.market import BillingMode
@@ -30,6 +30,28 @@ _FIELDS = (
     *("billingMode", "region", "regions", "maxPricePerHour", "envs", "ports", "command"),
     *("webhookUrl", "labels", "startupTimeout", "onFailure"),
 )
+# What the form calls its fields: faults name them so, too.
+LABELS = {
+    "name": "Name",
+    "productName": "Product",
+    "templateId": "Template",
+    "otherTemplateId": "Another template, by id",
+    "gpuNum": "GPUs",
+    "rootfsSize": "Disk, GB",
+    "billingMode": "Billing",
+    "region": "Region",
+    "regions": "Other regions",
+    "maxPricePerHour": "At most, $ per hour",
+    "envs": "Environment",
+    "ports": "Ports",
+    "command": "Command",
+    "webhookUrl": "Webhook",
+    "labels": "Labels",
+    "startupTimeout": "Seconds until it must run",
+    "onFailure": "If it does not come up",
+}
+# Names that are no English words, and so stand for nothing but a field.
+_NAMES_IN_TEXT = re.compile("|".join(rf"\b{name}\b" for name in LABELS if not name.islower()))
 _NUMBERS = frozenset({"gpuNum", "rootfsSize", "startupTimeout"})
 _LISTS = frozenset({"regions", "ports"})
 _MAX_PARTS = 100
@@ -61,9 +83,40 @@ class Refusal:
 
 
 async def show_form(request: Request) -> Response:
-    """Show the form; the query may fill it in."""
+    """Show the form; the query may fill it in, or name an instance to order one ``like`` it."""
     given = {name: text for name, text in request.query_params.items() if name in _FIELDS}
-    return await _form(request, _DEFAULTS | given)
+    like = request.query_params.get("like", "")
+    filled = await _form_like(site_of(request), like) if like else {}
+    return await _form(request, _DEFAULTS | filled | given)
+
+
+async def _form_like(site: Site, instance_id: str) -> Form:
+    """Return the form as it was for an instance, with the names alone of its environment.
+
+    Raises NotFound.
+    """
+    view = await site.service.instance(checked_id(instance_id))
+    order = view.instance.order
+    names = await site.service.env_names(view.instance.id)
+    limit = order.max_price_per_hour
+    return {
+        "name": order.name,
+        "productName": view.instance.product_name or order.product_name,
+        "templateId": order.template_id,
+        "gpuNum": str(order.gpu_num),
+        "rootfsSize": str(order.rootfs_size_gb),
+        "billingMode": order.billing_mode.value,
+        "region": order.region,
+        "regions": ", ".join(order.regions),
+        "maxPricePerHour": "" if limit is None else f"{limit:f}",
+        "envs": "\n".join(f"{name}=" for name in names),
+        "ports": ", ".join(map(str, order.ports or ())),
+        "command": order.command or "",
+        "webhookUrl": order.webhook_url or "",
+        "labels": "\n".join(f"{key}={text}" for key, text in order.labels.items()),
+        "startupTimeout": f"{order.startup_timeout.total_seconds():.0f}",
+        "onFailure": order.on_failure.value,
+    }
 
 
 async def place(request: Request) -> Response:
@@ -186,12 +239,12 @@ def _refusal(error: GpuKeeperError, status: int) -> Refusal:
         # `envs.PATH` and `ports[1]` are both parts of one field of the form.
         faults.setdefault(re.split(r"[.\[]", fault.field)[0], []).append(_sentence(fault))
     if not found and error.error_code in _FIELD_OF_CODE:
-        faults[_FIELD_OF_CODE[error.error_code]] = [error.message]
+        faults[_FIELD_OF_CODE[error.error_code]] = [_in_words(error.message)]
     return Refusal(
         status=status,
         message="Nothing was ordered. Correct what is marked."
         if faults
-        else f"Nothing was ordered. {error.message}",
+        else f"Nothing was ordered. {_in_words(error.message)}",
         faults=faults,
         failed=error.instance if isinstance(error, OrderFailed) else None,
     )
@@ -199,8 +252,17 @@ def _refusal(error: GpuKeeperError, status: int) -> Refusal:
 
 def _sentence(fault: Fault) -> str:
     """Return a fault as the words under its field; what is inside of the field keeps its name."""
-    is_inner = "." in fault.field or "[" in fault.field
-    return f"{fault.field} {fault.message}" if is_inner else fault.message
+    _, sign, inner = re.split(r"([.\[]|$)", fault.field, maxsplit=1)
+    words = _in_words(fault.message)
+    if sign == "[":
+        # Programs count from 0, people do not.
+        return f"entry {int(inner.removesuffix(']')) + 1} {words}"
+    return f"{inner} {words}" if inner else words
+
+
+def _in_words(text: str) -> str:
+    """Return a sentence of the API with the fields as the form calls them."""
+    return _NAMES_IN_TEXT.sub(lambda found: f"'{LABELS[found[0]]}'", text)
 
 
 async def _form(request: Request, form: Form, refusal: Refusal | None = None) -> Response:
@@ -220,6 +282,7 @@ async def _form(request: Request, form: Form, refusal: Refusal | None = None) ->
         problem=problem,
         refusal=refusal,
         faults=refusal.faults if refusal else {},
+        labels=LABELS,
         # A new one each time: what was refused with the one before may be sent again.
         key=site.new_token(),
     )

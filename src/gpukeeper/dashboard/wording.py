@@ -79,6 +79,28 @@ def age(span: timedelta) -> str:
     return f"{seconds // length} {name}"
 
 
+def time_left(span: timedelta) -> str:
+    """Return how long until something, never more than it is: ``1 h 5 min``, ``22 min``, ``41 s``.
+
+    The script counts down in the same words.
+    """
+    seconds = max(int(span.total_seconds()), 0)
+    minutes, hours = seconds // 60, seconds // 3_600
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min" if minutes else f"{seconds} s"
+
+
+def whole_seconds(span: timedelta) -> int:
+    """Return how many seconds are left, for the script that counts them down."""
+    return max(int(span.total_seconds()), 0)
+
+
+def bare_receiver(receiver: str) -> str:
+    """Return a receiver of webhooks without the port that everybody expects."""
+    return receiver.removesuffix(":443").removesuffix(":80")
+
+
 def money(amount: Decimal | float | None, places: int = 2) -> str:
     """Return US dollars: ``$0.17``; a dash where there is none."""
     return "—" if amount is None else f"${amount:,.{places}f}"
@@ -166,12 +188,13 @@ def meaning(instance: Instance) -> str:
 
 
 def verbs_for(instance: Instance) -> list[Verb]:
-    """Return what may be asked of an instance now."""
+    """Return what may be asked of an instance now and can work."""
     return [verb for verb in Verb if may(instance, verb)]
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "age": age,
+    "bare_receiver": bare_receiver,
     "clock": clock,
     "cost": cost,
     "day": day,
@@ -184,7 +207,9 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "pretty": pretty,
     "price": price,
     "rate": rate,
+    "time_left": time_left,
     "tone": tone,
+    "whole_seconds": whole_seconds,
 }
 GLOBALS: dict[str, Any] = {
     "is_refused": is_refused,

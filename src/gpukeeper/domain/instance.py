@@ -247,6 +247,10 @@ class Surplus:
     gone_at: datetime | None = None
 
 
+# What Novita can still take back: what has ended costs nothing, what failed is a matter of its own.
+_RECLAIMABLE = frozenset({Status.CREATING, Status.STARTING, Status.RUNNING})
+
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """One GPU machine that someone ordered from us: the whole row.
@@ -336,6 +340,17 @@ class Instance:
         """Whether the machine costs more than its order allows."""
         limit, price = self.order.max_price_per_hour, self.price_per_hour
         return self.is_watched and limit is not None and price is not None and price > limit
+
+    @property
+    def has_reclaim_notice(self) -> bool:
+        """Whether Novita has said that it takes the machine back, and has not done so yet.
+
+        A planned time is a notice, whatever the word beside it says, and a notice may come without
+        a time (API notes §8).
+        """
+        is_told = self.reclaim_at is not None or self.spot_signal is not SpotSignal.NONE
+        is_over = self.spot_signal is SpotSignal.TERMINATED or not self.is_watched
+        return is_told and not is_over and self.status in _RECLAIMABLE
 
     @property
     def surplus_ids(self) -> tuple[str, ...]:

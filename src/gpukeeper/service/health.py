@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,6 +14,7 @@ from gpukeeper.domain.instance import Status
 from gpukeeper.domain.trust import PATIENCE
 from gpukeeper.store import deliveries, facts, instances, migrations, orphans
 from gpukeeper.store.database import Connection, Database, StoreError
+from gpukeeper.store.deliveries import Undelivered
 from gpukeeper.store.orphans import Orphan
 from gpukeeper.store.trouble import words_of
 
@@ -21,6 +22,9 @@ from gpukeeper.store.trouble import words_of
 # balancer before its writes begin to fail.
 MIN_FREE_BYTES = 32 * 1024 * 1024
 _MIB = 1024 * 1024
+
+# For so long a webhook that was given up is something to look at.
+LATELY = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,8 @@ class Census:
     """How many instances and orphans there are, and what all of them cost in USD per hour.
 
     ``vanished`` is how many machines a listing lacked that was too poor to be believed,
-    ``refused`` how many orders failed with nothing bought.
+    ``refused`` how many orders failed with nothing bought.  ``notified`` is how many machines
+    Novita has said that it takes back; ``undelivered`` are the webhooks that were given up lately.
     """
 
     by_status: Mapping[Status, int]
@@ -96,6 +101,8 @@ class Census:
     queues: Queues
     vanished: int = 0
     refused: int = 0
+    notified: int = 0
+    undelivered: Undelivered = field(default_factory=Undelivered)
 
 
 def spend_per_hour(connection: Connection) -> Decimal:
@@ -114,6 +121,8 @@ def take_census(connection: Connection, now: datetime) -> Census:
         queues=_measure_queues(connection, now),
         vanished=facts.looks(connection).vanished,
         refused=instances.count_refused(connection),
+        notified=instances.count_notified(connection),
+        undelivered=deliveries.undelivered(connection, now - LATELY),
     )
 
 
@@ -268,5 +277,9 @@ def _summary(connection: Connection, now: datetime) -> dict[str, Any]:
             }
             for name, queue in _queues(connection, now).items()
         },
-        "deliveries": {"pending": pending, "oldestAt": format_time(pending_since)},
+        "deliveries": {
+            "pending": pending,
+            "oldestAt": format_time(pending_since),
+            "exhaustedLastDay": deliveries.undelivered(connection, now - LATELY).count,
+        },
     }

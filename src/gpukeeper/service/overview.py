@@ -126,6 +126,7 @@ class Overview:
         *,
         statuses: Collection[Status],
         has_refused: bool | None,
+        has_notified: bool = False,
         name: str | None,
         limit: int,
         cursor: str | None,
@@ -133,7 +134,8 @@ class Overview:
         """Return a page of instances, newest first; no ``statuses`` means all.
 
         Orders that failed with nothing bought are among them, or left out, or there whatever the
-        statuses are, as ``has_refused`` (None, False, True) says.
+        statuses are, as ``has_refused`` (None, False, True) says; ``has_notified`` adds the
+        machines that Novita has said that it takes back.
         Raises InvalidOrder for a bad cursor.
         """
         before = decode_cursor(cursor)
@@ -144,6 +146,7 @@ class Overview:
                 connection,
                 statuses=statuses,
                 has_refused=has_refused,
+                has_notified=has_notified,
                 name=name,
                 before=before,
                 limit=limit,

@@ -135,6 +135,12 @@ class Service:
         found = await self._find(instance_id)
         return tuple(await self.database.read(lambda c: history.of_instance(c, found.id)))
 
+    async def env_names(self, instance_id: str) -> tuple[str, ...]:
+        """Return the names of the environment values that were ordered.  Raises NotFound."""
+        found = await self._find(instance_id)
+        values = await self.database.read(lambda c: instances.envs_of(c, found.id, self.seal))
+        return tuple(values)
+
     async def connection(self, instance_id: str) -> Access:
         """Return how to reach a running machine, with its password, which is never stored.
 

@@ -4,7 +4,7 @@ A pending delivery without ``due_at`` waits for the one before it in its lane.
 """
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -39,6 +39,7 @@ from gpukeeper.store.leases import HELD, NOW, Lease
 from gpukeeper.store.postgres import is_postgres
 from gpukeeper.store.shares import due_per_receiver, due_per_receiver_lateral, next_due
 from gpukeeper.store.tables import (
+    IS_EXHAUSTED,
     IS_PENDING,
     UtcTime,
     deliveries,
@@ -46,6 +47,15 @@ from gpukeeper.store.tables import (
     ended_urls,
     events,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """How many deliveries were given up, to how many receivers, and one of these: host:port."""
+
+    count: int = 0
+    receivers: int = 0
+    receiver: str = ""
 
 
 def claim(connection: Connection, now: datetime, lease: Lease, *, room: Room) -> list[Delivery]:
@@ -216,6 +226,12 @@ def pending(connection: Connection) -> tuple[int, datetime | None]:
     return row[0], row[1]
 
 
+def undelivered(connection: Connection, since: datetime) -> Undelivered:
+    """Return what was given up since then and not sent again."""
+    row = connection.execute(_UNDELIVERED, {"since": since}).one()
+    return Undelivered(row[0], row[1], row[2] or "")
+
+
 def waiting(connection: Connection, now: datetime) -> tuple[int, datetime | None]:
     """Return how many deliveries are due that nobody works on, and since when the oldest is.
 
@@ -226,6 +242,11 @@ def waiting(connection: Connection, now: datetime) -> tuple[int, datetime | None
 
 
 # Built once: building a statement takes longer than SQLite takes to run it.
+_UNDELIVERED = select(
+    func.count(),
+    func.count(deliveries.c.receiver.distinct()),
+    func.min(deliveries.c.receiver),
+).where(IS_EXHAUSTED, deliveries.c.finished_at >= bindparam("since", type_=UtcTime))
 _DUE_PER_RECEIVER = due_per_receiver()
 _DUE_PER_RECEIVER_LATERAL = due_per_receiver_lateral()
 _LOCK_DUE = (

@@ -29,7 +29,7 @@ from sqlalchemy import (
 from gpukeeper.domain.costs import rate_of
 from gpukeeper.domain.errors import LeaseLost
 from gpukeeper.domain.events import Change
-from gpukeeper.domain.instance import Instance, Status
+from gpukeeper.domain.instance import Instance, SpotSignal, Status
 from gpukeeper.domain.waking import concerned
 from gpukeeper.store import leases, signals
 from gpukeeper.store.leases import HELD, NOW, Lease
@@ -234,6 +234,11 @@ def count_refused(connection: Connection) -> int:
     return connection.scalar(select(func.count()).select_from(instances).where(IS_REFUSED)) or 0
 
 
+def count_notified(connection: Connection) -> int:
+    """Return how many machines Novita has said that it takes back, and has not taken yet."""
+    return connection.scalar(select(func.count()).select_from(instances).where(IS_NOTIFIED)) or 0
+
+
 def spend_per_hour(connection: Connection) -> Decimal:
     """Return the USD per hour of all machines, as each row's last change left them."""
     micro = connection.scalar(_SPEND)
@@ -326,6 +331,11 @@ IS_REFUSED = and_(
     instances.c.novita_id.is_(None),
     instances.c.due_at.is_(None),
 )
+# A program before this column, in a rolling upgrade, leaves it behind when a machine ends.
+IS_NOTIFIED = and_(
+    instances.c.spot_notice.is_not(None),
+    instances.c.status.in_([Status.CREATING.value, Status.STARTING.value, Status.RUNNING.value]),
+)
 _WATCHED = select(
     instances.c.id, instances.c.novita_id, instances.c.status, instances.c.seen_fingerprint
 ).where(*_IS_WATCHED)
@@ -359,6 +369,7 @@ def _changing(instance: Instance) -> dict[str, Any]:
         "seen_fingerprint": instance.seen_fingerprint,
         "micro_usd_per_hour": _micro(instance.price_per_hour),
         "micro_usd_now": _micro(rate_of(instance).total),
+        "spot_notice": SpotSignal.NOTIFIED.value if instance.has_reclaim_notice else None,
         "gone_at": instance.gone_at,
         "due_at": instance.due_at,
         "body": _adapter.dump_json(bare).decode(),

@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 from gpukeeper.domain.instance import Instance, Status
-from gpukeeper.store.instances import IS_REFUSED, instance_of
+from gpukeeper.store.instances import IS_NOTIFIED, IS_REFUSED, instance_of
 from gpukeeper.store.tables import instances
 
 
@@ -27,6 +27,7 @@ def page(
     *,
     statuses: Collection[Status] = (),
     has_refused: bool | None = None,
+    has_notified: bool = False,
     name: str | None,
     before: int | None,
     limit: int,
@@ -35,6 +36,7 @@ def page(
 
     ``statuses`` empty means all; orders that failed with nothing bought are among them, or left
     out, or there whatever the statuses are, as ``has_refused`` (None, False, True) says.
+    ``has_notified`` adds those that Novita has said that it takes back.
     ``name`` is a part of the name, case folded; ``before`` is where
     a page before ended.
     """
@@ -44,7 +46,9 @@ def page(
         "before": before,
         "limit": limit + 1,
     }
-    counted, listed = _page(bool(statuses), has_refused, name is not None, before is not None)
+    counted, listed = _page(
+        bool(statuses), has_refused, has_notified, name is not None, before is not None
+    )
     total = connection.scalar(counted, parameters) or 0
     rows = connection.execute(listed, parameters).all()
     shown = rows[:limit]
@@ -58,13 +62,19 @@ _LIKE_SIGNS = re.compile("[/%_]")
 
 @cache
 def _page(
-    has_statuses: bool, has_refused: bool | None, has_name: bool, has_before: bool
+    has_statuses: bool,
+    has_refused: bool | None,
+    has_notified: bool,
+    has_name: bool,
+    has_before: bool,
 ) -> tuple[Select[Any], Select[Any]]:
     """Return the statements for how many instances there are, and for a page of them."""
     conditions: list[ColumnElement[bool]] = []
     if has_statuses:
         is_meant = instances.c.status.in_(bindparam("statuses", expanding=True))
-        conditions.append(or_(is_meant, IS_REFUSED) if has_refused else is_meant)
+        also = [IS_REFUSED] if has_refused else []
+        also += [IS_NOTIFIED] if has_notified else []
+        conditions.append(or_(is_meant, *also))
     if has_refused is False:
         conditions.append(not_(IS_REFUSED))
     if has_name:

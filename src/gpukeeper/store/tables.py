@@ -69,6 +69,7 @@ instances = Table(
     Column("seen_fingerprint", String(32)),
     Column("micro_usd_per_hour", BigInteger),
     Column("micro_usd_now", BigInteger, nullable=False, server_default="0"),
+    Column("spot_notice", String(20)),
     Column("gone_at", UtcTime),
     Column("due_at", UtcTime),
     Column("lease_token", String(40)),
@@ -90,6 +91,7 @@ instances = Table(
     ),
     # Holds the number itself, so that the sum needs no row.
     Index("ix_instances_micro_usd_now", "micro_usd_now", **_only_where("micro_usd_now > 0")),
+    Index("ix_instances_spot_notice", "status", **_only_where("spot_notice IS NOT NULL")),
     Index("ix_instances_lease_token", "lease_token", **_only_where("lease_token IS NOT NULL")),
     sqlite_autoincrement=True,
 )
@@ -137,12 +139,20 @@ deliveries = Table(
         "due_at",
         **_only_where("status = 'pending' AND due_at IS NOT NULL"),
     ),
+    Index(
+        "ix_deliveries_exhausted",
+        "finished_at",
+        "receiver",
+        **_only_where("status = 'exhausted'"),
+    ),
     Index("ix_deliveries_lease_token", "lease_token", **_only_where("lease_token IS NOT NULL")),
     sqlite_autoincrement=True,
 )
 
 # Written out, not bound: SQLite uses a partial index only when it can see its condition.
 IS_PENDING = deliveries.c.status == literal_column("'pending'")
+
+IS_EXHAUSTED = deliveries.c.status == literal_column("'exhausted'")
 
 delivery_attempts = Table(
     "delivery_attempts",

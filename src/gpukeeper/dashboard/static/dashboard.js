@@ -6,6 +6,9 @@ const QUICK_REFRESH_MS = 3_000;
 // Many events at once are one refresh; the chance in it keeps many open pages from asking together.
 const GATHER_MS = 250;
 const QUIET_MS = 1_000;
+// Before a stream that was refused for good is asked for again: doubled each time.
+const FIRST_WAIT_MS = 1_000;
+const LONGEST_WAIT_MS = 30_000;
 
 const $ = (selector, root = document) => root.querySelector(selector);
 document.documentElement.classList.add("scripted");
@@ -31,7 +34,9 @@ async function refresh() {
   try {
     const response = await fetch(location.href, { headers: { accept: "text/html" } });
     if (response.redirected) return location.assign(response.url);
+    const wasLost = isLost;
     isLost = response.status >= 500;
+    if (wasLost && !isLost) listenAgain();
     if (!isLost) morph($("#main"), $("#main", parse(await response.text())));
   } catch {
     isLost = true;
@@ -97,21 +102,39 @@ function say(text) {
 }
 
 let source;
+let again = 0;
+let wait = FIRST_WAIT_MS;
+// Told to a new source, which knows nothing of the one before, so that it misses nothing.
+let lastEventId = "";
 
 function listen() {
-  source = new EventSource(eventsUrl);
+  clearTimeout(again);
+  source?.close();
+  const resumed = lastEventId && `?lastEventId=${encodeURIComponent(lastEventId)}`;
+  const mine = (source = new EventSource(eventsUrl + resumed));
   source.onopen = () => {
+    wait = FIRST_WAIT_MS;
     say("live");
+    // Whatever changed while nobody listened is on the page that is fetched now.
     refreshSoon();
   };
-  // The browser connects again by itself, unless it was refused for good.
+  // The browser connects again by itself, unless it was refused for good: with 502 by a proxy while
+  // the service restarts, or with 400 for an event that is not kept any more.
   source.onerror = () => {
-    say(source.readyState === EventSource.CLOSED ? "refreshed every 30 s" : "connecting again");
+    if (mine !== source) return;
+    say("connecting again");
+    if (source.readyState === EventSource.CLOSED) {
+      if (wait > LONGEST_WAIT_MS / 2) lastEventId = "";
+      clearTimeout(again);
+      again = setTimeout(listenWhileSeen, wait * (0.5 + Math.random() / 2));
+      wait = Math.min(2 * wait, LONGEST_WAIT_MS);
+    }
     // Whether the service is away or only this stream has ended, a refresh finds out.
     refreshSoon();
   };
   for (const type of [...document.body.dataset.types.split(" "), "message"]) {
     source.addEventListener(type, (event) => {
+      lastEventId = event.lastEventId;
       refreshSoon();
       announce(event.data);
     });
@@ -120,9 +143,44 @@ function listen() {
 
 // Nobody sees a page in the background, and browsers allow a handful of connections to one server.
 function listenWhileSeen() {
+  clearTimeout(again);
   source?.close();
   if (!document.hidden) listen();
 }
+
+// The service is back before the time has come to try it.
+function listenAgain() {
+  wait = FIRST_WAIT_MS;
+  if (source?.readyState === EventSource.CLOSED) listenWhileSeen();
+}
+
+// --- Time that is left ------------------------------------------------------------------------------
+
+// By the service's clock: what it says is left counts from when the page came.
+const ends = new WeakMap();
+
+/** The same words as the service's. */
+function timeLeft(seconds) {
+  const minutes = Math.floor(seconds / 60);
+  const hours = Math.floor(minutes / 60);
+  if (hours) return `${hours} h ${minutes % 60} min`;
+  return minutes ? `${minutes} min` : `${seconds} s`;
+}
+
+function countDown() {
+  for (const place of document.querySelectorAll("[data-left]")) {
+    const said = place.dataset.left;
+    if (ends.get(place)?.said !== said) ends.set(place, { said, at: performance.now() + 1_000 * Number(said) });
+    const left = Math.max(0, Math.floor((ends.get(place).at - performance.now()) / 1_000));
+    const text = timeLeft(left);
+    if (place.textContent !== text) place.textContent = text;
+    // From here on the page says something else.
+    if (!left && Number(said)) refreshSoon();
+  }
+}
+
+countDown();
+setInterval(countDown, 1_000);
 
 /** Tell those who cannot see the row change. */
 function announce(text) {
