@@ -172,9 +172,7 @@ def _server_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        http=limited(
-            proxies=Proxies(settings.trusted_proxies), root_path=settings.root_path
-        ),
+        http=limited(proxies=Proxies(settings.trusted_proxies), root_path=settings.root_path),
         ws="none",
         proxy_headers=False,
         timeout_keep_alive=settings.keep_alive,
