@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from gpukeeper.domain.costs import Rate
 from gpukeeper.domain.events import (
     Change,
     Delivery,
@@ -92,6 +93,7 @@ ORPHAN = OrphanView(
     product_name="RTX 4090 24GB",
     region="CN-HK-01",
     price_per_hour=Decimal("0.175"),
+    rate=Rate(Decimal("0.175")),
     created_at=None,
     first_seen_at=NOW,
     last_seen_at=NOW,

@@ -92,6 +92,7 @@ async def test_orphans_are_listed_with_what_they_cost(client: httpx2.AsyncClient
                 "productName": "RTX 4090 24GB",
                 "region": "CN-HK-01",
                 "pricePerHour": "0.175",
+                "costPerHour": {"gpuUsd": "0.175", "diskUsd": "0"},
                 "currency": "USD",
                 "createdAt": None,
                 "firstSeenAt": at,

@@ -216,7 +216,7 @@ def test_offers_ask_for_what_the_options_name(program: Program) -> None:
     ended = program.run("offers", *options, "--billing", "ondemand")
     assert ended.stdout == (
         "PRODUCT ID   PRODUCT        REGION    BILLING  GPUS  USD/H  STOCK  MAX DISK\n"
-        "4090.16c62g  RTX 4090 24GB  CN-HK-01  spot     2     0.35   high   1024 GB\n"
+        "4090.16c62g  RTX 4090 24GB  CN-HK-01  spot     2     0.350  high   1024 GB\n"
     )
     assert program.service.asked == [
         "GET /api/offers?productName=RTX+4090+24GB&region=CN-HK-01&billingMode=onDemand&gpuNum=2"

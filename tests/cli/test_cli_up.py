@@ -164,6 +164,22 @@ def test_a_failed_machine_that_is_billed_is_pointed_out(program: Program) -> Non
     )
 
 
+@pytest.mark.parametrize(
+    ("gpu", "disk", "said"),
+    [
+        ("0.175", "0", "Its machine is still billed (GPU $0.175/h, disk $0.00/day); "),
+        ("0", "0.091667", "Its machine is still billed (GPU no, disk $2.20/day); "),
+        ("0", "0", "Its machine exists and costs nothing now; "),
+    ],
+)
+def test_what_a_failed_machine_costs_now_is_said(
+    program: Program, gpu: str, disk: str, said: str
+) -> None:
+    cost = {"costPerHour": {"gpuUsd": gpu, "diskUsd": disk}, "novitaId": "m1"}
+    program.service.reply(LOOK, failed("startup_timeout", is_billing=True) | cost)
+    assert said + "'gpukeeper rm ins_01k' deletes it.\n" in program.run("wait", "ins_01k").stderr
+
+
 @pytest.mark.parametrize("end", ["stopped", "deleted", "lost", "reclaimed"])
 def test_an_instance_that_will_not_get_there_ends_with_1(program: Program, end: str) -> None:
     program.service.reply(LOOK, INSTANCE | {"status": end, "isBilling": False})

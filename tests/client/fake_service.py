@@ -106,6 +106,7 @@ ORPHAN: Json = {
     "productName": "RTX 4090 24GB",
     "region": "CN-HK-01",
     "pricePerHour": "0.175",
+    "costPerHour": {"gpuUsd": "0.175", "diskUsd": "0"},
     "createdAt": "2026-11-23T04:00:00.000Z",
     "firstSeenAt": "2026-11-23T05:00:00.000Z",
     "lastSeenAt": "2026-11-23T05:20:00.000Z",

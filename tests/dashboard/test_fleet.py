@@ -64,8 +64,9 @@ async def test_what_has_ended_is_shown_when_it_is_asked_for(dashboard: Dashboard
 async def test_an_order_that_was_refused_needs_no_attention_and_has_ended(
     dashboard: Dashboard,
 ) -> None:
+    dashboard.rig.fate("no-balance")
     with pytest.raises(OrderFailed):
-        await dashboard.rig.order(name="typo", product_name="RTX 9999")
+        await dashboard.rig.order(name="unpaid")
     dashboard.rig.fate("pull-forever")
     await dashboard.rig.order(name="stuck")
     await dashboard.rig.advance(minutes=11)
@@ -73,13 +74,13 @@ async def test_an_order_that_was_refused_needs_no_attention_and_has_ended(
     page = await dashboard.get("/?view=attention")
     assert "Need attention 1 1 failed" in page.text
     assert "stuck failed" in page.text
-    assert "typo" not in page.text
-    assert "typo" not in (await dashboard.get("/")).text
+    assert "unpaid" not in page.text
+    assert "unpaid" not in (await dashboard.get("/")).text
     ended = await dashboard.get("/?view=ended")
-    assert "typo failed refused, nothing bought" in ended.text
+    assert "unpaid failed refused, nothing bought" in ended.text
     assert "stuck" not in ended.text
     both = (await dashboard.get("/?status=failed")).text
-    assert "typo failed" in both
+    assert "unpaid failed" in both
     assert "stuck failed" in both
 
 

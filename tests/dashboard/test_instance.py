@@ -1,6 +1,7 @@
 """The page of one instance: its way, its connection, and what may be asked of it."""
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
@@ -132,9 +133,34 @@ async def test_a_failed_machine_that_exists_is_said_to_be_billed(dashboard: Dash
     assert "failed still billed" in (await dashboard.get("/")).text
 
 
+async def test_a_machine_that_is_off_is_not_said_to_be_billed(dashboard: Dashboard) -> None:
+    dashboard.rig.fate("boot-error", exited=True)
+    ordered = await dashboard.rig.order()
+    await dashboard.rig.advance(minutes=3)
+
+    page = await dashboard.get(f"/instances/{ordered.id}")
+    assert "Its machine exists, is still watched and costs nothing now" in page.text
+    assert "Costs now GPU no, disk $0.00/day" in page.text
+    assert "still billed" not in (await dashboard.get("/")).text
+    assert "$0.000 per hour" in (await dashboard.get("/")).text
+
+
+async def test_a_price_above_the_limit_is_marked(dashboard: Dashboard) -> None:
+    running = await dashboard.rig.running(max_price_per_hour=Decimal("0.18"))
+    dashboard.rig.console(running, "reprice", price=95000)
+    await dashboard.rig.advance(minutes=2)
+
+    page = await dashboard.get(f"/instances/{running.id}")
+    assert "Novita shows $0.950 per hour, and it was ordered for at most $0.180." in page.text
+    fleet = (await dashboard.get("/")).text
+    assert "above its limit" in fleet
+    assert "$0.950 per hour" in fleet
+
+
 async def test_a_refused_order_says_that_nothing_was_bought(dashboard: Dashboard) -> None:
+    dashboard.rig.fault("unauthorized", "*")
     with pytest.raises(OrderFailed) as refused:
-        await dashboard.rig.order(product_name="RTX 9999")
+        await dashboard.rig.order()
 
     page = await dashboard.get(f"/instances/{refused.value.instance.id}")
 

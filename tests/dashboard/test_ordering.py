@@ -75,7 +75,7 @@ async def test_a_product_that_is_chosen_has_its_cost_per_hour_and_day(
 ) -> None:
     page = await dashboard.get("/order?productName=RTX+3090+24GB&gpuNum=2")
 
-    assert "About $0.21 per hour, $5.04 a day while it runs" in page.text
+    assert "About $0.210 per hour, $5.04 a day while it runs" in page.text
     (chosen,) = [radio for radio in page.all("input", type="radio") if "checked" in radio]
     assert chosen["value"] == "RTX 3090 24GB"
 
@@ -216,12 +216,21 @@ async def test_several_faults_are_shown_at_once(dashboard: Dashboard) -> None:
         ({"maxPricePerHour": "0.01"}, 409, "maxPricePerHour"),
     ],
 )
-async def test_what_novita_refuses_stands_at_its_field_with_a_link_to_the_attempts(
+async def test_what_cannot_be_bought_stands_at_its_field_and_leaves_nothing(
     dashboard: Dashboard, fields: dict[str, str], status: int, field: str
 ) -> None:
     page = await order(dashboard, status=status, **fields)
 
     assert fault(page, field)
+    assert await rows(dashboard) == []
+
+
+async def test_what_novita_refused_stands_there_with_a_link_to_the_attempts(
+    dashboard: Dashboard,
+) -> None:
+    dashboard.rig.fate("no-balance")
+    page = await order(dashboard, status=402)
+
     (failed,) = await rows(dashboard)
     assert f"/instances/{failed.id}" in page.links
 
@@ -277,8 +286,8 @@ async def test_the_prices_shown_are_those_of_offers_whose_disk_is_large_enough(
     small = await dashboard.get("/order?rootfsSize=10")
 
     assert "$0.175 per hour" in ordinary.text.partition("RTX 4090 24GB")[2]
-    assert "$0.16 per hour" in small.text.partition("RTX 4090 24GB")[2]
-    assert "$0.16 per hour" not in ordinary.text
+    assert "$0.160 per hour" in small.text.partition("RTX 4090 24GB")[2]
+    assert "$0.160 per hour" not in ordinary.text
 
 
 @pytest.mark.parametrize(
@@ -297,3 +306,11 @@ async def test_a_form_with_far_too_many_entries_is_refused_before_they_are_read(
     # At its field, and in the list of all faults.
     assert 1 <= page.html.count(said) <= 2
     assert await rows(dashboard) == []
+
+
+async def test_the_sum_has_the_disk_in_it(dashboard: Dashboard) -> None:
+    large = await dashboard.get("/order?rootfsSize=1000&gpuNum=8&productName=RTX+4090+24GB")
+
+    # 940 GB at $0.005 a day are $4.70 more than the GPUs' $33.60.
+    assert "About $1.596 per hour, $38.30 a day while it runs" in large.text
+    assert "$1.400 per hour $38.30 a day with its disk" in large.text

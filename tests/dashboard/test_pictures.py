@@ -107,7 +107,7 @@ async def test_trends_of_a_young_service_are_of_the_time_that_there_was(
     pages = [await dashboard.get(path) for path in ("/trends", "/trends?last=day")]
 
     for page in pages:
-        assert "$0.70 per hour now, $0.70 at most; $0." in page.text
+        assert "$0.700 per hour now, $0.700 at most; $0." in page.text
         assert "$0.00" not in page.text
         assert "running 4" in page.text
         (running,) = page.all("path", class_="layer-running")

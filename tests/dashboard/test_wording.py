@@ -49,9 +49,9 @@ def test_a_cost_is_in_cents_and_less_is_said_to_be_less(amount: Decimal | None, 
 
 
 @pytest.mark.parametrize(
-    ("amount", "text"), [(None, "—"), (Decimal("0.17500"), "$0.175"), (Decimal(2), "$2.00")]
+    ("amount", "text"), [(None, "—"), (Decimal("0.17500"), "$0.175"), (Decimal(2), "$2.000")]
 )
-def test_a_price_has_the_places_that_it_needs(amount: Decimal | None, text: str) -> None:
+def test_all_prices_have_the_same_places(amount: Decimal | None, text: str) -> None:
     assert wording.price(amount) == text
 
 

@@ -12,7 +12,7 @@ from gpukeeper.api.context import NO_QUERY, NO_REPEATS, checked_id, service_of
 from gpukeeper.api.documented import LOCATED, answer, refusals
 from gpukeeper.api.instances import NOVITA_REFUSALS, located
 from gpukeeper.api.queries import AdoptionQuery
-from gpukeeper.domain.events import format_money, format_time
+from gpukeeper.domain.events import format_money, format_rate, format_time
 from gpukeeper.service import OrphanView
 
 router = APIRouter(tags=["orphans"], dependencies=[NO_REPEATS])
@@ -88,6 +88,10 @@ def _body(orphan: OrphanView) -> dict[str, Any]:
         "productName": orphan.product_name,
         "region": orphan.region,
         "pricePerHour": format_money(orphan.price_per_hour),
+        "costPerHour": {
+            "gpuUsd": format_rate(orphan.rate.gpu),
+            "diskUsd": format_rate(orphan.rate.disk),
+        },
         "currency": "USD",
         "createdAt": format_time(orphan.created_at),
         "firstSeenAt": format_time(orphan.first_seen_at),

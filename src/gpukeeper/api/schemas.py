@@ -212,6 +212,7 @@ class Orphan(Answer):
     product_name: str
     region: str
     price_per_hour: Money | None
+    cost_per_hour: CostPerHour
     currency: Literal["USD"]
     created_at: datetime | None
     first_seen_at: datetime

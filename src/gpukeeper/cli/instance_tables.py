@@ -1,10 +1,11 @@
 """How instances are shown to people."""
 
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 
-from gpukeeper.cli.output import money, record, table, when
+from gpukeeper.cli.output import hourly, money, record, table, when
 from gpukeeper.client import InstanceInfo
-from gpukeeper.domain.events import format_money
+from gpukeeper.domain.costs import Rate, in_words
 from gpukeeper.domain.instance import Attempt, Reason, Status
 
 _COLUMNS = ("ID", "NAME", "STATUS", "PRODUCT", "GPUS", "REGION", "USD/H", "BILLING", "CREATED")
@@ -20,7 +21,7 @@ def as_table(instances: Iterable[InstanceInfo]) -> str:
             each.product_name,
             str(each.gpu_num),
             each.region,
-            format_money(each.price_per_hour),
+            hourly(each.price_per_hour),
             each.billing_mode,
             when(each.created_at),
         )
@@ -39,16 +40,44 @@ def reason_text(reason: Reason | None) -> str | None:
     return f"{reason.message} [{reason.code}]" if reason else None
 
 
+def costs_money(instance: InstanceInfo) -> bool:
+    """Whether a machine is billed now; where the service does not say how much, it may be."""
+    gpu, disk = instance.gpu_usd_per_hour, instance.disk_usd_per_hour
+    if gpu is None or disk is None or not instance.novita_id:
+        return instance.is_billing
+    return instance.is_billing and gpu + disk > 0
+
+
+def billed_text(instance: InstanceInfo) -> str:
+    """Return what is billed now: ``GPU no, disk $0.00/day``."""
+    if not instance.is_billing:
+        return "no"
+    if not instance.novita_id:
+        return "not known: the answer to the purchase is being looked up"
+    return cost_text(instance.gpu_usd_per_hour, instance.disk_usd_per_hour) or "yes"
+
+
+def cost_text(gpu: Decimal | None, disk: Decimal | None) -> str | None:
+    """Return what a machine costs now, if the service says so."""
+    return None if gpu is None or disk is None else in_words(Rate(gpu, disk))
+
+
+def _above_limit(instance: InstanceInfo) -> str | None:
+    limit = money(instance.max_price_per_hour)
+    return f"yes, it was ordered for at most {limit}/h" if instance.is_above_limit else None
+
+
 def _facts(instance: InstanceInfo) -> Iterator[tuple[str, str | None]]:
-    price = money(instance.price_per_hour)
+    price = hourly(instance.price_per_hour)
     yield "id", instance.id
     yield "name", instance.name
     yield "status", _status_text(instance)
     yield "reason", reason_text(instance.reason)
     yield "product", f"{instance.gpu_num} x {instance.product_name}"
     yield "region", instance.region
-    yield "price", f"{price}/h, {instance.billing_mode}" if price else instance.billing_mode
-    yield "billed", "yes" if instance.is_billing else "no"
+    yield "price", f"${price}/h, {instance.billing_mode}" if price else instance.billing_mode
+    yield "above limit", _above_limit(instance)
+    yield "billed", billed_text(instance)
     yield "disk", f"{instance.rootfs_size_gb} GB" if instance.rootfs_size_gb else None
     yield "template", instance.template_id
     yield "image", instance.image_url
@@ -82,8 +111,10 @@ def _status_text(instance: InstanceInfo) -> str:
     marks = []
     if instance.is_stale:
         marks.append("stale")
-    if instance.is_billing and instance.status == "failed":
+    if instance.status == "failed" and costs_money(instance):
         marks.append("still billed")
+    if instance.is_above_limit:
+        marks.append("above limit")
     return f"{instance.status} ({', '.join(marks)})" if marks else instance.status
 
 

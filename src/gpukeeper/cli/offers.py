@@ -5,8 +5,7 @@ from typing import Annotated
 import typer
 
 from gpukeeper.cli.access import open_client
-from gpukeeper.cli.output import Format, Output, show, table
-from gpukeeper.domain.events import format_money
+from gpukeeper.cli.output import Format, Output, hourly, show, table
 from gpukeeper.domain.market import BillingMode
 
 _COLUMNS = ("PRODUCT ID", "PRODUCT", "REGION", "BILLING", "GPUS", "USD/H", "STOCK", "MAX DISK")
@@ -50,7 +49,7 @@ def offers(
             offer.region,
             offer.billing_mode,
             str(offer.gpu_num),
-            format_money(offer.price_per_hour),
+            hourly(offer.price_per_hour),
             offer.stock,
             f"{offer.max_rootfs_size} GB" if offer.max_rootfs_size else "",
         )

@@ -9,15 +9,24 @@ import typer
 
 from gpukeeper.cli import exits, waiting
 from gpukeeper.cli.access import open_client
-from gpukeeper.cli.instance_tables import as_table
-from gpukeeper.cli.output import Format, Output, confirm, note, show, table, when
+from gpukeeper.cli.instance_tables import as_table, cost_text
+from gpukeeper.cli.output import Format, Output, confirm, hourly, note, show, table, when
 from gpukeeper.client import ApiProblem
-from gpukeeper.domain.events import format_money
 from gpukeeper.domain.instance import Status
 
 NovitaId = Annotated[str, typer.Argument(metavar="NOVITA-ID", help="Novita's id.")]
 
-_COLUMNS = ("NOVITA ID", "NAME", "MARK", "AT NOVITA", "PRODUCT", "REGION", "USD/H", "FIRST SEEN")
+_COLUMNS = (
+    "NOVITA ID",
+    "NAME",
+    "MARK",
+    "AT NOVITA",
+    "PRODUCT",
+    "REGION",
+    "USD/H",
+    "COSTS NOW",
+    "FIRST SEEN",
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -48,7 +57,8 @@ def list_orphans(ctx: typer.Context, output: Output = Format.TABLE) -> None:
             each.novita_status,
             each.product_name,
             each.region,
-            format_money(each.price_per_hour),
+            hourly(each.price_per_hour),
+            cost_text(each.gpu_usd_per_hour, each.disk_usd_per_hour),
             when(each.first_seen_at),
         )
         for each in page.items

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
+from gpukeeper.domain.costs import dollars_per_hour
 from gpukeeper.domain.events import format_money
 
 _GAP = "  "
@@ -150,6 +151,11 @@ def when(at: datetime | None) -> str | None:
 def money(amount: Decimal | None) -> str | None:
     """Return dollars."""
     return None if amount is None else f"${format_money(amount)}"
+
+
+def hourly(amount: Decimal | None) -> str | None:
+    """Return a price per hour without its sign, with the places that all prices have."""
+    return None if amount is None else dollars_per_hour(amount).removeprefix("$")
 
 
 def clean(text: str) -> str:

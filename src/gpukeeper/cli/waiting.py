@@ -10,7 +10,7 @@ import typer
 
 from gpukeeper.cli import exits
 from gpukeeper.cli.access import access_of
-from gpukeeper.cli.instance_tables import as_record
+from gpukeeper.cli.instance_tables import as_record, cost_text, costs_money
 from gpukeeper.cli.output import Format, clean, note, show
 from gpukeeper.client import Client, InstanceInfo, WaitTimedOut
 from gpukeeper.domain.errors import GpuKeeperError
@@ -122,8 +122,12 @@ def _end(instance: InstanceInfo) -> NoReturn:
     why = f": {reason.message} [{reason.code}]" if reason else "."
     came = "has failed" if instance.status == Status.FAILED else f"is {instance.status}"
     note(f"Error: '{instance.name}' ({instance.id}) {came}{why}")
-    if instance.is_billing:
-        note(f"Its machine is still billed; 'gpukeeper rm {instance.id}' deletes it.")
+    if costs_money(instance):
+        cost = cost_text(instance.gpu_usd_per_hour, instance.disk_usd_per_hour)
+        billed = f"billed ({cost})" if cost else "billed"
+        note(f"Its machine is still {billed}; 'gpukeeper rm {instance.id}' deletes it.")
+    elif instance.is_billing:
+        note(f"Its machine exists and costs nothing now; 'gpukeeper rm {instance.id}' deletes it.")
     if reason:
         exits.advise(reason.code)
     raise typer.Exit(exits.status_of(reason.code) if reason else exits.FAILED)

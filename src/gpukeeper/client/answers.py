@@ -162,6 +162,8 @@ class OrphanInfo:
     product_name: str
     region: str
     price_per_hour: Decimal | None
+    gpu_usd_per_hour: Decimal | None
+    disk_usd_per_hour: Decimal | None
     created_at: datetime | None
     first_seen_at: datetime | None
     last_seen_at: datetime | None

@@ -60,8 +60,8 @@ def instance_of(body: Json) -> InstanceInfo:
         billing_mode=body.get("billingMode") or "",
         price_per_hour=_money(body.get("pricePerHour")),
         max_price_per_hour=_money(body.get("maxPricePerHour")),
-        gpu_usd_per_hour=_money((body.get("costPerHour") or {}).get("gpuUsd")),
-        disk_usd_per_hour=_money((body.get("costPerHour") or {}).get("diskUsd")),
+        gpu_usd_per_hour=_cost(body, "gpuUsd"),
+        disk_usd_per_hour=_cost(body, "diskUsd"),
         is_billing=body.get("isBilling", False),
         labels=body.get("labels") or {},
         endpoints=_endpoints(body),
@@ -148,12 +148,19 @@ def orphan_of(body: Json) -> OrphanInfo:
         product_name=body.get("productName") or "",
         region=body.get("region") or "",
         price_per_hour=_money(body.get("pricePerHour")),
+        gpu_usd_per_hour=_cost(body, "gpuUsd"),
+        disk_usd_per_hour=_cost(body, "diskUsd"),
         created_at=_time(body.get("createdAt")),
         first_seen_at=_time(body.get("firstSeenAt")),
         last_seen_at=_time(body.get("lastSeenAt")),
         raw=body,
         is_foreign=bool(body.get("isForeign")),
     )
+
+
+def _cost(body: Json, part: str) -> Decimal | None:
+    """Read what something costs now; a service of an older version does not say."""
+    return _money((body.get("costPerHour") or {}).get(part))
 
 
 def attempts_of(body: Json) -> tuple[Attempt, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from gpukeeper.domain.costs import disk_per_hour
 from gpukeeper.domain.market import Offer, Template
 from gpukeeper.domain.offers import fold
 from gpukeeper.service.overview import Shop
@@ -23,11 +24,17 @@ class Choice:
     elsewhere: tuple[Offer, ...]
     width: float
     is_chosen: bool
+    disk_gb: int
 
     @property
     def per_day(self) -> Decimal | None:
-        """The cheapest offer's price for a whole day in USD."""
-        return self.here.price_per_hour * _HOURS_PER_DAY if self.here else None
+        """What the cheapest offer costs in a whole day, with the disk, in USD."""
+        return None if self.per_hour is None else self.per_hour * _HOURS_PER_DAY
+
+    @property
+    def per_hour(self) -> Decimal | None:
+        """What the cheapest offer costs in an hour, with the disk, in USD."""
+        return self.here.price_per_hour + disk_per_hour(self.disk_gb) if self.here else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,7 @@ def choices_of(shop: Shop, *, chosen: str) -> Choices:
                 if here and dearest
                 else 0.0,
                 is_chosen=fold(name) == fold(chosen),
+                disk_gb=shop.disk_gb,
             )
             for name, here in cheapest.items()
         ),

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from gpukeeper.domain.costs import dollars_per_hour, in_words
 from gpukeeper.domain.events import DeliveryStatus, EventType
 from gpukeeper.domain.instance import Instance, Status, Verb
 from gpukeeper.domain.permissions import may
@@ -19,7 +20,7 @@ STATUS_MEANS: dict[Status, str] = {
     Status.STARTING: "The machine is coming up.",
     Status.RUNNING: "Novita says that it runs.",
     Status.STOPPING: "On its way down.",
-    Status.STOPPED: "Down. Its disk is kept for a while, and Novita may bill for it.",
+    Status.STOPPED: "Down. Its disk is kept for a while; what is above 60 GB of it costs money.",
     Status.DELETING: "To be deleted; Novita has not confirmed that it is gone.",
     Status.DELETED: "Novita confirmed that it is gone. It costs nothing any more.",
     Status.FAILED: "It did not come up.",
@@ -43,10 +44,10 @@ _TONES: dict[str, str] = {
 
 # What a verb does to the machine's data and to its bill.
 CONSEQUENCES: dict[Verb, str] = {
-    Verb.START: "Its disk is as it was left. From then on it is billed again, at the price it was "
-    "bought for. Its addresses and its password change.",
-    Verb.STOP: "Its processes end. Its disk stays, for up to seven days; Novita may bill for the "
-    "disk and does not keep the GPU for you.",
+    Verb.START: "Its disk is as it was left. From then on it is billed again, at Novita's price "
+    "of then. Its addresses and its password change.",
+    Verb.STOP: "Its processes end. Its disk stays, for up to seven days; what is above 60 GB "
+    "of it is billed on. Novita does not keep the GPU for you.",
     Verb.RESTART: "Its processes end and start again. Its disk stays. Its addresses and its "
     "password may change.",
     Verb.DELETE: "Everything on its disk is lost for good and cannot be brought back. It stops "
@@ -112,16 +113,13 @@ def cost(amount: Decimal | None) -> str:
 
 
 def price(amount: Decimal | None) -> str:
-    """Return a price per hour with as many places as it has, two at least: ``$0.175``."""
-    if amount is None:
-        return "—"
-    places = max(2, -int(amount.normalize().as_tuple().exponent))
-    return money(amount, places)
+    """Return a price per hour: ``$0.175``; a dash where there is none."""
+    return "—" if amount is None else dollars_per_hour(amount)
 
 
 def rate(amount: Decimal | float) -> str:
-    """Return a sum or a mean of prices per hour like a price, to a hundredth of a cent."""
-    return price(round(Decimal(amount), 4))
+    """Return a sum or a mean of prices per hour like a price."""
+    return dollars_per_hour(amount)
 
 
 def moment(at: datetime | None) -> str:
@@ -198,6 +196,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "clock": clock,
     "cost": cost,
     "day": day,
+    "in_words": in_words,
     "duration": duration,
     "inline": inline,
     "machine_time": machine_time,

@@ -18,6 +18,9 @@ from gpukeeper.domain.spans import Life
 FREE_DISK_GB = 60
 DISK_USD_PER_GB_DAY = Decimal("0.005")
 
+# People compare prices per hour by tenths of a cent; programs get all places (format_money).
+PRICE_PLACES = 3
+
 _HOURS_A_DAY = 24
 _ONE_HOUR = timedelta(hours=1)
 _MICROSECOND = timedelta(microseconds=1)
@@ -52,6 +55,17 @@ class Charge:
     since: datetime
     until: datetime | None
     usd_per_hour: Decimal
+
+
+def in_words(rate: Rate) -> str:
+    """Return what something costs now, for people: ``GPU no, disk $2.20/day``."""
+    gpu = f"{dollars_per_hour(rate.gpu)}/h" if rate.gpu else "no"
+    return f"GPU {gpu}, disk ${rate.disk * _HOURS_A_DAY:,.2f}/day"
+
+
+def dollars_per_hour(amount: Decimal | float) -> str:
+    """Return a price per hour for people, everywhere with the same precision: ``$0.175``."""
+    return f"${amount:,.{PRICE_PLACES}f}"
 
 
 def disk_per_hour(disk_gb: int) -> Decimal:

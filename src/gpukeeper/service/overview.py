@@ -98,12 +98,16 @@ class Trends:
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """What can be ordered: the offers of one region, those of all others, regions, templates."""
+    """What can be ordered: the offers of one region, those of all others, regions, templates.
+
+    All of it with a disk of ``disk_gb``.
+    """
 
     offers: tuple[Offer, ...]
     elsewhere: tuple[Offer, ...]
     clusters: tuple[Cluster, ...]
     templates: tuple[Template, ...]
+    disk_gb: int = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +249,13 @@ class Overview:
             self._in_time(market.catalog.clusters()),
             self._templates(),
         )
-        return Shop(offers=offers, elsewhere=elsewhere, clusters=clusters, templates=templates)
+        return Shop(
+            offers=offers,
+            elsewhere=elsewhere,
+            clusters=clusters,
+            templates=templates,
+            disk_gb=rootfs_size_gb,
+        )
 
     async def _in_time(self, asking: Coroutine[Any, Any, T]) -> T:
         async with answered_within(self.service.read_limit, self.service.novita):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from gpukeeper.domain import ids
+from gpukeeper.domain.costs import Rate, rate_of_orphan
 from gpukeeper.domain.errors import Fault, InvalidOrder
 from gpukeeper.domain.events import Delivery, DeliveryAttempt
 from gpukeeper.domain.instance import Instance, Observation
@@ -79,6 +80,7 @@ class DeliveryView:
 class OrphanView:
     """A machine at Novita that the store does not know; prices in USD per hour.
 
+    ``rate`` is what it costs now: an exited one costs its disk alone.
     One that ``is_foreign`` carries another mark than ours, and is older than the store: an older
     store of ours may have bought it.
     """
@@ -89,6 +91,7 @@ class OrphanView:
     product_name: str
     region: str
     price_per_hour: Decimal | None
+    rate: Rate
     created_at: datetime | None
     first_seen_at: datetime
     last_seen_at: datetime
@@ -123,6 +126,7 @@ def orphan_view(orphan: Orphan, deployment: str) -> OrphanView:
         product_name=machine.product_name,
         region=machine.cluster_name or machine.cluster_id,
         price_per_hour=machine.price_per_hour,
+        rate=rate_of_orphan(machine),
         created_at=machine.created_at,
         first_seen_at=orphan.first_seen_at,
         last_seen_at=orphan.last_seen_at,
