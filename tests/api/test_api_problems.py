@@ -24,11 +24,11 @@ from gpukeeper.domain.errors import (
     StoreUnavailable,
 )
 from gpukeeper.domain.instance import Reason
-from gpukeeper.service import OrderFailed
+from gpukeeper.service import OrderFailed, OrderRefused
 from gpukeeper.telemetry import Metrics, exposition
 from tests.api.conftest import Lines
 from tests.api.double import ServiceDouble, failed
-from tests.api.samples import FAILED
+from tests.api.samples import FAILED, OFFER
 
 AT = datetime(2026, 11, 23, 5, 12, tzinfo=UTC)
 
@@ -170,6 +170,22 @@ async def test_a_failed_order_tells_novitas_own_word_and_when_to_come_back(
     assert response.json()["novitaReason"] == "RATE_LIMIT_EXCEEDED"
     late = OrderFailed(replace(FAILED, reason=reason), AT + timedelta(hours=1))
     assert late.retry_after == timedelta(0)
+
+
+async def test_a_refused_order_tells_what_was_looked_at_and_has_no_instance(
+    client: httpx2.AsyncClient, service: ServiceDouble, valid_order: dict[str, Any]
+) -> None:
+    dear = NothingForSale("Too dear.", code="price_above_limit", offers=[OFFER])
+    service.fault = OrderRefused(dear, AT)
+
+    response = await client.post("/api/instances", json=valid_order)
+
+    body = response.json()
+    assert (response.status_code, body["code"]) == (409, "price_above_limit")
+    assert "instanceId" not in body
+    assert [(each["productId"], each["outcome"]) for each in body["attempts"]] == [
+        ("4090.16c62g", "above_limit")
+    ]
 
 
 async def test_a_failed_order_tells_its_instance_and_every_try(

@@ -10,6 +10,7 @@ from gpukeeper.domain.buying import (
     chosen,
     give_up_machine,
     look_up_later,
+    looked_at,
     looked_up,
     lost_answer,
     may_be_placed_anew,
@@ -86,6 +87,24 @@ def test_with_nothing_left_to_try_the_order_fails_and_names_what_was_tried() -> 
     row = chosen(requested(attempts=(attempt("out_of_stock"),)), None, TEMPLATE, NOW)
     assert row.status is Status.FAILED
     assert row.reason == Reason("out_of_stock", "Novita had none left of: 4090.a in CN-HK-01.")
+
+
+def test_an_offer_that_became_too_dear_is_passed_over_for_this_order() -> None:
+    error = NothingForSale("Dear.", code="price_above_limit")
+    row = not_bought(looking(), OFFER, error, NOW, LIMITS)
+    assert (row.status, row.buying) == (Status.REQUESTED, None)
+    assert [each.outcome for each in row.attempts] == ["above_limit"]
+    assert untried(row, [OFFER, offer("b")]) == offer("b")
+    failed = chosen(row, None, TEMPLATE, NOW)
+    assert failed.reason is not None
+    assert (failed.status, failed.reason.code) == (Status.FAILED, "price_above_limit")
+
+
+def test_what_was_looked_at_says_why_it_was_not_taken() -> None:
+    dear = NothingForSale(code="price_above_limit", offers=[OFFER])
+    assert [each.outcome for each in looked_at(dear, NOW)] == ["above_limit"]
+    (sold_out,) = looked_at(NothingForSale(offers=[OFFER]), NOW)
+    assert (sold_out.outcome, sold_out.product_id) == ("out_of_stock", OFFER.product_id)
 
 
 def test_an_order_cancelled_while_it_was_ranked_gets_no_intent_and_no_failure() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gpukeeper.domain.errors import InvalidOrder, NothingForSale
 from gpukeeper.domain.instance import Order
 from gpukeeper.domain.market import BillingMode, Cluster, Offer, Product
-from gpukeeper.domain.offers import find_name, price_list, rank
+from gpukeeper.domain.offers import find, find_name, price_list, rank
 from tests.domain.making import HONG_KONG, ON_DEMAND, ORDER, REPEATABLE, product
 
 NAME = "RTX 4090 24GB"
@@ -223,3 +223,20 @@ def test_nothing_is_ever_bought_that_was_not_ordered_or_could_be_had_cheaper(
         assert offer.product_name.casefold().replace(" ", "") == "rtx409024gb"
         assert (offer.billing_mode, offer.gpu_num, offer.region) == (mode, gpu_num, "CN-HK-01")
         assert offer.stock != "none"
+
+
+def test_an_offer_is_found_again_at_its_new_price_or_not_at_all() -> None:
+    (chosen,) = rank([(HONG_KONG, [product("a")])], ORDER, NAME)
+    dearer = product("a", spot_price=Decimal("0.95"))
+    found = find([product("b"), dearer], chosen)
+    assert found == replace(chosen, price_per_hour=Decimal("0.95"))
+    assert find([product("b")], chosen) is None
+    assert find([product("a", is_deployable=False)], chosen) is None
+    assert find([product("a", spot_price=Decimal(0))], chosen) is None
+
+
+def test_a_refusal_names_what_was_looked_at() -> None:
+    products = [product("sold-out", stock="none"), product("no-spot", spot_price=Decimal(0))]
+    assert [each.product_id for each in refused(products).offers] == ["sold-out"]
+    dear = replace(ORDER, max_price_per_hour=Decimal("0.1"))
+    assert [each.product_id for each in refused([product("dear")], dear).offers] == ["dear"]
