@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from decimal import Decimal
 from itertools import pairwise
 
 from sqlalchemy import Connection, func, select
@@ -11,6 +12,7 @@ from sqlalchemy import Connection, func, select
 from gpukeeper.domain.instance import Desired, Instance, OnFailure, Status, Verb
 from gpukeeper.domain.lifecycle import IN_TRANSIT
 from gpukeeper.domain.market import BillingMode
+from gpukeeper.simulator.ledger import PRICES_PER_USD
 from gpukeeper.simulator.machine import GONE, Machine
 from gpukeeper.simulator.world import World
 from gpukeeper.store import tables
@@ -60,11 +62,30 @@ def violations(stage: Stage, account: Account) -> list[str]:
             *_forgotten_wishes(rows, stage.world, account),
             *_false_news(connection, stage.world),
             *_doubled(stage.world),
+            *_too_dear(rows, stage.world),
             *_orphans(connection),
             *_unfinished_deliveries(connection),
             *_wrongly_received(connection, stage.receiver),
             *_faults_of_ours(stage),
         ]
+
+
+def limited(rows: Iterable[Instance], world: World) -> list[tuple[Decimal, Decimal]]:
+    """Return the limit and the price at its sale of every machine whose order has a limit."""
+    limits = {row.novita_name: row.order.max_price_per_hour for row in rows}
+    return [
+        (limit, Decimal(machine.sold_at_price * machine.order.gpu_num) / PRICES_PER_USD)
+        for machine in world.machines.values()
+        if (limit := limits.get(machine.order.name)) is not None
+    ]
+
+
+def _too_dear(rows: Iterable[Instance], world: World) -> list[str]:
+    return [
+        f"a machine was sold at ${price}, above its limit of ${limit}"
+        for limit, price in limited(rows, world)
+        if price > limit
+    ]
 
 
 def doubled(world: World) -> list[tuple[Machine, Machine]]:

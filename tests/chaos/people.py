@@ -4,12 +4,13 @@ import asyncio
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from random import Random
 
 from gpukeeper.domain.errors import WrongStatus
 from gpukeeper.domain.instance import OnFailure, Order, Verb
 from gpukeeper.domain.market import BillingMode
-from gpukeeper.service import OrderFailed
+from gpukeeper.service import OrderFailed, OrderRefused
 from gpukeeper.simulator.console import Details, perform
 from gpukeeper.simulator.fates import Fate
 from gpukeeper.simulator.machine import Machine
@@ -49,6 +50,8 @@ _FATES: tuple[Fate, ...] = (
     Fate(kind="quota"),
     Fate(kind="refuse"),
 )
+# A little above what the cheapest offer usually costs.
+_LIMITS = {BillingMode.SPOT: Decimal("0.18"), BillingMode.ON_DEMAND: Decimal("0.36")}
 _BLIND_SECONDS = 60.0
 _WISHES = (Verb.STOP, Verb.START, Verb.RESTART, Verb.DELETE)
 _TEMPLATES = ("tpl-basic",) * 18 + ("tpl-private", "tpl-broken")
@@ -95,6 +98,8 @@ class People:
         if random.random() < 0.15:
             self.stage.world.fates.add(random.choice(_FATES))
         instance_id = await self._order(random, number)
+        if instance_id is None:
+            return
         self.account.ordered.append(instance_id)
         left = self.seconds - orders_at
         moments = sorted(random.uniform(0, left) for _ in range(random.choice((0, 1, 2, 3, 6))))
@@ -107,13 +112,18 @@ class People:
             passed = moment
             await self._wish(instance_id, random.choice(_WISHES))
 
-    async def _order(self, random: Random, number: int) -> str:
-        """Order under a key, and sometimes twice at once: it is one order all the same."""
+    async def _order(self, random: Random, number: int) -> str | None:
+        """Order under a key, and sometimes twice at once: it is one order all the same.
+
+        Every third order has a limit a little above the usual price.  None: it was refused.
+        """
+        mode = random.choice((BillingMode.SPOT, BillingMode.SPOT, BillingMode.ON_DEMAND))
         order = Order(
             name=f"job-{number}",
             product_name="RTX 4090 24GB",
             template_id=random.choice(_TEMPLATES),
-            billing_mode=random.choice((BillingMode.SPOT, BillingMode.SPOT, BillingMode.ON_DEMAND)),
+            billing_mode=mode,
+            max_price_per_hour=_LIMITS[mode] if number % 3 == 0 else None,
             regions=("US-CA-06",) if random.random() < 0.5 else (),
             webhook_url=OWN_HOOK if random.random() < 0.2 else None,
             on_failure=random.choice((OnFailure.KEEP, OnFailure.KEEP, OnFailure.DELETE)),
@@ -121,15 +131,20 @@ class People:
         )
         times = 2 if random.random() < 0.2 else 1
         answers = await asyncio.gather(*(self._place(order, f"key-{number}") for _ in range(times)))
-        assert len(set(answers)) == 1, "one key gave two instances"
-        return answers[0]
+        # Of two at once one may be refused: prices move between them.
+        bought = {answer for answer in answers if answer is not None}
+        assert len(bought) <= 1, "one key gave two instances"
+        return next(iter(bought), None)
 
-    async def _place(self, order: Order, key: str) -> str:
+    async def _place(self, order: Order, key: str) -> str | None:
         try:
             view = await self.stage.service.order(order, idempotency_key=key, body_hash=order.name)
         except OrderFailed as failed:
             self.account.counts["orders refused at once"] += 1
             return failed.instance.id
+        except OrderRefused:
+            self.account.counts["orders that left nothing"] += 1
+            return None
         return view.instance.id
 
     async def _wish(self, instance_id: str, verb: Verb) -> None:

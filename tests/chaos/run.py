@@ -20,7 +20,7 @@ from sqlalchemy import func, select
 from gpukeeper.store import tables
 from tests import invariants
 from tests.chaos import weather
-from tests.chaos.judge import doubled, violations
+from tests.chaos.judge import doubled, limited, violations
 from tests.chaos.people import Account, People
 from tests.chaos.stage import Stage, build_stage
 from tests.chaos.timeline import SimulatedLoop, pass_time
@@ -135,6 +135,8 @@ def _figures(stage: Stage, account: Account) -> dict[str, object]:
         **{f"  {name}": number for name, number in calls.items()},
         "connections refused": stage.wire.counts["refused"],
         "purchases": len(stage.world.machines),
+        "  with a limit": len(limited(rows, stage.world)),
+        "orders that left nothing": account.counts["orders that left nothing"],
         "lost answers looked up": counts["looked up"],
         "  adopted": counts["adopted"],
         "  not found": counts["not found"],

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gpukeeper.domain import buying
+from gpukeeper.engine.quote import Quote
 from tests.chaos.run import run
 
 # Each seed is another Novita (its lags, page numbers, refusals), other people, other weather.
@@ -45,3 +46,16 @@ def test_the_same_seed_gives_the_same_figures(tmp_path: Path) -> None:
 
     assert once == again
     assert run(tmp_path, orders=8, hours=0.5, seed=4).figures != once.figures
+
+
+def test_buying_without_asking_for_the_price_again_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def trust(quote: Quote, has_waited: bool) -> None:
+        """Buy at whatever was chosen, however long ago."""
+
+    monkeypatch.setattr(Quote, "confirm", trust)
+
+    result = run(tmp_path, orders=60, hours=1, seed=7)
+
+    assert any("above its limit" in sentence for sentence in result.broken)
