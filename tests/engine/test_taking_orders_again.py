@@ -189,3 +189,17 @@ async def test_of_two_machines_of_one_order_the_older_is_found_and_the_other_lef
     await again.advance(minutes=5)
     assert len(await again.service.orphans()) == 1
     assert again.calls("delete") == 0
+
+
+async def test_a_repeated_order_finds_its_machine_although_nothing_is_for_sale_any_more(
+    rig: Rig, restore: Restore, tmp_path: Path
+) -> None:
+    old = copy(rig, tmp_path / "copy.db")
+    newer = await keyed(rig, 1)
+    await rig.advance(minutes=2)
+    again = await restored_from(rig, restore, old)
+    await again.advance(minutes=2)
+    for product in list(again.world.products.values()):
+        again.world.products[product.id] = replace(product, can_deploy=False)
+    assert (await keyed(again, 1)).novita_id == newer.novita_id
+    assert again.calls("create") == 1
