@@ -91,9 +91,9 @@ def test_orphans_are_listed_adopted_and_deleted(program: Program) -> None:
     program.service.reply("DELETE /api/orphans/ffff", deleting)
     program.service.reply("GET /api/instances/ins_01k", deleting, INSTANCE | {"status": "deleted"})
     assert program.run("orphans", "ls").stdout == (
-        "NOVITA ID         NAME           AT NOVITA  PRODUCT        REGION    USD/H  "
+        "NOVITA ID         NAME           MARK  AT NOVITA  PRODUCT        REGION    USD/H  "
         "COSTS NOW                     FIRST SEEN\n"
-        "ffff000011112222  trainer-gkabc  running    RTX 4090 24GB  CN-HK-01  0.175  "
+        "ffff000011112222  trainer-gkabc  ours  running    RTX 4090 24GB  CN-HK-01  0.175  "
         "GPU $0.175/h, disk $0.00/day  "
         "2026-11-23 05:00:00Z\n"
     )
