@@ -21,6 +21,7 @@ from gpukeeper.cli import (
     offers,
     order,
     orphans,
+    restore,
     serve,
     webhooks,
 )
@@ -69,7 +70,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for commands in (serve, order, instances, events, offers, deliveries, webhooks, orphans):
+for commands in (serve, order, instances, events, offers, deliveries, webhooks, orphans, restore):
     commands.register(app)
 
 

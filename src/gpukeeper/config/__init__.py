@@ -1,7 +1,9 @@
 """Say what may be configured, read it, and keep the secrets that are generated once."""
 
+from gpukeeper.config import ownership
 from gpukeeper.config.data_dir import (
     Secrets,
+    create_data_dir,
     examine_data_dir,
     keep_deployment,
     kept_deployment,
@@ -14,10 +16,12 @@ __all__ = [
     "Secrets",
     "Settings",
     "Variable",
+    "create_data_dir",
     "examine_data_dir",
     "keep_deployment",
     "kept_deployment",
     "load",
+    "ownership",
     "prepare_data_dir",
     "value_of",
     "variables",

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from gpukeeper import texts
-from gpukeeper.config import parsing
+from gpukeeper.config import ownership, parsing
 from gpukeeper.config.settings import Settings
 from gpukeeper.domain import ids
 from gpukeeper.domain.errors import Fault, InvalidConfiguration
@@ -46,7 +46,7 @@ def prepare_data_dir(
     the same secrets.  Raises :class:`InvalidConfiguration` when the directory cannot be used or a
     kept secret is not one.
     """
-    _create_directories(settings)
+    create_data_dir(settings)
     secret_key = settings.secret_key or _kept(
         settings.data_dir / SECRET_KEY_FILE,
         variable="GPUKEEPER_SECRET_KEY",
@@ -117,7 +117,8 @@ def _nearest_directory(path: Path) -> Path:
     try:
         nearest = next(each for each in (path, *path.parents) if each.exists())
     except OSError as error:
-        raise _invalid("GPUKEEPER_DATA_DIR", f"cannot be reached: {error}") from error
+        whose = ownership.explain(path)
+        raise _invalid("GPUKEEPER_DATA_DIR", f"cannot be reached{whose}") from error
     if not nearest.is_dir():
         raise _invalid("GPUKEEPER_DATA_DIR", f"{nearest} is a file, not a directory")
     return nearest
@@ -125,10 +126,15 @@ def _nearest_directory(path: Path) -> Path:
 
 def _check_writable(directory: Path) -> None:
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
-        raise _invalid("GPUKEEPER_DATA_DIR", f"{directory} cannot be written to")
+        message = f"{directory} cannot be written to{ownership.explain(directory)}"
+        raise _invalid("GPUKEEPER_DATA_DIR", message)
 
 
-def _create_directories(settings: Settings) -> None:
+def create_data_dir(settings: Settings) -> None:
+    """Create the data directory and that of the logs (0700); idempotent.
+
+    Raises :class:`InvalidConfiguration` when that cannot be.
+    """
     _nearest_directory(settings.data_dir)
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=_DIRECTORY_MODE)
@@ -187,7 +193,8 @@ def _sync_directory(directory: Path) -> None:
 
 
 def _unkept(path: Path, error: OSError) -> InvalidConfiguration:
-    return _invalid("GPUKEEPER_DATA_DIR", f"{path.name} cannot be kept: {error}")
+    whose = ownership.explain(path) if isinstance(error, PermissionError) else f": {error}"
+    return _invalid("GPUKEEPER_DATA_DIR", f"{path.name} cannot be read or kept{whose}")
 
 
 def _invalid(variable: str, message: str) -> InvalidConfiguration:

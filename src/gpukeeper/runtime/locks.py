@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gpukeeper.config import Settings
+from gpukeeper.config import Settings, ownership
 from gpukeeper.domain.errors import Fault, InvalidConfiguration
 
 _LOCK_FILE = "engine.lock"
@@ -35,7 +35,7 @@ def _locked(path: Path, variable: str, guarded: Path) -> Iterator[None]:
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     except OSError as error:
-        message = f"{guarded} cannot be locked: {error.strerror}"
+        message = f"{guarded} cannot be locked: {error.strerror}{ownership.explain(path)}"
         raise InvalidConfiguration([Fault(variable, message)]) from error
     try:
         try:

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from gpukeeper.config import Settings, prepare_data_dir
 from gpukeeper.runtime import account
 from gpukeeper.runtime.opening import explained, open_database, upgrade
+from gpukeeper.store import facts
 from gpukeeper.store.database import Database
 from gpukeeper.telemetry import configure_logging, shut_down_logging
 
@@ -24,6 +25,24 @@ def rebind(settings: Settings, confirm: Callable[[str], None]) -> str:
         with database.engine.begin() as connection:
             account.rebind(connection, settings)
         return revision
+
+
+def note_restored(settings: Settings) -> None:
+    """Have a database that another tool has restored take no orders until Novita was looked at."""
+    with opened(settings) as database:
+        with explained(settings):
+            upgrade(database, settings)
+        with database.engine.begin() as connection:
+            facts.note_restored(connection)
+
+
+def lift_restored(settings: Settings) -> None:
+    """Have a restored database take orders at once."""
+    with opened(settings) as database:
+        with explained(settings):
+            upgrade(database, settings)
+        with database.engine.begin() as connection:
+            facts.lift_restored(connection)
 
 
 @contextmanager

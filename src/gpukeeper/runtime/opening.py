@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
 
-from gpukeeper.config import Secrets, Settings, keep_deployment, kept_deployment
+from gpukeeper.config import Secrets, Settings, keep_deployment, kept_deployment, ownership
 from gpukeeper.domain.errors import Fault, InvalidConfiguration
 from gpukeeper.store import facts, leases, migrations, tables
 from gpukeeper.store.damage import find_damage
 from gpukeeper.store.database import Connection, Database, StoreError, may_come_back, sqlite_url
-from gpukeeper.store.postgres import POOLER
+from gpukeeper.store.postgres import POOLER, identity
 from gpukeeper.store.trouble import is_locked, sentence_of, words_of
 from gpukeeper.telemetry import get_logger
 
@@ -125,12 +125,26 @@ def _prepare(database: Database, settings: Settings, kept: Secrets, *, has_engin
                 facts.end_duty(connection, duty)
         if database.is_shared:
             _agree(connection, settings, kept)
+            _notice_move(connection)
         if facts.known_deployment(connection) is None:
             facts.keep_birth(connection, datetime.now(UTC))
         mark = facts.deployment(connection, kept_deployment(settings, kept))
     if not keep_deployment(settings, mark):
         get_logger("gpukeeper.store").warning("deployment_not_kept", directory=settings.data_dir)
     return mark
+
+
+def _notice_move(connection: Connection) -> None:
+    """Take a database that another server, or another database of it, has had for a restored one.
+
+    A standby that takes over is the same: it was copied block by block.
+    """
+    if facts.has_moved(connection, identity(connection)):
+        facts.note_restored(connection)
+        get_logger("gpukeeper.store").warning(
+            "database_moved",
+            consequence="no order is taken until two complete looks at Novita are done",
+        )
 
 
 def _agree(connection: Connection, settings: Settings, kept: Secrets) -> None:
@@ -176,10 +190,22 @@ def _failure(database: Database) -> StoreError | None:
 
 
 def _keep_private(path: Path) -> None:
-    """Create the database file for our own user alone; SQLite gives its journals the same mode."""
+    """Create the database file for our own user alone; SQLite gives its journals the same mode.
+
+    Raises InvalidConfiguration when it, or a journal beside it, is not ours to read and write.
+    """
     try:
         path.touch(mode=0o600)
     except OSError as error:
         raise InvalidConfiguration(
-            [Fault(_VARIABLE, f"{path} cannot be opened: {error.strerror}")]
+            [
+                Fault(
+                    _VARIABLE, f"{path} cannot be opened: {error.strerror}{ownership.explain(path)}"
+                )
+            ]
         ) from error
+    for end in ("", "-wal", "-shm"):
+        file = path.with_name(path.name + end)
+        if ownership.cannot_be_used(file):
+            message = f"{file} cannot be read and written{ownership.explain(file)}"
+            raise InvalidConfiguration([Fault(_VARIABLE, message)])

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from gpukeeper.store import facts
 from gpukeeper.store.database import StoreError
 from gpukeeper.store.lanes import attempt
 
@@ -69,6 +70,7 @@ def _copy(source: Path, unfinished: Path) -> None:
             # In one step, which reads one snapshot beside whoever writes.  Of several steps each
             # commit in between begins the copy again, which under load never ends.
             original.backup(duplicate, pages=-1)
+            _note_copy(duplicate)
             # One file, without a journal beside it that would have to be kept, too.
             duplicate.execute("PRAGMA journal_mode = DELETE").close()
             (found,) = duplicate.execute("PRAGMA quick_check(1)").fetchone()
@@ -76,6 +78,14 @@ def _copy(source: Path, unfinished: Path) -> None:
         raise StoreError(f"{source}: {error}") from error
     if found != "ok":
         raise StoreError(f"{source} is damaged, and so would be its copy: {found}")
+
+
+def _note_copy(duplicate: sqlite3.Connection) -> None:
+    """Have whoever starts on the copy look before it buys: what is bought later is not in it."""
+    if duplicate.execute("SELECT 1 FROM sqlite_master WHERE name = 'facts'").fetchone():
+        row = (facts.RESTORED, str(facts.LOOKS_AFTER_RESTORE))
+        duplicate.execute("INSERT OR REPLACE INTO facts (key, body) VALUES (?, ?)", row)
+        duplicate.commit()
 
 
 def _name(unfinished: Path, target: Path) -> None:

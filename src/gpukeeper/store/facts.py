@@ -19,8 +19,9 @@ SKEW = timedelta(seconds=10)
 _DEPLOYMENT = "deployment"
 _BORN_AT = "born_at"
 _ACCOUNT = "account"
-_RESTORED = "restored"
 _HOME = "home"
+# How many complete looks a restored store still needs; a backup is born with it.
+RESTORED = "restored"
 
 # So many complete looks show all that was bought since a backup was made: Novita's listing may lag
 # behind once.
@@ -118,7 +119,7 @@ def keep_account(connection: Connection, value: Account) -> None:
 
 def looks_to_go(connection: Connection) -> int:
     """Return how many complete looks a restored store needs before it takes orders; mostly 0."""
-    known = _read(connection, _RESTORED)
+    known = _read(connection, RESTORED)
     return 0 if known is None else int(json.loads(known))
 
 
@@ -248,7 +249,7 @@ _SET = update(facts).where(facts.c.key == bindparam("wanted"))
 
 
 def _keep_looks_to_go(connection: Connection, count: int) -> None:
-    row = _row(_RESTORED, json.dumps(count))
+    row = _row(RESTORED, json.dumps(count))
     connection.execute(insert_or_replace(connection, facts, column="body"), row)
 
 

@@ -7,7 +7,7 @@ import json
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 
 from gpukeeper.domain.errors import Fault, InvalidConfiguration
@@ -177,6 +177,18 @@ def _quote_no_values(context: ExceptionContext) -> None:
     if isinstance(error, psycopg.Error) and error.diag.message_primary and shown is not None:
         error.args = (error.diag.message_primary,)
         shown.args = (f"({type(error).__name__}) {error.diag.message_primary}",)
+
+
+def identity(connection: Connection) -> str:
+    """Return what tells this database from any other, of this server or another."""
+    return str(
+        connection.scalar(
+            text(
+                "SELECT (SELECT system_identifier FROM pg_control_system()) || '/' || oid"
+                " FROM pg_database WHERE datname = current_database()"
+            )
+        )
+    )
 
 
 def reading(engine: Engine) -> Engine:
