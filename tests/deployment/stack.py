@@ -15,7 +15,8 @@ from tests.e2e.waiting import eventually
 ROOT = Path(__file__).resolve().parents[2]
 SINGLE = ("compose.yaml",)
 SCALE = ("compose.yaml", "compose.scale.yaml")
-# What deploy/start.sh lets in when the demo runs without any key.
+DEMO = ("compose.demo.yaml",)
+# What the demo lets in.
 DEMO_KEY = "demo-key-for-this-machine"
 ORDER = {"name": "trainer", "productName": "RTX 4090 24GB", "templateId": "tpl-basic"}
 # Containers start in seconds; a busy machine may take longer.
@@ -40,7 +41,7 @@ class Stack:
     simulator_port: int
     settings: Mapping[str, str]
     key: str = DEMO_KEY
-    profiles: Sequence[str] = ("demo",)
+    profiles: Sequence[str] = ("simulator",)
     http: httpx2.Client = field(init=False)
 
     def __post_init__(self) -> None:
@@ -51,22 +52,25 @@ class Stack:
             trust_env=False,
         )
 
-    def compose(self, *arguments: str) -> str:
-        """Run ``docker compose`` and return what it prints.  Raises ComposeFailed."""
+    def compose(self, *arguments: str, given: bytes | None = None) -> str:
+        """Run ``docker compose`` and return what it prints.  Raises ComposeFailed.
+
+        What is ``given`` to it on stdin has it return what it writes to stderr as well.
+        """
         files = [part for name in self.files for part in ("-f", name)]
         profiles = [part for name in self.profiles for part in ("--profile", name)]
         ended = subprocess.run(
             ["docker", "compose", "-p", self.project, *files, *profiles, *_OPTIONS, *arguments],
             cwd=ROOT,
             env=self._environment(),
-            stdin=subprocess.DEVNULL,
+            input=given or b"",
             capture_output=True,
-            text=True,
             check=False,
         )
+        printed, said = ended.stdout.decode(), ended.stderr.decode()
         if ended.returncode:
-            raise ComposeFailed(ended.stdout + ended.stderr)
-        return ended.stdout
+            raise ComposeFailed(printed + said)
+        return printed if given is None else printed + said
 
     def up(self) -> None:
         """Start everything and wait until it is healthy.  Raises ComposeFailed."""
@@ -85,9 +89,10 @@ class Stack:
         lines = self.compose("ps", "--format", "json", service).splitlines()
         return sorted(json.loads(line)["Name"] for line in lines)
 
-    def order(self) -> Json:
-        """Order an instance and return it as Novita has accepted it."""
-        answer = self.http.post("/api/instances", json=ORDER)
+    def order(self, key: str | None = None) -> Json:
+        """Order an instance, under a key if one is given; return it as Novita has accepted it."""
+        headers = {} if key is None else {"idempotency-key": key}
+        answer = self.http.post("/api/instances", json=ORDER, headers=headers)
         assert answer.status_code == 201, answer.text
         body: Json = answer.json()
         return body
@@ -105,11 +110,13 @@ class Stack:
             lambda: self.instance(instance_id)["status"] == status, f"{status} of {instance_id}"
         )
 
-    def wait_for_webhook(self, event_type: str, instance_id: str) -> None:
+    def wait_for_webhook(
+        self, event_type: str, instance_id: str, *, listener: str = "listener"
+    ) -> None:
         """Wait until the listener has verified and shown a webhook."""
 
         def has_come() -> bool:
-            lines = self.logs("listener").splitlines()
+            lines = self.logs(listener).splitlines()
             return any(event_type in line and instance_id in line for line in lines)
 
         eventually(has_come, f"the webhook {event_type} of {instance_id}")
@@ -117,5 +124,9 @@ class Stack:
     def _environment(self) -> dict[str, str]:
         foreign = ("GPUKEEPER_", "NOVITA_", "POSTGRES_")
         shell = {name: text for name, text in os.environ.items() if not name.startswith(foreign)}
-        ports = {"PUBLISH_PORT": str(self.port), "SIMULATOR_PORT": str(self.simulator_port)}
+        ports = {
+            "PUBLISH_PORT": str(self.port),
+            "DEMO_PORT": str(self.port),
+            "SIMULATOR_PORT": str(self.simulator_port),
+        }
         return shell | ports | dict(self.settings)

@@ -4,12 +4,14 @@ import subprocess
 from collections.abc import Callable
 
 from tests.deployment.stack import SCALE, Stack
+from tests.deployment.test_single import KEY, OURS
 
 PASSWORD = {"POSTGRES_PASSWORD": "a-password-of-the-compose-tests"}
+SETTINGS = PASSWORD | OURS
 
 
 def test_replicas_share_the_work_and_one_of_each_may_die(stack: Callable[..., Stack]) -> None:
-    scaled = stack(files=SCALE, settings=PASSWORD)
+    scaled = stack(files=SCALE, settings=SETTINGS, key=KEY)
     scaled.up()
     apis, engines = scaled.containers("api"), scaled.containers("engine")
     assert (len(apis), len(engines)) == (2, 2)

@@ -17,6 +17,7 @@ from gpukeeper.domain.orphans import orphans_among
 from gpukeeper.engine.leasing import LEASE, keeping
 from gpukeeper.engine.loop import Clock
 from gpukeeper.engine.orphans import is_older, owners_of, tell
+from gpukeeper.engine.world import is_new_world
 from gpukeeper.novita.client import NovitaClient
 from gpukeeper.nudges import Nudges
 from gpukeeper.store import deliveries, facts, instances, leases, orphans, tables
@@ -222,7 +223,11 @@ class Sweep:
         # A listing with holes in it ends no alarm, unless it shows whom the alarm is about.
         vanished = min(looks.vanished, len(missing))
         if listing.is_complete:
-            believed = self._believed(rows.values(), missing, looks)
+            world = self.novita.simulated_world
+            is_new = await is_new_world(
+                self.database, world, self.log, lacks_machines=bool(missing)
+            )
+            believed = missing if is_new else self._believed(rows.values(), missing, looks)
             vanished = len(missing) - len(believed)
             # What is listed as removed is seen, unless it is part of what is not believed.
             doubted = {row.id for row in missing} - {row.id for row in believed}

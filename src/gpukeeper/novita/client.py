@@ -50,6 +50,9 @@ _TEMPLATE_PAGES = 5
 _FIRST_RETRY_AFTER = timedelta(seconds=1)
 _LAST_RETRY_AFTER = timedelta(seconds=10)
 
+# What the simulator says of the world that it made at its start.
+_WORLD_HEADER = "x-simulated-world"
+
 # Whoever would have to wait longer for Novita is told so instead of being kept waiting.
 PATIENCE = timedelta(seconds=60)
 
@@ -97,8 +100,8 @@ class NovitaClient:
     returns numbers from [0, 1).  ``connect`` makes what carries the requests of one connection,
     instead of the network.  What changes something takes a ``check``: it is called right before
     each try, after all waiting, and calls the change off by raising.
-    ``admit`` is called before anything is asked, and keeps it from being asked by raising a
-    NovitaError.  ``on_date`` is told of the time in each answer, as HTTP writes it.
+    ``admit`` is called before anything is asked, and calls that off by raising a NovitaError.
+    ``on_date`` is told of the time in each answer, as HTTP writes it.
 
     Every method may raise BadCredentials, NovitaRejected, RateLimited, NovitaTimeout and
     NovitaUnavailable besides what it names itself.
@@ -137,6 +140,7 @@ class NovitaClient:
         self._admit = admit
         self._on_date = on_date
         self._first_page = 0
+        self._world: str | None = None
 
     @property
     def rate_per_second(self) -> float:
@@ -147,6 +151,10 @@ class NovitaClient:
     def pause(self) -> timedelta:
         """How long a call that is made now would be held back."""
         return self._bucket.wait(self._clock())
+
+    def simulated_world(self) -> str | None:
+        """Which simulated world has answered last; None for Novita itself."""
+        return self._world
 
     async def create(
         self, purchase: Purchase, *, check: Check = _always, confirm: Confirm | None = None
@@ -329,6 +337,7 @@ class NovitaClient:
             status = answer.status
             if self._on_date is not None:
                 self._on_date(answer.headers.get("date"))
+            self._world = answer.headers.get(_WORLD_HEADER, self._world)
             result = read(request, answer)
         except NovitaError as error:
             self._report(request, type(error).__name__, asked_at, status, paced)

@@ -9,7 +9,7 @@ from email.utils import format_datetime
 from typing import Any
 
 from starlette.requests import Request
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from gpukeeper.simulator.faults import Fault
 from gpukeeper.simulator.journal import Visit
@@ -30,6 +30,9 @@ class Call:
     shift: int = 0
     arrived_at: datetime | None = None
 
+
+# By this a client sees that the simulator has begun anew and forgotten its machines.
+WORLD_HEADER = b"x-simulated-world"
 
 Handler = Callable[[World, Call], Answer]
 
@@ -71,7 +74,7 @@ class Door:
         )
         with world.lock:
             world.journal.write(visit)
-        await deliver(_dated(world, reply), scope, receive, send)
+        await deliver(_dated(world, reply), scope, receive, _naming(send, world.name))
 
     def _perform(
         self, request: Request, body: bytes, fault: Fault | None, arrived_at: datetime
@@ -94,6 +97,18 @@ class Door:
         if fault is not None:
             reply = spoiled(fault, reply, world.now())
         return reply, machine
+
+
+def _naming(send: Send, name: str) -> Send:
+    """Return what sends an answer that says of which simulated world it is."""
+
+    async def send_named(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [*message.get("headers", []), (WORLD_HEADER, name.encode())]
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return send_named
 
 
 def check_key(world: World, authorization: str) -> None:

@@ -1,5 +1,6 @@
 """The whole simulated Novita: its machines, market and account, and what can be asked of it."""
 
+import secrets
 import threading
 from collections import defaultdict
 from collections.abc import Callable
@@ -47,6 +48,8 @@ class World:
     def reset(self, settings: Settings) -> None:
         """Begin anew: no machines, no faults, the catalogue as delivered."""
         self.settings = settings
+        # Not drawn: what is drawn stays the same for the same seed.
+        self.name = secrets.token_hex(8)
         self.clock = Clock(
             self._wall,
             start=datetime.fromisoformat(settings.clock_start) if settings.clock_start else None,

@@ -20,6 +20,7 @@ _DEPLOYMENT = "deployment"
 _BORN_AT = "born_at"
 _ACCOUNT = "account"
 _HOME = "home"
+_WORLD = "world"
 # How many complete looks a restored store still needs; a backup is born with it.
 RESTORED = "restored"
 
@@ -155,6 +156,18 @@ def has_moved(connection: Connection, home: str) -> bool:
     row = _row(_HOME, json.dumps(home))
     connection.execute(insert_or_replace(connection, facts, column="body"), row)
     return True
+
+
+def world(connection: Connection) -> str | None:
+    """Return which simulated world was seen last; None where none was."""
+    known = _read(connection, _WORLD)
+    return None if known is None else str(json.loads(known))
+
+
+def keep_world(connection: Connection, value: str) -> None:
+    """Store which simulated world was seen."""
+    row = _row(_WORLD, json.dumps(value))
+    connection.execute(insert_or_replace(connection, facts, column="body"), row)
 
 
 def is_agreed(connection: Connection, name: str, value: str) -> bool:

@@ -1,0 +1,26 @@
+"""Notice that a simulator has begun anew beside a store that knows machines of before."""
+
+from gpukeeper.store import facts
+from gpukeeper.store.database import Database
+from gpukeeper.telemetry import Logger
+
+
+async def is_new_world(
+    database: Database, world: str | None, log: Logger, *, lacks_machines: bool
+) -> bool:
+    """Whether another simulated world answers than before, so that what is missing is gone.
+
+    It is taken for the present one once it lacks none of our machines.  ``world`` is None for
+    Novita itself, which never begins anew.
+    """
+    if world is None:
+        return False
+    known = await database.read(facts.world)
+    is_new = known not in (None, world)
+    if is_new and lacks_machines:
+        log.warning(
+            "simulator_began_anew", consequence="the machines of before are gone, and are lost here"
+        )
+    elif known != world:
+        await database.write(lambda connection: facts.keep_world(connection, world))
+    return is_new
