@@ -1,6 +1,10 @@
 #!/bin/sh
 # Starts a command of gpukeeper in its container.
 set -eu
+if [ "${1:-}" = migrate ] && getent hosts demo-has-a-file-of-its-own >/dev/null; then
+  echo 'This is for a real account. The demo: docker compose -f compose.demo.yaml up' >&2
+  exit 78
+fi
 # Which addresses Docker gives is known only here.
 if [ -z "${GPUKEEPER_TRUSTED_PROXIES+set}" ] && [ -n "${TRUSTED_BY_DEFAULT:-}" ]; then
   GPUKEEPER_TRUSTED_PROXIES="$(python -I - "$TRUSTED_BY_DEFAULT" "${ROUTES:-/proc/net/route}" <<'END'
