@@ -223,10 +223,7 @@ class Sweep:
         # A listing with holes in it ends no alarm, unless it shows whom the alarm is about.
         vanished = min(looks.vanished, len(missing))
         if listing.is_complete:
-            world = self.novita.simulated_world
-            is_new = await is_new_world(
-                self.database, world, self.log, lacks_machines=bool(missing)
-            )
+            is_new = await is_new_world(self.database, self.novita, self.log, missing)
             believed = missing if is_new else self._believed(rows.values(), missing, looks)
             vanished = len(missing) - len(believed)
             # What is listed as removed is seen, unless it is part of what is not believed.

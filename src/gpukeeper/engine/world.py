@@ -1,23 +1,28 @@
 """Notice that a simulator has begun anew beside a store that knows machines of before."""
 
+from collections.abc import Sequence
+
+from gpukeeper.novita.client import NovitaClient
 from gpukeeper.store import facts
 from gpukeeper.store.database import Database
+from gpukeeper.store.instances import Watched
 from gpukeeper.telemetry import Logger
 
 
 async def is_new_world(
-    database: Database, world: str | None, log: Logger, *, lacks_machines: bool
+    database: Database, novita: NovitaClient, log: Logger, missing: Sequence[Watched]
 ) -> bool:
     """Whether another simulated world answers than before, so that what is missing is gone.
 
-    It is taken for the present one once it lacks none of our machines.  ``world`` is None for
-    Novita itself, which never begins anew.
+    It is taken for the present one once it lacks none of our machines.  Novita itself is no
+    simulated world, and never begins anew.
     """
+    world = novita.simulated_world
     if world is None:
         return False
     known = await database.read(facts.world)
     is_new = known not in (None, world)
-    if is_new and lacks_machines:
+    if is_new and missing:
         log.warning(
             "simulator_began_anew", consequence="the machines of before are gone, and are lost here"
         )

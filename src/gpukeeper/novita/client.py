@@ -140,7 +140,8 @@ class NovitaClient:
         self._admit = admit
         self._on_date = on_date
         self._first_page = 0
-        self._world: str | None = None
+        # Which simulated world has answered last; None for Novita itself.
+        self.simulated_world: str | None = None
 
     @property
     def rate_per_second(self) -> float:
@@ -151,10 +152,6 @@ class NovitaClient:
     def pause(self) -> timedelta:
         """How long a call that is made now would be held back."""
         return self._bucket.wait(self._clock())
-
-    def simulated_world(self) -> str | None:
-        """Which simulated world has answered last; None for Novita itself."""
-        return self._world
 
     async def create(
         self, purchase: Purchase, *, check: Check = _always, confirm: Confirm | None = None
@@ -337,7 +334,7 @@ class NovitaClient:
             status = answer.status
             if self._on_date is not None:
                 self._on_date(answer.headers.get("date"))
-            self._world = answer.headers.get(_WORLD_HEADER, self._world)
+            self.simulated_world = answer.headers.get(_WORLD_HEADER, self.simulated_world)
             result = read(request, answer)
         except NovitaError as error:
             self._report(request, type(error).__name__, asked_at, status, paced)
