@@ -50,9 +50,6 @@ _TEMPLATE_PAGES = 5
 _FIRST_RETRY_AFTER = timedelta(seconds=1)
 _LAST_RETRY_AFTER = timedelta(seconds=10)
 
-# What the simulator says of the world that it made at its start.
-_WORLD_HEADER = "x-simulated-world"
-
 # Whoever would have to wait longer for Novita is told so instead of being kept waiting.
 PATIENCE = timedelta(seconds=60)
 
@@ -334,7 +331,7 @@ class NovitaClient:
             status = answer.status
             if self._on_date is not None:
                 self._on_date(answer.headers.get("date"))
-            self.simulated_world = answer.headers.get(_WORLD_HEADER, self.simulated_world)
+            self.simulated_world = answer.simulated_world or self.simulated_world
             result = read(request, answer)
         except NovitaError as error:
             self._report(request, type(error).__name__, asked_at, status, paced)

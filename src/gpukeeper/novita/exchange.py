@@ -43,6 +43,11 @@ class Answer:
         """Whether the status is a 2xx; the body may still hold an error."""
         return 200 <= self.status < 300
 
+    @property
+    def simulated_world(self) -> str | None:
+        """Which world a simulator made at its start; None for Novita itself."""
+        return self.headers.get("x-simulated-world")
+
     def parsed(self) -> object:
         """Return the body read as JSON, or ``None`` when it is none."""
         try:
