@@ -205,10 +205,13 @@ async def test_a_template_is_kept_for_thirty_seconds() -> None:
     catalog, novita, time = catalog_of(reply(200, template()))
     assert (await catalog.template("tpl-basic")).name == "Basic"
     await catalog.template("tpl-basic")
-    assert len(novita.requests) == 1
+    # And the credentials of its registry, so that they are hidden wherever Novita echoes them.
+    asked = ["template", "auths"]
+    assert [request.url.path.split("/")[-1] for request in novita.requests] == asked
     time.now += timedelta(seconds=30)
     await catalog.template("tpl-basic")
-    assert len(novita.requests) == 2
+    assert [request.url.path.split("/")[-1] for request in novita.requests[:2]] == asked
+    assert novita.requests[2].url.path.endswith("/template")
 
 
 async def test_an_unknown_template_is_refused_and_asked_for_again() -> None:

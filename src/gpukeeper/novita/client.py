@@ -7,7 +7,8 @@ NovitaUnavailable from a change means that it surely was not made.  Nothing is l
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TypeVar
@@ -36,6 +37,7 @@ from gpukeeper.novita.listing import read_pages
 from gpukeeper.novita.pacing import TokenBucket
 from gpukeeper.novita.protocol import Page, RegistryAuth
 from gpukeeper.novita.refusals import after_last_retry
+from gpukeeper.novita.secrets import Secrets
 from gpukeeper.novita.transport import Transport
 
 T = TypeVar("T")
@@ -55,6 +57,10 @@ PATIENCE = timedelta(seconds=60)
 
 # A Retry-After beyond this is taken for a mistake, so that one answer cannot silence us for days.
 _LONGEST_PAUSE = timedelta(minutes=15)
+
+
+# What is only help is not worth more of the time in which somebody waits.
+_HELP_SECONDS = 3
 
 
 def _always() -> None:
@@ -139,6 +145,7 @@ class NovitaClient:
         self._first_page = 0
         # Which simulated world has answered last; None for Novita itself.
         self.simulated_world: str | None = None
+        self._secrets = Secrets(api_key, clock=clock)
 
     @property
     def rate_per_second(self) -> float:
@@ -249,8 +256,20 @@ class NovitaClient:
         return await self._ask(protocol.clusters_request(), protocol.clusters)
 
     async def template(self, template_id: str) -> Template:
-        """Return a template.  Raises NovitaNotFound when there is none of this id (§3.11)."""
-        return await self._ask(protocol.template_request(template_id), protocol.template)
+        """Return a template.  Raises NovitaNotFound when there is none of this id (§3.11).
+
+        Of a private image, the registry's credentials are asked for as well, hourly at most, so
+        that they are known and hidden where Novita echoes them.
+        """
+        found = await self._ask(protocol.template_request(template_id), protocol.template)
+        if self._secrets.has_to_learn(found):
+            # Without them the template is no worse, and Novita's own words are hidden by pattern.
+            with suppress(NovitaError, TimeoutError):
+                async with asyncio.timeout(_HELP_SECONDS):
+                    request = protocol.registry_auths_request()
+                    auths = await self._ask_once(request, protocol.registry_auths, _always, _untold)
+                    self._secrets.learn(auths)
+        return found
 
     async def templates(self, channel: str) -> tuple[Template, ...]:
         """Return the templates of a channel, ``private`` or ``official``, 500 at most (§3.11)."""
@@ -294,6 +313,7 @@ class NovitaClient:
             await self._admit()
         failures = 0
         was_told_to_wait = False
+        request = replace(request, secrets=(*request.secrets, *self._secrets))
         while True:
             try:
                 arrived_at = self._clock()

@@ -1,5 +1,6 @@
 """Say in the domain's words what Novita's objects mean: phases, times, money and addresses."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from sys import intern
@@ -54,8 +55,8 @@ def phase_of(word: str) -> Phase:
     return _PHASE_BY_WORD.get(word, Phase.UNKNOWN)
 
 
-def observation(machine: wire.Machine, at: datetime) -> Observation:
-    """Return what Novita says of a machine, without its secrets."""
+def observation(machine: wire.Machine, at: datetime, secrets: Sequence[str] = ()) -> Observation:
+    """Return what Novita says of a machine, without its secrets and these others."""
     price = machine.instance_price * _PRICE_UNIT_USD
     trouble = (machine.status_error.state, machine.status_error.message)
     # What many machines have in common is held once: that halves what a large fleet takes.
@@ -65,7 +66,9 @@ def observation(machine: wire.Machine, at: datetime) -> Observation:
         word=intern(machine.status),
         phase=phase_of(machine.status),
         at=at,
-        error=told(": ".join(filter(None, trouble)), _secrets(machine)),
+        error=told(": ".join(filter(None, trouble)), [*_secrets(machine), *secrets])
+        if any(trouble)
+        else "",
         spot_signal=_SIGNAL_BY_WORD.get(machine.spot_status, SpotSignal.NONE),
         reclaim_at=_moment(machine.spot_reclaim_time),
         endpoints=_endpoints(machine),

@@ -120,7 +120,7 @@ def machine_request(novita_id: str) -> Request:
 
 def observation(request: Request, answer: Answer) -> Observation:
     """Return what Novita says of the one machine asked for."""
-    return meaning.observation(_machine(request, answer), answer.asked_at)
+    return meaning.observation(_machine(request, answer), answer.asked_at, request.secrets)
 
 
 def connection(request: Request, answer: Answer) -> Connection:
@@ -140,7 +140,9 @@ def page(request: Request, answer: Answer) -> Page:
     """Return the machines of one page."""
     listed = wire.MachinePage.model_validate(_with_list(request, answer, "instances", "total"))
     machines = tuple(
-        meaning.observation(machine, answer.asked_at) for machine in listed.instances if machine.id
+        meaning.observation(machine, answer.asked_at, request.secrets)
+        for machine in listed.instances
+        if machine.id
     )
     has_total = listed.total is not None and listed.total >= 0
     return Page(

@@ -135,7 +135,8 @@ def _said(request: Request, answer: Answer) -> _Said:
     reason = body.reason or body.error.reason or _word(body.code_text, body.error.code_text)
     message = body.message or body.error.message
     by_novita = bool(body.reason or body.error.reason) or code >= 400
-    return _Said(reason.strip().upper()[:_REASON_MAX_CHARS], message, status, by_novita=by_novita)
+    word = told(reason, request.secrets).upper()[:_REASON_MAX_CHARS]
+    return _Said(word, message, status, by_novita=by_novita)
 
 
 def _said_in_text(answer: Answer) -> _Said:

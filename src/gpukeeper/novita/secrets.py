@@ -1,0 +1,52 @@
+"""Know the account's own secrets, which Novita may echo in any of its texts."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+
+from pydantic import SecretStr
+
+from gpukeeper.domain.market import Template
+from gpukeeper.novita.protocol import RegistryAuth
+
+# Passwords change rarely; one that is new is learned with the next order after this.
+_KNOWN_FOR = timedelta(hours=1)
+
+# An account has a handful of registries.
+_MAX_REGISTRIES = 200
+
+
+class Secrets:
+    """The API key, and the credentials of registries that have been seen; iterate over them."""
+
+    def __init__(self, api_key: SecretStr, *, clock: Callable[[], datetime]) -> None:
+        self._api_key = api_key
+        self._clock = clock
+        self._of_templates: dict[str, SecretStr] = {}
+        self._of_account: tuple[SecretStr, ...] = ()
+        self._learned_at: datetime | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        known = (self._api_key, *self._of_account, *self._of_templates.values())
+        return (secret.get_secret_value() for secret in known)
+
+    def has_to_learn(self, template: Template) -> bool:
+        """Remember what a template says itself; whether it names credentials not known here."""
+        credentials = template.image_auth_id
+        if ":" in credentials:
+            password = credentials.split(":", 1)[1]
+            if len(self._of_templates) < _MAX_REGISTRIES:
+                self._of_templates |= {text: SecretStr(text) for text in (credentials, password)}
+            return False
+        now = self._clock()
+        is_known = self._learned_at is not None and now - self._learned_at < _KNOWN_FOR
+        return bool(credentials) and not is_known
+
+    def learn(self, auths: Sequence[RegistryAuth]) -> None:
+        """Remember the credentials that the account has at Novita (Novita API notes §3.9)."""
+        self._learned_at = self._clock()
+        self._of_account = tuple(
+            SecretStr(text)
+            for auth in auths[:_MAX_REGISTRIES]
+            if (password := auth.password.get_secret_value())
+            for text in (password, f"{auth.username}:{password}")
+        )
