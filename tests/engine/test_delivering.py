@@ -29,6 +29,16 @@ async def test_a_failed_delivery_is_retried_three_times_with_growing_pauses(rig:
         assert 0.8 * expected <= pause <= 1.2 * expected
 
 
+async def test_no_log_has_the_query_of_a_callers_url(rig: Rig) -> None:
+    rig.receiver.answer = lambda url: 500
+    with capture_logs() as logs:
+        await rig.order(webhook_url=f"{OWN}?token=hunter22")
+        await rig.advance(seconds=25)
+    assert {line.get("url") for line in logs if line["event"] == "delivery_failed"} >= {OWN}
+    assert "hunter22" not in str(logs)
+    assert any("token=hunter22" in each for each, _, _ in rig.receiver.sent)
+
+
 async def test_an_exhausted_delivery_can_be_sent_again(rig: Rig) -> None:
     rig.receiver.answer = lambda url: None
     await rig.order()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpukeeper.webhooks.urls import parse_host, parse_url, unmapped
+from gpukeeper.webhooks.urls import parse_host, parse_url, shown_url, unmapped
 
 
 @pytest.mark.parametrize(
@@ -176,3 +176,20 @@ def test_only_mapped_addresses_are_unwrapped() -> None:
     assert unmapped(ip_address("::ffff:10.0.0.1")) == ip_address("10.0.0.1")
     assert unmapped(ip_address("2002:a00:1::")) == ip_address("2002:a00:1::")
     assert unmapped(ip_address("10.0.0.1")) == ip_address("10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://hooks.example/a/b?token=hunter22#x", "https://hooks.example/a/b"),
+        ("https://me:hunter22@hooks.example:8443?x", "https://hooks.example:8443/"),
+        ("http://[::1]:80/a?b", "http://[::1]:80/a"),
+        ("https://hooks.slack.com/services/T0/B0/hunter22", "https://hooks.slack.com/…"),
+        ("https://discord.com/api/webhooks/1/hunter22?wait=1", "https://discord.com/…"),
+        ("https://ptb.discord.com/api/webhooks/1/hunter22", "https://ptb.discord.com/…"),
+        ("https://acme.webhook.office.com/webhookb2/hunter22", "https://acme.webhook.office.com/…"),
+        ("nothing hunter22", "(no URL)"),
+    ],
+)
+def test_what_is_shown_of_a_url_has_nothing_secret(url: str, shown: str) -> None:
+    assert shown_url(url) == shown

@@ -25,6 +25,7 @@ from gpukeeper.store import deliveries
 from gpukeeper.store.database import Database
 from gpukeeper.telemetry import OFF, Attributes, Logger, Side, Traces, server_of
 from gpukeeper.webhooks.sender import Receipt, Sender
+from gpukeeper.webhooks.urls import shown_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ class Deliverer:
             "event_id": delivery.event.id,
             "event_type": delivery.event.type.value,
             "instance_id": delivery.event.instance_id,
-            "url": delivery.url,
+            "url": shown_url(delivery.url),
             "attempt": attempt.number,
             "response_status": attempt.response_status,
             "error": attempt.error,

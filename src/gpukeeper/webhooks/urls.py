@@ -31,6 +31,15 @@ _NUMBER = re.compile("0x[0-9a-f]+|[0-9]+")
 _MAX_NAME_LENGTH = 253
 
 
+# Receivers whose path is the secret that lets anybody post there.
+_SECRET_PATHS = re.compile(
+    r"(hooks\.slack(-gov)?\.com|(.+\.)?discord(app)?\.com|.+\.webhook\.office\.com"
+    r"|.+\.logic\.azure\.com|chat\.googleapis\.com|api\.telegram\.org|hooks\.zapier\.com"
+    r"|(.+\.)?pipedream\.net|maker\.ifttt\.com|.+\.make\.com)",
+    re.IGNORECASE,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Url:
     """The parts of an http or https URL; ``host`` is an address wherever the text spells one.
@@ -73,6 +82,19 @@ def parse_url(text: str) -> Url:
     # Only what is not ASCII is encoded: everything else stays as the caller wrote it.
     path = quote((parts["path"] or "/") + (parts["query"] or ""), safe=string.punctuation)
     return Url(scheme=scheme, host=host, port=port, path=path)
+
+
+def shown_url(text: str) -> str:
+    """Return what a log may say of a URL: no user name, password or query, which may be secret.
+
+    Of receivers whose path is a secret, the path is left out too.  What is no URL is not shown.
+    """
+    parts = _URL.fullmatch(text)
+    if parts is None:
+        return "(no URL)"
+    port = "" if parts["port"] is None else f":{parts['port']}"
+    path = "/…" if _SECRET_PATHS.fullmatch(parts["host"]) else parts["path"] or "/"
+    return f"{parts['scheme']}://{parts['host']}{port}{path}"
 
 
 def parse_host(text: str) -> str | Address:
