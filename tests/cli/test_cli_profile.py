@@ -218,3 +218,20 @@ def test_a_key_in_a_home_that_there_is_not_is_a_fault_of_the_profile(
     ended = run(program, home)
     assert ended.status == 2
     assert "names an api_key_file in a home directory" in " ".join(ended.stderr.split())
+
+
+@pytest.mark.parametrize("how", ["profile", "option", "variable"])
+def test_an_address_with_a_password_is_never_printed(
+    program: Program, home: Path, how: str
+) -> None:
+    address = "http://me:hunter22@one.example:8080"
+    file = home / "gpukeeper" / "config.toml"
+    file.write_text(FILE.replace("http://one.example:8080", address))
+    ended = {
+        "profile": lambda: run(program, home),
+        "option": lambda: run(program, home, "--url", address),
+        "variable": lambda: run(program, home, GPUKEEPER_URL=address),
+    }[how]()
+    assert ended.status == 2
+    assert "hunter22" not in ended.stderr + ended.stdout
+    assert "@" in ended.stderr

@@ -241,6 +241,23 @@ def test_listen_waits_for_the_secret_that_the_service_makes_when_it_starts(
     assert receiver.secrets == [SECRET]
 
 
+def test_listen_takes_the_secret_from_a_file_that_only_its_owner_reads(
+    program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    receiver = Receiver(monkeypatch)
+    (tmp_path / "secret").write_bytes(b"\xef\xbb\xbf" + SECRET.encode() + b"\n")
+    given = {"GPUKEEPER_WEBHOOK_SECRET": OTHER}
+    file = str(tmp_path / "secret")
+    ended = program.run("webhooks", "listen", "--secret-file", file, env=given)
+    assert (ended.status, receiver.secrets) == (0, [SECRET])
+    assert SECRET not in ended.stderr
+    (tmp_path / "secret").write_bytes(b"\xff\xff")
+    for name in ("secret", "missing"):
+        ended = program.run("webhooks", "listen", "--secret-file", str(tmp_path / name))
+        assert ended.status == 2
+        assert "--secret-file" in ended.stderr
+
+
 def test_listen_refuses_what_is_no_secret(program: Program, tmp_path: Path) -> None:
     given = {"GPUKEEPER_WEBHOOK_SECRET": "whsec_short"}
     ended = program.run("webhooks", "listen", "--data-dir", str(tmp_path), env=given)

@@ -6,7 +6,7 @@ from decimal import Decimal
 import httpx2
 import pytest
 
-from gpukeeper.client import ApiProblem, ServiceUnreachable
+from gpukeeper.client import ApiProblem, Client, ServiceUnreachable
 from gpukeeper.domain.errors import Fault, GpuKeeperError
 from tests.client.fake_service import INSTANCE, FakeService, problem
 
@@ -65,6 +65,33 @@ def test_a_redirect_names_the_address_to_use() -> None:
     error = error_after(httpx2.Response(301, headers={"location": "https://gpukeeper.test/"}))
     assert isinstance(error, ApiProblem)
     assert "https://gpukeeper.test/" in error.message
+
+
+def test_a_redirect_is_told_without_what_may_be_secret_in_it() -> None:
+    place = "https://me:hunter22@gpukeeper.test/x?token=hunter23"
+    error = error_after(httpx2.Response(301, headers={"location": place}))
+    assert "https://gpukeeper.test/x:" in error.message
+    assert "hunter" not in error.message
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://me:hunter22@127.0.0.1:1",
+        "http://hunter22@127.0.0.1:1/",
+        "me:hunter22@host",
+        "http://me:hunter22@[bad",
+        "ftp://me:hunter22@host",
+        "http://host:1?token=hunter22",
+        "http://host:bad?token=hunter22",
+        "ftp://host?token=hunter22",
+        "http://host#hunter22",
+    ],
+)
+def test_an_address_with_a_password_is_refused_without_repeating_it(address: str) -> None:
+    with pytest.raises(ValueError, match=r"address|has more than") as caught:
+        Client(address)
+    assert "hunter22" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

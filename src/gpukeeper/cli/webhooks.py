@@ -62,8 +62,12 @@ def listen(
         typer.Option(
             envvar=_SECRET_VARIABLE,
             show_envvar=True,
-            help="What webhooks are signed with; found as the service does unless given.",
+            help="What webhooks are signed with; found as the service does unless given. Everyone "
+            "on this machine can read it here: give --secret-file or the variable instead.",
         ),
+    ] = None,
+    secret_file: Annotated[
+        Path | None, typer.Option(help="A file with what webhooks are signed with.")
     ] = None,
     data_dir: DataDir = None,
     output: Output = Format.TABLE,
@@ -76,7 +80,10 @@ def listen(
     from gpukeeper.ports import cannot_listen
 
     directory = _directory(data_dir)
-    verified_with, text = _secret_to_come(secret, directory, sleep=access_of(ctx).sleep)
+    if secret_file is not None:
+        verified_with, text = f"'{secret_file}'", _read_secret(secret_file)
+    else:
+        verified_with, text = _secret_to_come(secret, directory, sleep=access_of(ctx).sleep)
     write = receiver.format_json if output is Format.JSON else receiver.format_line
     app = receiver.build_receiver(
         secrets=_parsed(text),
@@ -158,6 +165,16 @@ def _secret_to_come(
             is_told = True
         sleep(_LOOK_EVERY_SECONDS)
     return in_use
+
+
+def _read_secret(path: Path) -> str:
+    hint = "--secret-file"
+    try:
+        return texts.decode(path.read_bytes()).strip()
+    except OSError as error:
+        raise typer.BadParameter(f"{error.strerror}: {path}", param_hint=hint) from error
+    except ValueError as error:
+        raise typer.BadParameter(f"{path} cannot be used: {error}.", param_hint=hint) from error
 
 
 def _missing(directory: Path) -> str:

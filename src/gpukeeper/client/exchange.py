@@ -13,7 +13,13 @@ import httpx2
 
 from gpukeeper import network
 from gpukeeper.client.answers import HealthInfo, Json
-from gpukeeper.client.problems import ServiceUnreachable, json_of, problem_of, unreadable
+from gpukeeper.client.problems import (
+    ServiceUnreachable,
+    json_of,
+    problem_of,
+    unreadable,
+    without_secrets,
+)
 from gpukeeper.client.reading import UNREADABLE
 from gpukeeper.domain.errors import NotFound
 
@@ -48,14 +54,25 @@ def open_http(
 ) -> httpx2.Client:
     """Return an HTTP client for the service at ``base_url``.
 
-    Raises ValueError, whose text never holds the key, when the address or the key cannot be used.
+    Raises ValueError, whose text holds neither the key nor a password, when the address or the key
+    cannot be used.
     """
+    # Whatever stands before an @ may be a password: it is not repeated, not even to refuse it.
+    if "@" in base_url:
+        raise ValueError(
+            "the address has an @: a user name, a password or a key is no part of it; "
+            "give http://host:port, and the key as the API key"
+        )
     try:
         url = httpx2.URL(base_url.strip())
     except httpx2.InvalidURL as error:
-        raise ValueError(f"'{base_url}' is not an address: {error}") from error
+        raise ValueError(f"'{without_secrets(base_url)}' is not an address: {error}") from error
     if url.scheme not in ("http", "https") or not url.host:
-        raise ValueError(f"'{base_url}' is not an address like http://127.0.0.1:8080")
+        raise ValueError(
+            f"'{without_secrets(base_url)}' is not an address like http://127.0.0.1:8080"
+        )
+    if url.query or url.fragment:
+        raise ValueError(f"'{without_secrets(base_url)}' has more than a host, a port and a path")
     headers = {"accept": "application/json"}
     if api_key:
         if not (api_key.isascii() and api_key.isprintable()):

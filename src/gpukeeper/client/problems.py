@@ -1,5 +1,6 @@
 """What can go wrong between a client and the service, and how an answer becomes such an error."""
 
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -125,6 +126,11 @@ def json_of(response: httpx2.Response) -> Any:
         return None
 
 
+def without_secrets(address: str) -> str:
+    """Return an address without what stands before an @ or after a question mark."""
+    return re.sub("//[^/]*@", "//", re.split("[?#]", address)[0])
+
+
 def unreadable(response: httpx2.Response) -> ApiProblem:
     """Return the error for an answer that claims success and is not the service's."""
     return ApiProblem(
@@ -141,7 +147,8 @@ def _foreign(response: httpx2.Response) -> GpuKeeperError:
             f"{said}: the service behind it does not answer.", may_have_arrived=True
         )
     if response.has_redirect_location:
-        message = f"{said} to {response.headers['location']}: use that address."
+        place = without_secrets(response.headers["location"])
+        message = f"{said} to {place}: use that address."
     else:
         message = f"{said}, but not as gpukeeper does: is another program listening there?"
     return ApiProblem(message, status=response.status_code)
