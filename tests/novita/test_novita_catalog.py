@@ -227,7 +227,7 @@ async def test_an_unknown_template_is_refused_and_asked_for_again() -> None:
 async def test_what_has_expired_does_not_pile_up() -> None:
     bodies = [template() for _ in range(100)]
     for number, body in enumerate(bodies):
-        body["template"]["Id"] = f"tpl-{number}"
+        body["template"] |= {"Id": f"tpl-{number}", "imageAuth": ""}
     catalog, _, time = catalog_of(*(reply(200, body) for body in bodies))
     for number in range(100):
         await catalog.template(f"tpl-{number}")

@@ -10,6 +10,8 @@ from gpukeeper.novita.protocol import RegistryAuth
 
 # Passwords change rarely; one that is new is learned with the next order after this.
 _KNOWN_FOR = timedelta(hours=1)
+# Where Novita did not tell them, orders are not held up each time.
+_ASK_AGAIN_AFTER = timedelta(minutes=1)
 
 # An account has a handful of registries.
 _MAX_REGISTRIES = 200
@@ -23,7 +25,7 @@ class Secrets:
         self._clock = clock
         self._of_templates: dict[str, SecretStr] = {}
         self._of_account: tuple[SecretStr, ...] = ()
-        self._learned_at: datetime | None = None
+        self._ask_at: datetime | None = None
 
     def __iter__(self) -> Iterator[str]:
         known = (self._api_key, *self._of_account, *self._of_templates.values())
@@ -38,12 +40,14 @@ class Secrets:
                 self._of_templates |= {text: SecretStr(text) for text in (credentials, password)}
             return False
         now = self._clock()
-        is_known = self._learned_at is not None and now - self._learned_at < _KNOWN_FOR
-        return bool(credentials) and not is_known
+        has_to = bool(credentials) and (self._ask_at is None or self._ask_at <= now)
+        if has_to:
+            self._ask_at = now + _ASK_AGAIN_AFTER
+        return has_to
 
     def learn(self, auths: Sequence[RegistryAuth]) -> None:
         """Remember the credentials that the account has at Novita (Novita API notes §3.9)."""
-        self._learned_at = self._clock()
+        self._ask_at = self._clock() + _KNOWN_FOR
         self._of_account = tuple(
             SecretStr(text)
             for auth in auths[:_MAX_REGISTRIES]
