@@ -39,11 +39,11 @@ from gpukeeper.novita.protocol import Page, RegistryAuth
 from gpukeeper.novita.refusals import after_last_retry
 from gpukeeper.novita.secrets import Secrets
 from gpukeeper.novita.transport import Transport
+from gpukeeper.novita.turns import PATIENCE, Progress, Turns
 
 T = TypeVar("T")
 Check = Callable[[], None]
 Confirm = Callable[[bool], Awaitable[None]]
-Progress = Callable[[], None]
 
 # More templates than these pages hold are no list to choose from.
 _TEMPLATE_PAGES = 5
@@ -51,9 +51,6 @@ _TEMPLATE_PAGES = 5
 # Short enough to ride out a hiccup within one call of the API, long enough to help when throttled.
 _FIRST_RETRY_AFTER = timedelta(seconds=1)
 _LAST_RETRY_AFTER = timedelta(seconds=10)
-
-# Whoever would have to wait longer for Novita is told so instead of being kept waiting.
-PATIENCE = timedelta(seconds=60)
 
 # A Retry-After beyond this is taken for a mistake, so that one answer cannot silence us for days.
 _LONGEST_PAUSE = timedelta(minutes=15)
@@ -134,8 +131,7 @@ class NovitaClient:
         )
         self._retries = retries
         self._bucket = TokenBucket(rate_per_second=rate_per_second)
-        self._turn = asyncio.Lock()
-        self._in_line: list[Progress] = []
+        self._turns = Turns(self._bucket, clock=clock, sleep=sleep)
         self._clock = clock
         self._sleep = sleep
         self._random = random
@@ -267,7 +263,8 @@ class NovitaClient:
             with suppress(NovitaError, TimeoutError):
                 async with asyncio.timeout(_HELP_SECONDS):
                     request = protocol.registry_auths_request()
-                    auths = await self._ask_once(request, protocol.registry_auths, _always, _untold)
+                    await self._turns.wait(request.route, _untold)
+                    auths = await self._send(request, protocol.registry_auths, paced=timedelta(0))
                     self._secrets.learn(auths)
         return found
 
@@ -313,11 +310,10 @@ class NovitaClient:
             await self._admit()
         failures = 0
         was_told_to_wait = False
-        request = replace(request, secrets=(*request.secrets, *self._secrets))
         while True:
             try:
                 arrived_at = self._clock()
-                has_waited = await self._wait_in_line(request, on_progress)
+                has_waited = await self._turns.wait(request.route, on_progress)
                 paced = self._clock() - arrived_at
                 if confirm is not None:
                     await confirm(has_waited or failures > 0)
@@ -344,6 +340,7 @@ class NovitaClient:
         self, request: Request, read: Callable[[Request, Answer], T], *, paced: timedelta
     ) -> T:
         """Make one call, tell of it, and heed what Novita says of the pace."""
+        request = replace(request, secrets=(*request.secrets, *self._secrets))
         asked_at = self._clock()
         status: int | None = None
         try:
@@ -360,32 +357,6 @@ class NovitaClient:
         self._report(request, "ok", asked_at, status, paced)
         self._bucket.recover()
         return result
-
-    async def _wait_in_line(self, request: Request, on_progress: Progress) -> bool:
-        self._in_line.append(on_progress)
-        try:
-            return await self._wait_for_turn(request)
-        finally:
-            self._in_line.remove(on_progress)
-
-    async def _wait_for_turn(self, request: Request) -> bool:
-        """Wait for the bucket, first come first served, and return whether that took any time.
-
-        A long pause is not waited for.
-        """
-        is_behind_others = self._turn.locked()
-        async with self._turn:
-            wait = self._bucket.wait(self._clock())
-            if wait > PATIENCE:
-                raise RateLimited(
-                    f"Novita asked for a pause; {request.route} was not tried.", retry_after=wait
-                )
-            if wait:
-                await self._sleep(wait.total_seconds())
-            self._bucket.take(self._clock())
-            for tell in self._in_line:
-                tell()
-        return is_behind_others or bool(wait)
 
     def _heed(self, error: NovitaError) -> None:
         """Call more slowly, or not at all for a while, when Novita says so."""

@@ -17,8 +17,9 @@ from gpukeeper.engine.purchasing import Purchasing
 from gpukeeper.engine.reconcile import Reconciler
 from gpukeeper.engine.retention import Retention
 from gpukeeper.engine.sweep import Intervals, Sweep
-from gpukeeper.novita.client import PATIENCE, NovitaClient
+from gpukeeper.novita.client import NovitaClient
 from gpukeeper.novita.market import Market
+from gpukeeper.novita.turns import PATIENCE
 from gpukeeper.nudges import Nudges
 from gpukeeper.reporting import Reporter
 from gpukeeper.service.health import Heartbeat
