@@ -128,6 +128,22 @@ def broken_at_novita(
     ]
 
 
+def hidden_from_billing(connection: Connection, machines: Iterable[Machine]) -> list[str]:
+    """Return which machines cost money while the row of their name says that it costs nothing.
+
+    This holds at any moment from the sale on, however long Novita is away and whoever was killed.
+    """
+    rows = {row.novita_name: row for row in stored(connection)}
+    return [
+        f"{row.id} is {row.status.value}, not billing, and its machine {machine.id} costs money"
+        for machine in machines
+        if machine.is_billed
+        and (row := rows.get(machine.name)) is not None
+        and not row.may_be_billed
+        and row.gone_at is None
+    ]
+
+
 def stored(connection: Connection) -> list[Instance]:
     """Return every instance of the store, oldest first."""
     bodies = connection.scalars(select(tables.instances.c.body).order_by(tables.instances.c.number))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from gpukeeper.domain.buying import NAME_ALTERED
 from gpukeeper.domain.events import (
     Change,
     Delivery,
@@ -11,8 +12,9 @@ from gpukeeper.domain.events import (
     DeliveryStatus,
     EventType,
     format_money,
+    refusal_in,
 )
-from gpukeeper.domain.instance import Status
+from gpukeeper.domain.instance import Instance, Status
 from gpukeeper.novita.client import CallReport
 from gpukeeper.store.facts import Looks
 from gpukeeper.telemetry import OFF, Attributes, Logger, Metrics, Side, Traces
@@ -69,6 +71,8 @@ class Reporter:
                 limit=format_money(after.order.max_price_per_hour),
                 consequence="it runs on; stop or delete it if that is too dear",
             )
+        self._tell_of_name(change)
+        self._tell_of_refusal(change)
         if before is not None and before.status is after.status:
             return
         level = "info"
@@ -91,6 +95,43 @@ class Reporter:
     def refused(self, code: str) -> None:
         """Count an order that was refused before anything was stored."""
         self.metrics.orders.labels(code).inc()
+
+    def _tell_of_name(self, change: Change) -> None:
+        """Tell once of each machine whose name is not the one that was sent, or may not be."""
+        before, after = change.before, change.after
+        shown, shown_before = after.name_at_novita, before.name_at_novita if before else None
+        if shown is not None and shown != shown_before:
+            self.metrics.altered_names.labels("known").inc()
+            self.log.error(
+                "name_altered",
+                instance_id=after.id,
+                novita_id=after.novita_id,
+                sent=after.novita_name,
+                shown=shown,
+                consequence="a purchase that is not answered may not be found by its name",
+            )
+        is_held, was_held = _is_held_back(after), before is not None and _is_held_back(before)
+        if is_held and not was_held and after.reason is not None:
+            self.metrics.altered_names.labels("suspected").inc()
+            self.log.error(
+                "name_altered",
+                instance_id=after.id,
+                sent=after.novita_name,
+                reason=after.reason.message,
+                consequence="nothing is bought for this order while the machine exists",
+            )
+
+    def _tell_of_refusal(self, change: Change) -> None:
+        refusal = refusal_in(change)
+        if refusal is not None:
+            self.log.error(
+                "refused_for_good",
+                instance_id=change.after.id,
+                novita_id=change.after.novita_id,
+                code=refusal.code,
+                novita_reason=refusal.novita_reason,
+                novita_message=refusal.message,
+            )
 
     def looked(self, looks: Looks, calls: int, took: timedelta) -> None:
         """Tell of a look at the fleet; ``calls`` is how many calls it was, 0 if it failed."""
@@ -154,3 +195,7 @@ class Reporter:
         if is_first_run and after.running_at is not None:
             took = after.running_at - after.created_at
             self.metrics.time_to_running.observe(took.total_seconds())
+
+
+def _is_held_back(instance: Instance) -> bool:
+    return instance.reason is not None and instance.reason.code == NAME_ALTERED

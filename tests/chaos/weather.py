@@ -23,7 +23,9 @@ WEATHER: tuple[tuple[float, Fault], ...] = (
     (0.02, Fault(kind="reset")),
     (0.03, Fault(kind="reset", when="after")),
     (0.01, Fault(kind="cut")),
-    (0.02, Fault(kind="truncated")),
+    (0.01, Fault(kind="truncated")),
+    (0.005, Fault(kind="gateway", status=404)),
+    (0.005, Fault(kind="gateway", status=200)),
     (0.01, Fault(kind="empty")),
     (0.01, Fault(kind="error-200", status=500)),
     (0.005, Fault(kind="slow", seconds=8)),
@@ -53,6 +55,8 @@ def word_for(fault: Fault) -> str:
         return late if is_too_late else "slow"
     if fault.kind in ("reset", "timeout"):
         return f"lost {fault.when} taking effect"
+    if fault.kind == "gateway":
+        return "a gateway's own JSON"
     if fault.kind in ("error", "error-200"):
         return f"5xx {fault.when} taking effect"
     return {"rate-limit": "429", "html": f"HTML {fault.when} taking effect"}.get(

@@ -18,6 +18,7 @@ from threading import Event
 
 from sqlalchemy import Connection, create_engine
 
+from gpukeeper.simulator.faults import Fault
 from gpukeeper.simulator.journal import Visit
 from tests.crash.clients import Client
 from tests.crash.invariants import bought_twice, unrest
@@ -27,12 +28,19 @@ from tests.e2e.program import COMMAND, environment
 from tests.e2e.receiver import Hook, Receiver, receiving
 from tests.e2e.serving import QUICK, Service
 from tests.e2e.waiting import eventually, pause
-from tests.invariants import broken_always, broken_at_novita, machines_in
+from tests.invariants import (
+    broken_always,
+    broken_at_novita,
+    hidden_from_billing,
+    machines_in,
+)
 
 CLIENTS = 4
 # How a process ends: at a random moment, while it starts, when Novita has done what it was asked
 # but not answered yet, or when the receiver has a webhook but has not answered yet.
-MOMENTS = ("time", "time", "start", "create", "create", "delete", "stop", "list", "webhook")
+# "away" is in a create, too, and Novita is away when the process comes back.
+MOMENTS = ("time", "time", "start", "create", "create", "delete", "stop", "list", "webhook", "away")
+AWAY_SECONDS = 2.0
 # When the moment that was chosen does not come, any other does.
 LONGEST_WAIT_SECONDS = 3.0
 LONGEST_TIME_MS = 600
@@ -104,6 +112,9 @@ class House:
                     broken += bought_twice(self.novita.simulator.world)
                     say(f"kill {seed + 1}: {moment}; broken: {broken}")
                     self.service.start()
+                    if moment == "away":
+                        pause(AWAY_SECONDS / 2)
+                        broken += self.hidden()
             finally:
                 self.is_over.set()
             for done in working:
@@ -122,12 +133,23 @@ class House:
             return moment
         else:
             self.has_come.clear()
-            self.moment = moment
+            self.moment = "create" if moment == "away" else moment
             came = self.has_come.wait(LONGEST_WAIT_SECONDS)
             self.moment = ""
             moment = moment if came else "time"
         self.service.kill()
+        if moment == "away":
+            self.novita.simulator.world.faults.add(
+                Fault(kind="html", status=503, for_seconds=AWAY_SECONDS),
+                self.novita.simulator.world.now(),
+            )
         return moment
+
+    def hidden(self) -> list[str]:
+        """Return what costs money and is said to cost nothing, while Novita is away."""
+        machines = machines_in(self.novita.simulator.world)
+        with self.store() as connection:
+            return hidden_from_billing(connection, machines)
 
     def come(self, moment: str) -> None:
         """Kill the process at once if it is to die at this moment; nobody has an answer yet."""

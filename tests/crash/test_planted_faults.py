@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import bindparam, select, update
 
 from gpukeeper.domain import buying
-from gpukeeper.domain.instance import Buying, Instance
+from gpukeeper.domain.events import instance_body
+from gpukeeper.domain.instance import Buying, Instance, Status
 from gpukeeper.domain.lifecycle import Step, decide
 from gpukeeper.engine import reconcile
 from gpukeeper.engine.leasing import Leasing
@@ -18,7 +19,13 @@ from gpukeeper.store import deliveries, tables
 from tests.crash.house import HOOKS, House, build_empty
 from tests.crash.invariants import bought_twice, unrest
 from tests.engine.rig import ORDER
-from tests.invariants import broken_always, broken_at_novita, machines_in, stored
+from tests.invariants import (
+    broken_always,
+    broken_at_novita,
+    hidden_from_billing,
+    machines_in,
+    stored,
+)
 
 # Longer than a lease and the whole look-up of a lost answer.
 LONG_PAUSE = timedelta(minutes=3)
@@ -61,6 +68,26 @@ def test_without_regard_to_the_intent_a_killed_purchase_is_repeated(
     kill_after_the_purchase(house)
     house.run(LONG_PAUSE)
     assert bought_twice(house.world) != []
+
+
+def test_a_killed_purchase_is_shown_as_billing_for_as_long_as_novita_is_away(house: House) -> None:
+    kill_after_the_purchase(house)
+    house.world.faults.add(Fault(kind="html", status=503, for_seconds=2000), house.clock())
+    for _ in range(30):
+        house.run(timedelta(minutes=1))
+        with house.database.engine.begin() as connection:
+            (row,) = stored(connection)
+            assert hidden_from_billing(connection, machines_in(house.world)) == []
+        assert instance_body(row)["isBilling"] is True
+        assert row.has_lost_answer
+    assert (row.status, row.novita_id) == (Status.FAILED, None)
+    assert row.reason is not None
+    assert "a machine may exist and be billed" in row.reason.message
+    # Once Novita is back the machine is known, and it runs.
+    assert broken_in_the_end(house) == []
+    with house.database.engine.begin() as connection:
+        (row,) = stored(connection)
+    assert (row.status, row.novita_id) == (Status.RUNNING, *house.world.machines)
 
 
 def test_a_lost_answer_to_a_purchase_is_looked_up(house: House) -> None:

@@ -111,7 +111,9 @@ def _status_text(instance: InstanceInfo) -> str:
     marks = []
     if instance.is_stale:
         marks.append("stale")
-    if instance.status == "failed" and costs_money(instance):
+    if instance.status == "failed" and instance.is_billing and not instance.novita_id:
+        marks.append("may be billed")
+    elif instance.status == "failed" and costs_money(instance):
         marks.append("still billed")
     if instance.is_above_limit:
         marks.append("above limit")
@@ -121,5 +123,7 @@ def _status_text(instance: InstanceInfo) -> str:
 def _said_by_novita(instance: InstanceInfo) -> str | None:
     if not instance.novita_id:
         return None
+    if not instance.novita_status and not instance.is_billing:
+        return f"{instance.novita_id}: gone"
     seen = f", seen {when(instance.observed_at)}" if instance.observed_at else ""
     return f"{instance.novita_id}: {instance.novita_status or 'not seen yet'}{seen}"

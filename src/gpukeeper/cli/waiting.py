@@ -122,7 +122,9 @@ def _end(instance: InstanceInfo) -> NoReturn:
     why = f": {reason.message} [{reason.code}]" if reason else "."
     came = "has failed" if instance.status == Status.FAILED else f"is {instance.status}"
     note(f"Error: '{instance.name}' ({instance.id}) {came}{why}")
-    if costs_money(instance):
+    if instance.is_billing and not instance.novita_id:
+        note("A machine may have been bought and may be billed: it is being looked up.")
+    elif costs_money(instance):
         cost = cost_text(instance.gpu_usd_per_hour, instance.disk_usd_per_hour)
         billed = f"billed ({cost})" if cost else "billed"
         note(f"Its machine is still {billed}; 'gpukeeper rm {instance.id}' deletes it.")

@@ -28,6 +28,15 @@ STATUS_MEANS: dict[Status, str] = {
     Status.LOST: "Gone at Novita, and nobody here asked for that.",
 }
 
+# The same while Novita has not answered whether it has sold a machine.
+_MEANS_WHILE_OPEN: dict[Status, str] = {
+    Status.REQUESTED: "Novita was asked to sell. Until its answer is known, a machine may exist "
+    "and cost money.",
+    Status.FAILED: "Novita has not answered whether it sold a machine: one may exist and cost "
+    "money. It goes on being looked up.",
+    Status.DELETING: "To be deleted; it is not known yet whether Novita has sold a machine.",
+}
+
 # The colour that a status has, by what it asks of whoever looks: nothing, patience, or a look.
 _TONES: dict[str, str] = {
     **dict.fromkeys((Status.REQUESTED, Status.CREATING, Status.STARTING), "coming"),
@@ -180,6 +189,8 @@ def is_refused(instance: Instance) -> bool:
 
 def meaning(instance: Instance) -> str:
     """Return what an instance's status means to its owner."""
+    if instance.buying is not None:
+        return _MEANS_WHILE_OPEN.get(instance.status, STATUS_MEANS[instance.status])
     if is_refused(instance):
         return "The order was refused. Nothing was bought, and it costs nothing."
     return STATUS_MEANS[instance.status]

@@ -195,12 +195,15 @@ def price_above_limit(instance: Instance) -> str:
 
 def error_of(change: Change) -> Reason | None:
     """Return what went wrong: what Novita refused for good just now, or why it is a bad status."""
+    return refusal_in(change) or (change.after.reason if change.after.status in _ERRORS else None)
+
+
+def refusal_in(change: Change) -> Reason | None:
+    """Return what Novita refused for good with this change, and in which words."""
     before, after = change.before, change.after
     refused = after.asked.refusal if after.asked else None
     refused_before = before.asked.refusal if before and before.asked else None
-    if refused is not None and refused_before is None:
-        return refused
-    return after.reason if after.status in _ERRORS else None
+    return refused if refused_before is None else None
 
 
 def webhook_body(event: Event) -> Json:

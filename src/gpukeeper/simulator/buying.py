@@ -1,6 +1,7 @@
 """Buy a machine: everything between a create call and a machine that starts by itself."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ def create(world: World, body: Mapping[str, Any], *, arrived_at: datetime | None
 
     It costs what it did when the call arrived, if that is known.  Raise :class:`Refusal`.
     """
-    order = read_order(body)
+    order = _renamed(read_order(body), world)
     product = _product(world, order)
     fate = world.fates.take()
     refusal = None if fate is None else refusal_of(fate, world.settings.quota_refusal)
@@ -71,6 +72,13 @@ def reclaim_of(world: World, notice_at: datetime) -> Reclaim:
         is_time_told=settings.spot_notice != "zero",
         vanishes=settings.spot_end == "vanished",
     )
+
+
+def _renamed(order: Order, world: World) -> Order:
+    """Return the order under the name that the settings make of the one that was sent."""
+    name = order.name[: world.settings.name_max_chars or None]
+    cases = {"lower": name.lower(), "upper": name.upper()}
+    return replace(order, name=cases.get(world.settings.name_case, name))
 
 
 def _product(world: World, order: Order) -> Product:

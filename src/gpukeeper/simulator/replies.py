@@ -65,6 +65,9 @@ def faulty(fault: Fault, now: datetime) -> Reply:
         page = _HTML.format(_TITLES.get(status, f"{status} Error"))
         headers = _retry_after(fault, now)
         return Reply(status, page.encode(), content_type="text/html", headers=headers)
+    if fault.kind == "gateway":
+        said = {"message": "no Route matched with those values", "request_id": "7f3a9c"}
+        return truthful(Answer(fault.status or 404, said))
     if fault.kind == "unauthorized":
         return refused(unauthorized())
     if fault.kind == "error-200":

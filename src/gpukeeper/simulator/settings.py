@@ -73,6 +73,10 @@ class Settings:
     phase_seconds: Mapping[str, Span] = _is(
         PHASE_SECONDS, "shortest and longest time of each phase; a change names only some phases"
     )
+    name_max_chars: int = _is(0, "a machine's name is cut to so many characters; 0: it is kept")
+    name_case: Literal["kept", "lower", "upper"] = _is(
+        "kept", "what becomes of the letters of a machine's name"
+    )
     auto_start: bool = _is(True, "a created machine starts by itself; false: it ends `exited`")
     boot_error_leaves: Literal["stuck", "exited"] = _is(
         "stuck", "status after a failed boot: stuck in `pulling`, or `exited`"

@@ -211,6 +211,16 @@ class Metrics:
             buckets=_CALL_BUCKETS_SECONDS,
         ),
     ]
+    altered_names: Annotated[
+        Counter,
+        Named(
+            "gpukeeper_altered_names_total",
+            "Machines whose name is not the one that was sent: known ones, and suspected ones that "
+            "hold back an order.",
+            labels=("kind",),
+            shown=("known", "suspected"),
+        ),
+    ]
     unhandled_errors: Annotated[
         Counter,
         Named(
