@@ -333,3 +333,18 @@ def test_what_can_be_no_id_is_not_found(program: Program, given: str) -> None:
     assert ended.status == 1
     assert f"There is nothing called '{given}'." in ended.stderr
     assert not any(each.startswith("DELETE") for each in program.service.asked)
+
+
+def test_a_failed_order_that_may_have_bought_a_machine_is_not_called_free(program: Program) -> None:
+    open_ = {**FAILED, "novitaId": None, "novitaStatus": None, "stale": False, "isBilling": True}
+    program.service.reply("GET /api/instances/ins_01m", open_)
+    shown = program.run("show", "ins_01m").stdout
+    assert "failed (may be billed)" in shown
+    assert "billed    yes" in shown
+
+
+def test_what_is_gone_is_not_said_to_run(program: Program) -> None:
+    gone = {**INSTANCE, "status": "deleted", "novitaStatus": None, "isBilling": False}
+    program.service.reply("GET /api/instances/ins_01k", gone)
+    shown = program.run("show", "ins_01k").stdout
+    assert "at novita  37d312386c80a3b9: gone" in shown

@@ -7,7 +7,8 @@ import pytest
 
 from gpukeeper.dashboard import wording
 from gpukeeper.domain.events import DeliveryStatus
-from gpukeeper.domain.instance import Status, Verb
+from gpukeeper.domain.instance import Buying, Status, Verb
+from tests.domain.making import NOW, offer, requested
 
 
 @pytest.mark.parametrize(
@@ -73,3 +74,15 @@ def test_every_status_and_verb_has_its_words() -> None:
     assert set(wording.STATUS_MEANS) == set(Status)
     assert set(wording.CONSEQUENCES) == set(Verb)
     assert all(wording.tone(word) for word in (*Status, *DeliveryStatus))
+
+
+@pytest.mark.parametrize("status", [Status.REQUESTED, Status.FAILED, Status.DELETING])
+def test_while_a_purchase_is_not_answered_no_page_says_that_nothing_was_bought(
+    status: Status,
+) -> None:
+    row = requested(status=status, buying=Buying(offer(), NOW))
+    assert not wording.is_refused(row)
+    said = wording.meaning(row).lower()
+    assert "machine" in said
+    assert "nothing" not in said
+    assert "refused" not in said

@@ -182,3 +182,31 @@ async def test_the_password_is_given_for_a_running_machine_only(rig: Rig) -> Non
     access = await rig.service.connection(ordered.id)
     assert access.ssh_command.startswith("ssh -p")
     assert access.ssh_password
+
+
+async def test_a_stop_that_cannot_work_is_refused_and_the_reason_of_the_failure_stays(
+    rig: Rig,
+) -> None:
+    rig.fate("boot-error", state="ImagePullFailed", message="not found")
+    ordered = await rig.order()
+    await rig.advance(minutes=2)
+    failed = await rig.find(ordered.id)
+    assert failed.status is Status.FAILED
+    with pytest.raises(WrongStatus, match=r"What can be asked of it now: delete\."):
+        await rig.service.want(ordered.id, Verb.STOP)
+    await rig.advance(minutes=15)
+    assert (await rig.find(ordered.id)).reason == failed.reason
+    assert rig.calls("stop") == 0
+
+
+async def test_a_machine_that_cannot_come_up_any_more_is_not_waited_for_to_be_stopped(
+    rig: Rig,
+) -> None:
+    rig.fate("boot-error", state="ImagePullFailed", message="not found")
+    ordered = await rig.order()
+    await rig.service.want(ordered.id, Verb.STOP)
+    await rig.advance(minutes=2)
+    failed = await rig.find(ordered.id)
+    assert failed.status is Status.FAILED
+    assert failed.reason is not None
+    assert failed.reason.code == "boot_failed"
