@@ -112,6 +112,13 @@ async def test_no_template_is_missing_because_a_gateway_says_so(rig: Rig) -> Non
     assert failure.value.error_code == "novita_unavailable"
 
 
+async def test_no_product_is_unknown_because_a_list_of_everything_is_empty(rig: Rig) -> None:
+    rig.world.products.clear()
+    with pytest.raises(OrderFailed) as failure:
+        await rig.order()
+    assert failure.value.error_code == "novita_unavailable"
+
+
 async def test_what_novita_refuses_for_good_is_said_in_a_webhook_within_one_try(rig: Rig) -> None:
     running = await rig.running()
     rig.fault("error", "stop", status=400, reason="ODD_REASON", message="never")

@@ -225,6 +225,9 @@ class Market:
         everywhere = await self.catalog.products(
             cluster_id=None, billing_mode=billing_mode, gpu_num=gpu_num
         )
+        if not products and not everywhere:
+            # Who sells nothing at all, anywhere, is not Novita: no order is refused for that.
+            raise NovitaUnavailable("Novita's list of everything that it sells is empty.")
         return offers.find_name(wanted, [p.name for p in (*products, *everywhere)])
 
 
