@@ -1,6 +1,6 @@
 """A stand-in for the use cases: the same methods over dictionaries, and faults on request."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -9,7 +9,7 @@ from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidOrder, KeyReus
 from gpukeeper.domain.events import DeliveryStatus, Event, EventType
 from gpukeeper.domain.instance import Connection, Instance, Order, Status, Verb
 from gpukeeper.domain.lifecycle import want
-from gpukeeper.domain.market import BillingMode, Offer
+from gpukeeper.domain.market import BillingMode, Cluster, Offer, Template
 from gpukeeper.service import Census, DeliveryView, Health, OrphanView, Page, Queues, View
 from gpukeeper.service.feed import Feed
 from tests.api.samples import ATTEMPTS, DELIVERY, EVENT, NOW, OFFER, ORPHAN, RUNNING
@@ -62,17 +62,31 @@ class ServiceDouble:
         return self._view(self._find(instance_id))
 
     async def instances(
-        self, *, status: Status | None, name: str | None, limit: int, cursor: str | None
+        self,
+        *,
+        statuses: Collection[Status],
+        is_current: bool,
+        name: str | None,
+        limit: int,
+        cursor: str | None,
     ) -> Page:
         """Return the rows that match."""
-        self.asked.append({"status": status, "name": name, "limit": limit, "cursor": cursor})
+        self.asked.append(
+            {
+                "statuses": list(statuses),
+                "is_current": is_current,
+                "name": name,
+                "limit": limit,
+                "cursor": cursor,
+            }
+        )
         self._fail()
         if cursor == "bad":
             raise InvalidOrder(faults=[Fault("cursor", "is not a cursor that was given")])
         rows = [
             row
             for row in self.rows.values()
-            if status in (None, row.status) and (name or "") in row.order.name
+            if row.status in (statuses or Status) and (name or "") in row.order.name
         ]
         following = "next" if len(rows) > limit else None
         return Page(tuple(map(self._view, rows[:limit])), len(rows), following)
@@ -115,6 +129,18 @@ class ServiceDouble:
         )
         self._fail()
         return (OFFER,)
+
+    async def templates(self) -> tuple[Template, ...]:
+        """Return the one template there is."""
+        self._fail()
+        return (
+            Template("tpl-basic", "Basic", "docker.io/acme/worker:1.4", envs={"KEY": "s3same"}),
+        )
+
+    async def regions(self) -> tuple[Cluster, ...]:
+        """Return the one region there is."""
+        self._fail()
+        return (Cluster("us-ca-6", "US-CA-06 (California)"),)
 
     async def deliveries(
         self,

@@ -27,6 +27,8 @@ ROUTES = {
     ("post", "/api/instances/{instanceId}/restart"),
     ("get", "/api/events"),
     ("get", "/api/offers"),
+    ("get", "/api/templates"),
+    ("get", "/api/regions"),
     ("get", "/api/deliveries"),
     ("get", "/api/deliveries/{id}"),
     ("post", "/api/deliveries/{id}/redeliver"),

@@ -75,6 +75,6 @@ async def test_a_listing_is_asked_for_with_its_query_each_time(
     for _ in range(2):
         assert (await client.get("/api/instances?limit=7&name=a")).status_code == 200
         assert (await client.get("/api/instances/ins_1?refresh=true")).status_code in (200, 404)
-    listed = {"status": None, "name": "a", "limit": 7, "cursor": None}
+    listed = {"statuses": [], "is_current": False, "name": "a", "limit": 7, "cursor": None}
     shown = {"instance_id": "ins_1", "refresh": True}
     assert service.asked == [listed, shown] * 2

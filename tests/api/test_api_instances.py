@@ -90,7 +90,9 @@ async def test_instances_are_listed_in_pages(
     assert response.status_code == 200
     assert [each["id"] for each in response.json()["instances"]] == ["ins_1"]
     assert (response.json()["total"], response.json()["nextCursor"]) == (2, "next")
-    assert service.asked == [{"status": None, "name": "train", "limit": 1, "cursor": "abc"}]
+    assert service.asked == [
+        {"statuses": [], "is_current": False, "name": "train", "limit": 1, "cursor": "abc"}
+    ]
 
 
 async def test_a_listing_without_a_query_has_a_hundred_of_all(
@@ -99,7 +101,9 @@ async def test_a_listing_without_a_query_has_a_hundred_of_all(
     response = await client.get("/api/instances")
 
     assert response.json()["nextCursor"] is None
-    assert service.asked == [{"status": None, "name": None, "limit": 100, "cursor": None}]
+    assert service.asked == [
+        {"statuses": [], "is_current": False, "name": None, "limit": 100, "cursor": None}
+    ]
 
 
 async def test_a_listing_is_narrowed_to_a_status(

@@ -55,6 +55,8 @@ async def test_a_wrong_parameter_is_named(
         ("GET", "/api/instances/ins_1/events"),
         ("GET", "/api/instances/ins_1/connection"),
         ("GET", "/api/offers"),
+        ("GET", "/api/templates"),
+        ("GET", "/api/regions"),
         ("GET", "/api/deliveries"),
         ("GET", "/api/deliveries/dlv_1"),
         ("POST", "/api/deliveries/dlv_1/redeliver"),
@@ -79,7 +81,7 @@ async def test_an_unknown_parameter_is_refused_and_nothing_is_done(
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/api/instances?status=running&status=failed"),
+        ("GET", "/api/instances?name=a&name=b"),
         ("GET", "/api/instances/ins_1?refresh=true&refresh=true"),
         ("GET", "/api/offers?region=a&region="),
         ("GET", "/api/deliveries?limit=1&limit=2"),
@@ -94,6 +96,58 @@ async def test_a_parameter_that_is_given_twice_is_refused(
     (fault,) = response.json()["errors"]
     assert fault["message"] == "is given more than once"
     assert service.asked == []
+
+
+@pytest.mark.parametrize(
+    ("query", "statuses"),
+    [
+        ("status=running&status=failed", ["running", "failed"]),
+        ("status=running,failed", ["running", "failed"]),
+        ("status=failed,%20running,&status=failed", ["failed", "running"]),
+        ("status=", []),
+        ("", []),
+    ],
+)
+async def test_instances_are_narrowed_to_several_statuses(
+    client: httpx2.AsyncClient, service: ServiceDouble, query: str, statuses: list[str]
+) -> None:
+    response = await client.get(f"/api/instances?{query}")
+
+    assert response.status_code == 200
+    assert (service.asked[-1]["statuses"], service.asked[-1]["is_current"]) == (statuses, False)
+
+
+async def test_what_has_ended_can_be_left_out(
+    client: httpx2.AsyncClient, service: ServiceDouble
+) -> None:
+    assert (await client.get("/api/instances?current=true")).status_code == 200
+    assert service.asked[-1]["is_current"] is True
+
+    response = await client.get("/api/instances?current=true&status=failed")
+
+    assert response.json()["errors"] == [
+        {"field": "current", "message": "cannot be combined with status"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (
+            "/api/templates",
+            {
+                "templates": [
+                    {"id": "tpl-basic", "name": "Basic", "imageUrl": "docker.io/acme/worker:1.4"}
+                ]
+            },
+        ),
+        ("/api/regions", {"regions": [{"name": "US-CA-06", "clusterId": "us-ca-6"}]}),
+    ],
+)
+async def test_what_an_order_can_name_is_listed_without_secrets(
+    client: httpx2.AsyncClient, path: str, body: dict[str, Any]
+) -> None:
+    assert (await client.get(path)).json() == body
 
 
 async def test_every_wrong_parameter_is_listed_at_once(client: httpx2.AsyncClient) -> None:

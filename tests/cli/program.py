@@ -4,6 +4,7 @@ import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import pytest
 
@@ -24,6 +25,8 @@ _OF_THIS_MACHINE = (
     *(f"{each}_proxy" for each in ("http", "https", "all", "no")),
     *(f"{each}_PROXY" for each in ("HTTP", "HTTPS", "ALL", "NO")),
 )
+
+NOW = datetime(2026, 11, 23, 5, 21, tzinfo=UTC)
 
 # A terminal as wide as any, and no configuration of the user's.
 _HERE = {"COLUMNS": "80", "TERM": "xterm", "XDG_CONFIG_HOME": os.devnull}
@@ -62,7 +65,12 @@ class Program:
         on_terminal: bool = False,
     ) -> Ended:
         """Run the program with these arguments; ``on_terminal`` as if a person sat there."""
-        access = Access(connect=self.service.connect, clock=self.time.clock, sleep=self.time.sleep)
+        access = Access(
+            connect=self.service.connect,
+            clock=self.time.clock,
+            now=lambda: NOW,
+            sleep=self.time.sleep,
+        )
         stream = Terminal if on_terminal else io.StringIO
         stdout, stderr = stream(), stream()
         with self.monkeypatch.context() as patch:

@@ -29,9 +29,9 @@ TIME                  EVENT             FROM      STATUS   REASON
 2026-11-23 05:22:30Z  instance.failed   starting  failed   Not running after 600 s. [startup_timeout]
 """  # noqa: E501 - as wide as the table is
 
-RUNNING_LINE = "2026-11-23 05:14:02Z  instance.running           trainer (ins_01k)  running\n"
+RUNNING_LINE = "2026-11-23 05:14:02Z  instance.running             trainer (ins_01k)  running\n"
 FAILED_LINE = (
-    "2026-11-23 05:22:30Z  instance.failed            trainer (ins_01k)  failed  "
+    "2026-11-23 05:22:30Z  instance.failed              trainer (ins_01k)  failed  "
     "Not running after 600 s. [startup_timeout]\n"
 )
 TEST_LINE = "2026-11-23 06:00:00Z  webhook.test\n"

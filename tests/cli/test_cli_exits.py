@@ -93,6 +93,9 @@ def test_the_fields_at_fault_are_listed(program: Program) -> None:
     faults = [
         {"field": "gpuNum", "message": "must be a whole number between 1 and 8"},
         {"field": "ports[1]", "message": "must be a port"},
+        {"field": "envs.PATH", "message": "is too long"},
+        {"field": "webhookUrl", "message": "A webhook URL has no user name or password."},
+        {"field": "Idempotency-Key", "message": "must be shorter"},
     ]
     detail = "gpuNum must be a whole number between 1 and 8; ports[1] must be a port"
     title = "The request is not valid"
@@ -102,8 +105,11 @@ def test_the_fields_at_fault_are_listed(program: Program) -> None:
     assert ended.status == 2
     assert ended.stderr == (
         "Error: The request is not valid [invalid_request]\n"
-        "  gpuNum: must be a whole number between 1 and 8\n"
-        "  ports[1]: must be a port\n"
+        "  --gpus: must be a whole number between 1 and 8\n"
+        "  --port, number 2: must be a port\n"
+        "  --env PATH: is too long\n"
+        "  --webhook-url: A webhook URL has no user name or password.\n"
+        "  Idempotency-Key: must be shorter\n"
         "  request id: req_7\n"
     )
 
@@ -142,7 +148,9 @@ def test_a_service_that_does_not_answer_ends_with_5(program: Program) -> None:
         ("ls", "--colour"),
         ("ls", "-o", "yaml"),
         ("ls", "--status", "dreaming"),
-        ("ls", "--limit", "0"),
+        ("ls", "--limit", "-1"),
+        ("rm", "ins_01k"),
+        ("orphans", "delete", "ffff"),
         ("show",),
         ("up", "trainer"),
         ("wait", "ins_01k", "--timeout", "soon"),
@@ -205,13 +213,15 @@ def test_the_key_comes_from_the_environment_or_a_file_and_is_never_shown(
 def test_an_address_that_is_none_is_told_with_where_it_comes_from(program: Program) -> None:
     ended = program.run("ls", env={"GPUKEEPER_URL": "foo"})
     assert ended.status == 2
-    assert "--url or GPUKEEPER_URL: 'foo' is not an address like" in " ".join(ended.stderr.split())
+    assert "--url or GPUKEEPER_URL: 'foo' is not an address: write" in " ".join(
+        ended.stderr.split()
+    )
 
 
 def test_a_key_that_cannot_be_one_is_refused_without_being_shown(program: Program) -> None:
     ended = program.run("ls", env={"GPUKEEPER_API_KEY": "s3cret\nX-Other: 1"})
     assert ended.status == 2
-    assert "GPUKEEPER_API_KEY: the API key has characters" in ended.stderr
+    assert "GPUKEEPER_API_KEY: The API key has characters" in ended.stderr
     assert "s3cret" not in ended.stderr
 
 
@@ -237,3 +247,51 @@ def test_the_help_names_every_command_and_exit_status(program: Program) -> None:
 @pytest.mark.parametrize("arguments", [("up", "--help"), ("deliveries", "--help")])
 def test_every_command_has_help(program: Program, arguments: tuple[str, ...]) -> None:
     assert program.run(*arguments).stdout.startswith("Usage: gpukeeper")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (("delete", "demo"), "rm"),
+        (("describe", "demo"), "show"),
+        (("get", "demo"), "show"),
+        (("list",), "ls"),
+        (("logs", "demo"), "events"),
+        (("create", "demo"), "up"),
+        (("deliveries", "list"), "ls"),
+        (("deliveries", "get", "d"), "show"),
+        (("deliveries", "retry", "d"), "redeliver"),
+        (("orphans", "list"), "ls"),
+    ],
+)
+def test_what_other_programs_call_a_command_is_answered_with_ours(
+    program: Program, arguments: tuple[str, ...], meant: str
+) -> None:
+    ended = program.run(*arguments)
+    assert ended.status == 2
+    assert f"Did you mean '{meant}'?" in ended.stderr
+    assert "deliveries'" not in ended.stderr
+    assert program.service.requests == []
+
+
+def test_a_near_miss_of_a_command_is_still_told(program: Program) -> None:
+    assert "Did you mean 'offers'?" in program.run("ofers").stderr
+
+
+def test_all_faults_of_an_order_are_told_at_once(program: Program) -> None:
+    ended = program.run(
+        *("up", "bad name", "--product", "X", "--gpus", "99", "--disk", "1"),
+        *("--max-price", "cheap", "--env", "NOT_SET_HERE", "--label", "x"),
+    )
+    assert ended.status == 2
+    assert program.service.requests == []
+    for fault in (
+        "--template: Needed, and not given.",
+        "NAME: A name has 1 to 48 letters, digits and '-', and nothing else.",
+        "--gpus: 99 is not in the range 1 to 8.",
+        "--disk: 1 is not in the range 10 to 6144.",
+        "--max-price: 'cheap' is not an amount of dollars.",
+        "--env: 'NOT_SET_HERE' is not set in this shell.",
+        "--label: Write it as KEY=VALUE.",
+    ):
+        assert f"\n  {fault}\n" in ended.stderr + "\n", fault

@@ -35,7 +35,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer."""
         is_known = self.headers["authorization"] == "Bearer k3y"
-        body = json.dumps(LIST if is_known else {"code": "unauthorized", "detail": "No."}).encode()
+        listed = LIST if self.path.startswith("/api/instances") else {"deliveries": []}
+        body = json.dumps(
+            listed if is_known else {"code": "unauthorized", "detail": "No."}
+        ).encode()
         self.send_response(200 if is_known else 401)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))

@@ -89,19 +89,26 @@ def test_up_wait_keeps_one_live_line_on_a_terminal(program: Program) -> None:
     program.service.reply(ORDER, CREATING)
     program.service.reply(LOOK, CREATING, PULLING, INSTANCE)
     ended = program.run(*UP, "--wait", on_terminal=True)
+    following = (
+        "\nNext: 'gpukeeper ssh trainer' tells the way in, 'gpukeeper rm trainer' ends it.\n"
+    )
     start = "\r\x1b[2K"
     said = "Waiting until Novita has accepted the order…\nOrdered ins_01k.\n"
-    assert ended.stderr == said + "".join(
-        start + line
-        for line in (
-            "   0 s  creating",
-            "   1 s  creating",
-            "   2 s  starting (Novita: pulling)",
-            "   3 s  starting (Novita: pulling)",
-            "   4 s  starting (Novita: pulling)",
-            "   4 s  running (Novita: running)",
-            "",
+    assert (
+        ended.stderr
+        == said
+        + "".join(
+            start + line
+            for line in (
+                "   0 s  creating",
+                "   1 s  creating",
+                "   2 s  starting (Novita: pulling)",
+                "   3 s  starting (Novita: pulling)",
+                "   4 s  starting (Novita: pulling)",
+                "   4 s  running (Novita: running)",
+            )
         )
+        + following
     )
 
 
@@ -116,7 +123,7 @@ def test_up_with_a_timeout_waits(program: Program) -> None:
 def test_the_live_line_never_wraps(program: Program) -> None:
     program.service.reply(LOOK, INSTANCE | {"novitaStatus": "x" * 200})
     ended = program.run("wait", "ins_01k", on_terminal=True)
-    lines = ended.stderr.split("\r\x1b[2K")
+    lines = ended.stderr.removesuffix("\n").split("\r\x1b[2K")
     assert max(map(len, lines)) == 79
 
 

@@ -73,7 +73,7 @@ def test_a_redelivery_and_a_test_print_what_is_to_be_delivered(program: Program)
         (("webhooks", "test"), "POST /api/webhooks/test", DELIVERIES),
         (("orphans", "ls"), "GET /api/orphans", {"orphans": [ORPHAN]}),
         (("orphans", "adopt", "ffff"), "POST /api/orphans/ffff/adopt", INSTANCE),
-        (("orphans", "delete", "ffff"), "DELETE /api/orphans/ffff", INSTANCE),
+        (("orphans", "delete", "ffff", "--yes"), "DELETE /api/orphans/ffff", INSTANCE),
     ],
 )
 def test_json_is_what_the_service_said(
@@ -98,12 +98,12 @@ def test_orphans_are_listed_adopted_and_deleted(program: Program) -> None:
         "2026-11-23 05:00:00Z\n"
     )
     assert program.run("orphans", "adopt", "ffff").stdout.splitlines()[1].startswith("ins_01k")
-    ended = program.run("orphans", "delete", "ffff")
+    ended = program.run("orphans", "delete", "ffff", "--yes")
     assert ended.status == 0
     assert ended.stdout.splitlines()[1].startswith("ins_01k  trainer  deleting")
     said = "Deleting ffff; it is gone when 'gpukeeper show ins_01k' says so.\n"
     assert ended.stderr == said
-    waited = program.run("orphans", "delete", "ffff", "--wait", "-o", "json")
+    waited = program.run("orphans", "delete", "ffff", "--yes", "--wait", "-o", "json")
     assert (waited.status, json.loads(waited.stdout)["status"]) == (0, "deleted")
 
 
@@ -113,11 +113,12 @@ def test_who_names_no_orphan_is_sent_to_the_list_of_orphans(
 ) -> None:
     route = f"{method} /api/orphans/nope" + ("/adopt" if verb == "adopt" else "")
     program.service.reply(route, problem(404, "instance_not_found", "There is no orphan 'nope'."))
-    ended = program.run("orphans", verb, "nope")
+    options = ("--yes",) if verb == "delete" else ()
+    ended = program.run("orphans", verb, "nope", *options)
     assert ended.status == 1
     assert ended.stderr.endswith("'gpukeeper orphans ls' shows what there is.\n")
     program.service.reply(route, problem(401, "unauthorized"))
-    assert program.run("orphans", verb, "nope").status == 6
+    assert program.run("orphans", verb, "nope", *options).status == 6
 
 
 def test_deleting_an_orphan_asks_a_person(program: Program) -> None:

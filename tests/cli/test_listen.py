@@ -112,12 +112,12 @@ def test_only_post_is_taken(listener: Listener) -> None:
     [
         (
             BODY,
-            "2026-11-23T05:12:25.123Z  instance.failed            trainer (ins_1)  failed"
+            "2026-11-23T05:12:25.123Z  instance.failed              trainer (ins_1)  failed"
             "  startup_timeout: Not running after 600 s.",
         ),
         (
             {**BODY, "type": "instance.running", "data": {"instance": INSTANCE, "error": None}},
-            "2026-11-23T05:12:25.123Z  instance.running           trainer (ins_1)  failed",
+            "2026-11-23T05:12:25.123Z  instance.running             trainer (ins_1)  failed",
         ),
         (
             {
@@ -126,7 +126,7 @@ def test_only_post_is_taken(listener: Listener) -> None:
                     "instance": INSTANCE | {"reason": {"code": "a\x1b[2J", "message": "b\nc"}}
                 },
             },
-            "instance.lost              trainer (ins_1)  failed  a [2J: b c",
+            "instance.lost                trainer (ins_1)  failed  a [2J: b c",
         ),
         ({"type": "webhook.test", "data": {}}, "webhook.test"),
         ({"type": "webhook.test", "data": {"instance": 1, "error": "x"}}, "webhook.test"),

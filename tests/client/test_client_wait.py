@@ -149,3 +149,34 @@ def test_waiting_until_it_runs_raises_when_it_will_not(
         service.connect().wait_until_running("ins_01k")
     assert (failure.value.error_code, failure.value.message) == (code, message)
     assert failure.value.instance.status == "failed"
+
+
+def up(*, seen_after: bool = False, **changes: object) -> dict[str, object]:
+    """Return a running instance without SSH command; ``seen_after`` it was said to run."""
+    observed_at = f"2026-11-23T05:14:0{3 if seen_after else 2}.400Z"
+    return INSTANCE | {"sshCommand": None, "observedAt": observed_at} | changes
+
+
+def test_waiting_for_running_ends_with_the_ssh_command() -> None:
+    watcher = Watcher(PULLING, up(), up(), INSTANCE)
+    assert watcher.wait() == "running"
+    assert watcher.time.pauses == [2.0, 0.5, 0.5]
+
+
+def test_a_machine_without_ssh_is_not_waited_for_once_it_was_looked_at_again() -> None:
+    watcher = Watcher(up(seen_after=True))
+    assert watcher.wait() == "running"
+    assert watcher.time.pauses == []
+
+
+@pytest.mark.parametrize(("timeout", "waited"), [(60, 5.0), (2, 2.0)])
+def test_an_ssh_command_that_does_not_come_is_no_failure(timeout: int, waited: float) -> None:
+    watcher = Watcher(up())
+    assert watcher.wait(timeout=timedelta(seconds=timeout)) == "running"
+    assert sum(watcher.time.pauses) == waited
+
+
+def test_what_will_not_run_is_not_waited_for() -> None:
+    watcher = Watcher(up(status="failed"))
+    assert watcher.wait() == "failed"
+    assert watcher.time.pauses == []

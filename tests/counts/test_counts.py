@@ -68,14 +68,14 @@ async def test_a_look_stores_all_that_has_changed_in_one_commit(rig: Rig) -> Non
     rig.clock.at += timedelta(minutes=2)
     with counting(rig) as counts:
         await rig.engine.sweep.look()
-    page = await rig.service.instances(status=Status.RUNNING, name=None, limit=9, cursor=None)
+    page = await rig.service.instances(statuses=[Status.RUNNING], limit=9)
     assert page.total == 5
     assert (counts.novita_calls, counts.commits) == (1, 3)
 
 
 async def test_showing_an_instance_reads_twice_and_asks_novita_nothing(rig: Rig) -> None:
     await order(rig)
-    (view,) = (await rig.service.instances(status=None, name=None, limit=9, cursor=None)).views
+    (view,) = (await rig.service.instances(limit=9)).views
     with counting(rig) as counts:
         await rig.service.instance(view.instance.id)
     assert counts == Counts(reads=2)
@@ -85,11 +85,11 @@ async def test_what_was_shown_is_shown_again_without_reading_until_something_is_
     rig: Rig,
 ) -> None:
     await order(rig)
-    (view,) = (await rig.service.instances(status=None, name=None, limit=9, cursor=None)).views
+    (view,) = (await rig.service.instances(limit=9)).views
     await rig.service.instance(view.instance.id)
     with counting(rig) as counts:
         await rig.service.instance(view.instance.id)
-        await rig.service.instances(status=None, name=None, limit=9, cursor=None)
+        await rig.service.instances(limit=9)
     assert counts == Counts()
     await rig.engine.sweep.look()
     with counting(rig) as counts:
@@ -101,5 +101,5 @@ async def test_a_page_of_instances_reads_three_times_whatever_its_length(rig: Ri
     for number in range(5):
         await order(rig, number)
     with counting(rig) as counts:
-        await rig.service.instances(status=None, name=None, limit=100, cursor=None)
+        await rig.service.instances(limit=100)
     assert counts == Counts(reads=3)

@@ -191,9 +191,10 @@ class Service:
         return found
 
     def history(self, instance_id: str) -> list[str]:
-        """Return the types of an instance's events, without their prefix."""
+        """Return what an instance went through; how it was reached meanwhile is left out."""
         events = self.get(f"/api/instances/{instance_id}/events").json()["events"]
-        return [event["type"].removeprefix("instance.") for event in events]
+        types = [event["type"].removeprefix("instance.") for event in events]
+        return [each for each in types if each != "connection_changed"]
 
     def _output(self) -> Path:
         return self.directory / f"output-{self._starts}.log"

@@ -178,7 +178,7 @@ async def test_an_order_cancelled_while_novita_is_asked_is_deleted(rig: Rig) -> 
 
     async def cancel(_: float) -> None:
         nonlocal cancelled
-        row = (await rig.service.instances(status=None, name=None, limit=1, cursor=None)).views[0]
+        row = (await rig.service.instances(limit=1)).views[0]
         if not cancelled:
             cancelled = True
             await rig.service.want(row.instance.id, Verb.DELETE)

@@ -180,7 +180,7 @@ async def test_a_dead_workers_row_is_taken_over_when_its_lease_ends(rig: Rig) ->
     asked.cancel()
     rig.novita.create = original  # type: ignore[method-assign]  # and is started again
     await rig.advance(minutes=4)
-    (view,) = (await rig.service.instances(status=None, name=None, limit=9, cursor=None)).views
+    (view,) = (await rig.service.instances(limit=9)).views
     assert view.instance.status == "running"
     assert rig.machines() == [view.instance.novita_id]
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gpukeeper.domain.errors import InvalidOrder
-from gpukeeper.domain.instance import OnFailure, Status
+from gpukeeper.domain.instance import OnFailure, Status, Verb
 from gpukeeper.domain.market import BillingMode
 from gpukeeper.service import OrderRefused
 from tests.engine.conftest import Build
@@ -150,3 +150,20 @@ async def test_an_order_that_nothing_fits_is_refused_and_leaves_nothing(
 async def test_a_part_of_a_name_that_only_one_product_has_is_enough(rig: Rig) -> None:
     ordered = await rig.order(product_name="3090")
     assert ordered.product_name == "RTX 3090 24GB"
+
+
+async def test_what_has_ended_is_left_out_of_what_is_current(rig: Rig) -> None:
+    running = await rig.running()
+    deleted = await rig.order(name="gone")
+    await rig.service.want(deleted.id, Verb.DELETE)
+    await rig.advance(minutes=3)
+    current = await rig.service.instances(is_current=True, limit=9)
+    assert [view.instance.id for view in current.views] == [running.id]
+    both = await rig.service.instances(statuses=[Status.DELETED, Status.RUNNING], limit=9)
+    assert [view.instance.id for view in both.views] == [deleted.id, running.id]
+    assert (await rig.service.instances(statuses=[Status.STOPPED], limit=9)).views == ()
+
+
+async def test_templates_and_regions_are_listed_for_those_who_order(rig: Rig) -> None:
+    assert "tpl-basic" in [template.id for template in await rig.service.templates()]
+    assert "CN-HK-01" in [cluster.region for cluster in await rig.service.regions()]

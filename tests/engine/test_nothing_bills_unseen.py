@@ -149,7 +149,7 @@ async def test_an_order_cancelled_while_its_create_is_under_way_leaves_nothing(
     while not asked.is_set():
         await rig.engine.buyer.turn()
         await asyncio.sleep(0)
-    (row,) = (await rig.service.instances(status=None, name=None, limit=9, cursor=None)).views
+    (row,) = (await rig.service.instances(limit=9)).views
     cancelled = await rig.service.want(row.instance.id, Verb.DELETE)
     assert cancelled.instance.status is Status.DELETING
     go_on.set()

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from gpukeeper.api import schemas
 from gpukeeper.api.body import NO_BODY, body_hash, json_body
-from gpukeeper.api.context import NO_QUERY, NO_REPEATS, checked_id, context_of, service_of
+from gpukeeper.api.context import NO_QUERY, checked_id, context_of, no_repeats, service_of
 from gpukeeper.api.documented import LOCATED, REF, STALE, answer, refusals
 from gpukeeper.api.frequent import FrequentRoute
 from gpukeeper.api.orders import OrderBody, order_of
@@ -20,7 +20,7 @@ from gpukeeper.domain.events import event_body
 from gpukeeper.domain.instance import Verb
 from gpukeeper.service import View
 
-router = APIRouter(tags=["instances"], dependencies=[NO_REPEATS])
+router = APIRouter(tags=["instances"], dependencies=[no_repeats("status")])
 
 # RFC 7234 §5.5.1.
 _STALE_WARNING = '110 gpukeeper "Response is Stale"'
@@ -120,7 +120,11 @@ async def create_instance(
 async def _list_instances(request: Request, query: Annotated[InstancesQuery, Query()]) -> Response:
     """Show instances, newest first."""
     page = await service_of(request).instances(
-        status=query.status, name=query.name, limit=query.limit, cursor=query.cursor
+        statuses=query.status,
+        is_current=query.current,
+        name=query.name,
+        limit=query.limit,
+        cursor=query.cursor,
     )
     return _json(page_json(page), is_stale=any(view.is_stale for view in page.views))
 

@@ -1,4 +1,4 @@
-"""The route ``/api/offers``."""
+"""The routes that tell what an order can name: offers, templates, regions."""
 
 from typing import Annotated, Any
 
@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from gpukeeper.api import schemas
-from gpukeeper.api.context import NO_REPEATS, service_of
+from gpukeeper.api.context import NO_QUERY, NO_REPEATS, service_of
 from gpukeeper.api.documented import answer, refusals
 from gpukeeper.api.instances import NOVITA_REFUSALS
 from gpukeeper.api.queries import OffersQuery
@@ -34,6 +34,40 @@ async def list_offers(request: Request, query: Annotated[OffersQuery, Query()]) 
         rootfs_size_gb=query.rootfs_size,
     )
     return JSONResponse({"offers": list(map(_body, offers))})
+
+
+@router.get(
+    "/api/templates",
+    operation_id="listTemplates",
+    summary="List templates",
+    dependencies=[NO_QUERY],
+    responses=answer(200, schemas.TemplateList, "The templates.") | refusals(*NOVITA_REFUSALS),
+)
+async def list_templates(request: Request) -> Response:
+    """Show the account's own templates, then Novita's; an order may name any by its id."""
+    found = await service_of(request).templates()
+    return JSONResponse(
+        {
+            "templates": [
+                {"id": each.id, "name": each.name, "imageUrl": each.image_url} for each in found
+            ]
+        }
+    )
+
+
+@router.get(
+    "/api/regions",
+    operation_id="listRegions",
+    summary="List regions",
+    dependencies=[NO_QUERY],
+    responses=answer(200, schemas.RegionList, "The regions.") | refusals(*NOVITA_REFUSALS),
+)
+async def list_regions(request: Request) -> Response:
+    """Show Novita's regions by the names that orders give."""
+    found = await service_of(request).regions()
+    return JSONResponse(
+        {"regions": [{"name": each.region, "clusterId": each.id} for each in found]}
+    )
 
 
 def _body(offer: Offer) -> dict[str, Any]:

@@ -295,7 +295,7 @@ def problem(
 def _detail(error: GpuKeeperError) -> str:
     if not isinstance(error, InvalidOrder) or not error.faults or error.message != error.__doc__:
         return error.message
-    named = [f"{fault.field} {fault.message}" for fault in error.faults[:_FAULTS_IN_DETAIL]]
+    named = [_sentence(fault) for fault in error.faults[:_FAULTS_IN_DETAIL]]
     more = len(error.faults) - len(named)
     return "; ".join(named) + (f"; and {more} more" if more else "")
 
@@ -312,6 +312,12 @@ def _extensions(error: GpuKeeperError) -> dict[str, Any]:
     if isinstance(error, NovitaError) and error.reason:
         return {"novitaReason": error.reason}
     return {}
+
+
+def _sentence(fault: Fault) -> str:
+    """Return a fault as part of a sentence; what is a sentence of its own stands after a colon."""
+    separator = ": " if fault.message[:1].isupper() else " "
+    return f"{fault.field}{separator}{fault.message}"
 
 
 def _fault_body(fault: Fault) -> dict[str, str]:

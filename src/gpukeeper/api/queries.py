@@ -3,7 +3,14 @@
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticUseDefault
 
@@ -33,6 +40,15 @@ def _truth(value: Any) -> Any:
 def _without_empty(value: Any) -> Any:
     """Leave empty parameters out, as forms send them."""
     return [each for each in value if each != ""] if isinstance(value, list) else value
+
+
+def _statuses(value: Any) -> Any:
+    """Read statuses that are repeated, or separated by commas; raises for a word that is none."""
+    texts = value if isinstance(value, list) else []
+    words = [word for text in texts for each in str(text).split(",") if (word := each.strip())]
+    if not set(words) <= set(Status):
+        raise ValueError(f"must be one of {', '.join(Status)}, or several of them")
+    return list(dict.fromkeys(words))
 
 
 MAY_BE_EMPTY = BeforeValidator(_or_default)
@@ -92,14 +108,30 @@ class InstancesQuery(_Query):
     """Which instances are listed."""
 
     status: Annotated[
-        Status | None,
-        Field(description="Only instances in this status."),
-        says(f"must be one of {', '.join(Status)}"),
+        list[Status],
+        Field(description="Only instances in this status; repeatable, or separated by commas."),
+        BeforeValidator(_statuses),
+    ] = []
+    current: Annotated[
+        bool,
+        Field(
+            description="Without those that have ended: deleted, lost, or refused with nothing "
+            "bought. Not together with `status`."
+        ),
+        BeforeValidator(_truth),
+        says("must be true or false"),
         MAY_BE_EMPTY,
-    ] = None
+    ] = False
     name: Annotated[Text, Field(description="Only instances whose name contains this.")] = None
     limit: Limit = 100
     cursor: Cursor = None
+
+    @field_validator("current")
+    @classmethod
+    def _stand_alone(cls, is_current: bool, info: ValidationInfo) -> bool:
+        if is_current and info.data.get("status"):
+            raise ValueError("cannot be combined with status")
+        return is_current
 
 
 class OffersQuery(_Query):

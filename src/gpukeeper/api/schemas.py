@@ -161,6 +161,33 @@ class OfferList(Answer):
     offers: list[Offer]
 
 
+class Template(Answer):
+    """What gives a new machine its image, ports, environment and command."""
+
+    id: str
+    name: str
+    image_url: str
+
+
+class TemplateList(Answer):
+    """The templates that an order can name."""
+
+    templates: list[Template]
+
+
+class Region(Answer):
+    """One of Novita's regions."""
+
+    name: str
+    cluster_id: str
+
+
+class RegionList(Answer):
+    """The regions that an order can name."""
+
+    regions: list[Region]
+
+
 class DeliveryAttempt(Answer):
     """One try to deliver: what the receiver answered, or what went wrong."""
 

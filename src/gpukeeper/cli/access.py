@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import typer
@@ -11,7 +12,7 @@ import typer
 from gpukeeper import texts
 from gpukeeper.cli.profile import Profile, read_profile
 from gpukeeper.client import Client
-from gpukeeper.client.exchange import UnusableEnvironment, UnusableKey
+from gpukeeper.client.problems import InvalidArgument, UnusableEnvironment, UnusableKey
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -21,7 +22,7 @@ class Access:
     """The way to the service, and the time; without an address a profile tells the way.
 
     ``has_named_profile`` says that the profile was named on the command line.  ``connect`` takes
-    an address and a key; ``clock`` tells seconds from any beginning.
+    an address and a key; ``clock`` tells seconds from any beginning, ``now`` the time of day.
     """
 
     url: str | None = None
@@ -30,6 +31,7 @@ class Access:
     api_key_file: Path | None = None
     connect: Callable[[str, str | None], Client] = Client
     clock: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
     sleep: Callable[[float], None] = time.sleep
 
 
@@ -49,13 +51,13 @@ def open_client(ctx: typer.Context) -> Client:
     try:
         return access.connect(access.url or profile.url or DEFAULT_URL, key)
     except UnusableKey as error:
-        raise typer.BadParameter(f"{error}.", param_hint="GPUKEEPER_API_KEY") from error
+        raise typer.BadParameter(error.message, param_hint="GPUKEEPER_API_KEY") from error
     except UnusableEnvironment as error:
         said = "; ".join(error.faults.values())
         raise typer.BadParameter(f"{said}.", param_hint=", ".join(error.faults)) from error
-    except ValueError as error:
+    except InvalidArgument as error:
         hint = "--url or GPUKEEPER_URL" if access.url else "url of the profile"
-        raise typer.BadParameter(f"{error}.", param_hint=hint) from error
+        raise typer.BadParameter(error.message, param_hint=hint) from error
 
 
 def _api_key(access: Access, profile: Profile) -> str | None:

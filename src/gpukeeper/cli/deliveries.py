@@ -1,24 +1,45 @@
 """The commands of the webhook log."""
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
 
-from gpukeeper.cli.access import open_client
+from gpukeeper.cli.access import access_of, open_client
+from gpukeeper.cli.commands import Commands
 from gpukeeper.cli.lookup import find
-from gpukeeper.cli.output import Format, Output, note, record, show, table, when
-from gpukeeper.client import DeliveryAttemptInfo, DeliveryInfo
+from gpukeeper.cli.output import Format, Output, age, note, record, show, when
+from gpukeeper.cli.tables import Column, table, terminal_width
+from gpukeeper.client import Client, DeliveryAttemptInfo, DeliveryInfo
 from gpukeeper.domain.events import DeliveryStatus
 
 DeliveryId = Annotated[str, typer.Argument(metavar="ID", help="The delivery's id.")]
 
-_COLUMNS = ("ID", "EVENT", "STATUS", "URL", "ATTEMPTS", "INSTANCE", "CREATED")
+# What a program reads: every column, whole, and always in this order.
+_COLUMNS = tuple(map(Column, ("ID", "EVENT", "STATUS", "URL", "ATTEMPTS", "INSTANCE", "CREATED")))
+# What a person reads; the id is what the other commands take.
+_TERMINAL_COLUMNS = (
+    Column("EVENT"),
+    Column("STATUS"),
+    Column("AGE", rank=2, is_right=True),
+    Column("ID", rank=1),
+    Column("URL", rank=3, narrowest=20),
+    Column("TRIES", rank=4, is_right=True),
+    Column("INSTANCE", rank=5),
+)
+
+# Webhooks that were given up within this time are worth a word.
+_LATELY = timedelta(hours=24)
+# More than these are counted no further.
+_COUNTED = 1000
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    group = typer.Typer(help="Show and repeat webhook deliveries.", no_args_is_help=True)
+    group = typer.Typer(
+        cls=Commands, help="Show and repeat webhook deliveries.", no_args_is_help=True
+    )
     group.command("ls")(list_deliveries)
     group.command("show")(show_delivery)
     group.command()(redeliver)
@@ -39,7 +60,7 @@ def list_deliveries(
         # Asked for, since of an instance that does not exist there are no deliveries either.
         instance_id = client.instance(find(client, instance)).id if instance else None
         page = client.deliveries(status=status, instance_id=instance_id, limit=limit)
-    show(output, page.raw, lambda: as_table(page.items))
+    show(output, page.raw, lambda: as_table(page.items, now=access_of(ctx).now()))
     if page.next_cursor:
         note(f"The newest {len(page.items)}; --limit shows more.")
 
@@ -57,24 +78,52 @@ def redeliver(ctx: typer.Context, delivery_id: DeliveryId, output: Output = Form
     """Make a delivery again."""
     with open_client(ctx) as client:
         delivery = client.redeliver(delivery_id)
-    show(output, delivery.raw, lambda: as_table([delivery]))
+    show(output, delivery.raw, lambda: as_table([delivery], now=access_of(ctx).now()))
 
 
-def as_table(deliveries: Iterable[DeliveryInfo]) -> str:
+def as_table(deliveries: Iterable[DeliveryInfo], *, now: datetime) -> str:
     """Return a table with a row for each delivery."""
+    if terminal_width() is None:
+        whole = (
+            (
+                each.id,
+                each.event_type,
+                each.status,
+                each.url,
+                str(each.attempt_count),
+                each.instance_id,
+                when(each.created_at),
+            )
+            for each in deliveries
+        )
+        return table(_COLUMNS, whole)
     rows = (
         (
-            each.id,
             each.event_type,
             each.status,
+            age(now - each.created_at) if each.created_at else None,
+            each.id,
             each.url,
             str(each.attempt_count),
             each.instance_id,
-            when(each.created_at),
         )
         for each in deliveries
     )
-    return table(_COLUMNS, rows)
+    return table(_TERMINAL_COLUMNS, rows)
+
+
+def missed_count(client: Client, *, now: datetime) -> str | None:
+    """Return how many webhooks were given up lately, in a sentence; None if there are none."""
+    page = client.deliveries(status=DeliveryStatus.EXHAUSTED, limit=_COUNTED)
+    times = [each.finished_at or each.created_at for each in page.items]
+    count = sum(1 for at in times if at is not None and at >= now - _LATELY)
+    if not count:
+        return None
+    many = f"{count} webhooks were" if count > 1 else "1 webhook was"
+    more = "More than " if page.next_cursor and count == len(times) else ""
+    return (
+        f"{more}{many} not delivered in the last 24 h: gpukeeper deliveries ls --status exhausted"
+    )
 
 
 def _facts(delivery: DeliveryInfo) -> Iterator[tuple[str, str | None]]:

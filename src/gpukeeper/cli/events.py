@@ -9,15 +9,22 @@ import typer
 from gpukeeper.cli.access import access_of, open_client
 from gpukeeper.cli.instance_tables import reason_text
 from gpukeeper.cli.lookup import find
-from gpukeeper.cli.output import Format, Output, clean, note, show, table, when
+from gpukeeper.cli.output import Format, Output, clean, note, show, when
+from gpukeeper.cli.tables import Column, table
 from gpukeeper.client import Client, EventInfo
 from gpukeeper.domain.events import EventType
 
-_COLUMNS = ("TIME", "EVENT", "FROM", "STATUS", "REASON")
+_COLUMNS = (
+    Column("TIME", rank=1),
+    Column("EVENT"),
+    Column("FROM", rank=3),
+    Column("STATUS", rank=2),
+    Column("REASON", rank=4, narrowest=20),
+)
 
 # Lines that come one by one stand in columns as well; the longest type is
-# "instance.reclaim_notified".
-_TYPE_WIDTH = 25
+# "instance.connection_changed".
+_TYPE_WIDTH = 27
 
 
 def register(app: typer.Typer) -> None:

@@ -1,5 +1,7 @@
 """WHERE AN ERROR BECOMES AN EXIT STATUS, and the sentences that go with it."""
 
+import re
+
 from gpukeeper.cli.instance_tables import attempt_text
 from gpukeeper.cli.output import note
 from gpukeeper.client import ApiProblem, ServiceUnreachable, WaitTimedOut
@@ -15,6 +17,8 @@ BAD_CONFIGURATION = 78  # EX_CONFIG of sysexits.h
 
 _STATUS_OF_CODE = {
     "invalid_request": USAGE,
+    "invalid_argument": USAGE,
+    "ambiguous_name": USAGE,
     "product_not_found": USAGE,
     "template_not_found": USAGE,
     "region_not_found": USAGE,
@@ -27,6 +31,27 @@ _STATUS_OF_CODE = {
     "novita_credentials": REFUSED,
     "insufficient_balance": REFUSED,
     "quota_exceeded": REFUSED,
+}
+
+# A field of an order, as faults name it: ``gpuNum``, ``envs.PATH``, ``ports[1]``.
+_FIELD = re.compile(r"(?P<name>\w+)(?:\.(?P<key>.*)|\[(?P<index>[0-9]+)\].*)?")
+
+_OPTION_OF_FIELD = {
+    "name": "NAME",
+    "productName": "--product",
+    "templateId": "--template",
+    "gpuNum": "--gpus",
+    "rootfsSize": "--disk",
+    "billingMode": "--billing",
+    "region": "--region",
+    "regions": "--region",
+    "maxPricePerHour": "--max-price",
+    "envs": "--env",
+    "ports": "--port",
+    "webhookUrl": "--webhook-url",
+    "labels": "--label",
+    "startupTimeout": "--startup-timeout",
+    "onFailure": "--on-failure",
 }
 
 _ADVICE = {
@@ -92,7 +117,7 @@ def _headline(error: GpuKeeperError) -> str:
 
 def _report_details(problem: ApiProblem) -> None:
     for fault in problem.faults:
-        note(f"  {fault.field}: {fault.message}")
+        note(f"  {_option(fault.field)}: {fault.message}")
     for attempt in problem.attempts:
         note(f"  tried {attempt_text(attempt)}")
     if problem.retry_after is not None:
@@ -105,3 +130,14 @@ def _report_details(problem: ApiProblem) -> None:
     for name, value in named:
         if value:
             note(f"  {name}: {value}")
+
+
+def _option(field: str) -> str:
+    """Return the option that a field of an order was given with; other fields as they are."""
+    found = _FIELD.fullmatch(field)
+    option = _OPTION_OF_FIELD.get(found["name"]) if found else None
+    if found is None or option is None:
+        return field
+    if found["index"]:
+        return f"{option}, number {int(found['index']) + 1}"
+    return f"{option} {found['key']}" if found["key"] else option

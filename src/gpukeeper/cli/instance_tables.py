@@ -1,38 +1,86 @@
 """How instances are shown to people."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
 from decimal import Decimal
 
-from gpukeeper.cli.output import hourly, money, record, table, when
+from gpukeeper.cli.output import age, hourly, money, record, remaining, when
+from gpukeeper.cli.tables import Column, table, terminal_width
 from gpukeeper.client import InstanceInfo
+from gpukeeper.client.lookup import SHORT_ID_LENGTH
 from gpukeeper.domain.costs import Rate, in_words
+from gpukeeper.domain.events import format_money
 from gpukeeper.domain.instance import Attempt, Reason, Status
 
-_COLUMNS = ("ID", "NAME", "STATUS", "PRODUCT", "GPUS", "REGION", "USD/H", "BILLING", "CREATED")
+# What a program reads: every column, whole, and always in this order.
+_COLUMNS = tuple(
+    map(
+        Column,
+        ("ID", "NAME", "STATUS", "PRODUCT", "GPUS", "REGION", "USD/H", "BILLING", "CREATED"),
+    )
+)
+# What a person reads: what matters first; a rank says what goes first where there is no room.
+_TERMINAL_COLUMNS = (
+    Column("NAME", narrowest=9),
+    Column("STATUS"),
+    Column("USD/H", is_right=True),
+    Column("AGE", rank=1, is_right=True),
+    Column("PRODUCT", rank=3, narrowest=13),
+    Column("GPUS", rank=5, is_right=True),
+    Column("REGION", rank=4),
+    Column("BILLING", rank=6),
+    Column("ID", rank=2),
+)
+# Below this there is room for one word beside the name and the price.
+_NARROW = 60
+
+# Whoever reads that these are gone must not read beside it that they run.
+_GONE = frozenset({Status.DELETED, Status.LOST})
 
 
-def as_table(instances: Iterable[InstanceInfo]) -> str:
+def as_table(instances: Iterable[InstanceInfo], *, now: datetime) -> str:
     """Return a table with a row for each instance."""
+    width = terminal_width()
+    if width is None:
+        return table(_COLUMNS, _whole_rows(instances, now))
+    found = list(instances)
     rows = (
         (
-            each.id,
             each.name,
-            _status_text(each),
+            _brief_status(each, now) if width < _NARROW else status_text(each, now),
+            hourly(each.price_per_hour),
+            age(now - each.created_at) if each.created_at else None,
             each.product_name,
             str(each.gpu_num),
             each.region,
-            hourly(each.price_per_hour),
             each.billing_mode,
-            when(each.created_at),
+            each.id[-SHORT_ID_LENGTH:],
         )
-        for each in instances
+        for each in found
     )
-    return table(_COLUMNS, rows)
+    return table(_TERMINAL_COLUMNS, rows)
 
 
-def as_record(instance: InstanceInfo) -> str:
+def as_record(instance: InstanceInfo, *, now: datetime) -> str:
     """Return everything about one instance, a fact to a line."""
-    return record(_facts(instance))
+    return record(_facts(instance, now))
+
+
+def attention(instances: Sequence[InstanceInfo]) -> str | None:
+    """Return how many of these need somebody's attention, and why."""
+    kinds = (
+        ("failed", [each for each in instances if each.status == Status.FAILED]),
+        ("taken back", [each for each in instances if each.status == Status.RECLAIMED]),
+        ("to be taken back", [each for each in instances if is_notified(each)]),
+        ("lost", [each for each in instances if each.status == Status.LOST]),
+    )
+    counted = [f"{len(found)} {word}" for word, found in kinds if found]
+    return f"Needs attention: {', '.join(counted)}." if counted else None
+
+
+def is_notified(instance: InstanceInfo) -> bool:
+    """Whether Novita has said that it will take the machine back, and has not done so yet."""
+    return instance.reclaim_at is not None and instance.status not in (*_GONE, Status.RECLAIMED)
 
 
 def reason_text(reason: Reason | None) -> str | None:
@@ -67,11 +115,62 @@ def _above_limit(instance: InstanceInfo) -> str | None:
     return f"yes, it was ordered for at most {limit}/h" if instance.is_above_limit else None
 
 
-def _facts(instance: InstanceInfo) -> Iterator[tuple[str, str | None]]:
+def status_text(instance: InstanceInfo, now: datetime) -> str:
+    """Return the status with what a person should know of it at a glance."""
+    marks = [instance.status]
+    if bill := _bill_of_failure(instance):
+        marks.append(bill)
+    if instance.is_above_limit:
+        marks.append("above limit")
+    if is_notified(instance):
+        marks.append(_reclaim_text(instance, now))
+    if instance.is_stale:
+        marks.append("stale")
+    return ", ".join(marks)
+
+
+def _brief_status(instance: InstanceInfo, now: datetime) -> str:
+    """Return the status and the one thing about it that costs most not to know."""
+    if bill := _bill_of_failure(instance):
+        return f"{instance.status}, {bill}"
+    if is_notified(instance):
+        return _reclaim_text(instance, now)
+    return status_text(instance, now)
+
+
+def _bill_of_failure(instance: InstanceInfo) -> str | None:
+    """Return what a failed instance may cost on: what its owner would not expect."""
+    if instance.status != Status.FAILED or not costs_money(instance):
+        return None
+    return "still billed" if instance.novita_id else "may be billed"
+
+
+def _reclaim_text(instance: InstanceInfo, now: datetime) -> str:
+    assert instance.reclaim_at is not None
+    left = instance.reclaim_at - now
+    return f"taken back in {remaining(left)}" if left > timedelta(0) else "being taken back"
+
+
+def _whole_rows(instances: Iterable[InstanceInfo], now: datetime) -> Iterator[Sequence[str | None]]:
+    for each in instances:
+        yield (
+            each.id,
+            each.name,
+            status_text(each, now),
+            each.product_name,
+            str(each.gpu_num),
+            each.region,
+            format_money(each.price_per_hour),
+            each.billing_mode,
+            when(each.created_at),
+        )
+
+
+def _facts(instance: InstanceInfo, now: datetime) -> Iterator[tuple[str, str | None]]:
     price = hourly(instance.price_per_hour)
     yield "id", instance.id
     yield "name", instance.name
-    yield "status", _status_text(instance)
+    yield "status", status_text(instance, now)
     yield "reason", reason_text(instance.reason)
     yield "product", f"{instance.gpu_num} x {instance.product_name}"
     yield "region", instance.region
@@ -92,7 +191,7 @@ def _facts(instance: InstanceInfo) -> Iterator[tuple[str, str | None]]:
     yield "running since" if is_up else "ran from", when(instance.running_at)
     yield "taken back at", when(instance.reclaim_at)
     yield "deleted", when(instance.deleted_at)
-    yield "at novita", _said_by_novita(instance)
+    yield "at novita", said_by_novita(instance)
     for attempt in instance.attempts:
         yield "tried", attempt_text(attempt)
 
@@ -106,24 +205,18 @@ def attempt_text(attempt: Attempt) -> str:
     )
 
 
-def _status_text(instance: InstanceInfo) -> str:
-    """Return the status with what a person should know of it at a glance."""
-    marks = []
-    if instance.is_stale:
-        marks.append("stale")
-    if instance.status == "failed" and instance.is_billing and not instance.novita_id:
-        marks.append("may be billed")
-    elif instance.status == "failed" and costs_money(instance):
-        marks.append("still billed")
-    if instance.is_above_limit:
-        marks.append("above limit")
-    return f"{instance.status} ({', '.join(marks)})" if marks else instance.status
-
-
-def _said_by_novita(instance: InstanceInfo) -> str | None:
+def said_by_novita(instance: InstanceInfo) -> str | None:
+    """Return Novita's id of the machine, and what Novita said of it last."""
     if not instance.novita_id:
         return None
-    if not instance.novita_status and not instance.is_billing:
-        return f"{instance.novita_id}: gone"
+    # The word is Novita's last one about a machine that it does not know any more.
+    if instance.status in _GONE:
+        since = when(instance.deleted_at or instance.observed_at)
+        return f"{instance.novita_id}: not found" + (f" since {since}" if since else "")
     seen = f", seen {when(instance.observed_at)}" if instance.observed_at else ""
     return f"{instance.novita_id}: {instance.novita_status or 'not seen yet'}{seen}"
+
+
+def is_gone(instance: InstanceInfo) -> bool:
+    """Whether there is no machine any more."""
+    return instance.status in _GONE

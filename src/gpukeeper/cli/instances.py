@@ -1,17 +1,20 @@
 """The commands that show and change instances."""
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
 
 from gpukeeper.cli import exits, waiting
-from gpukeeper.cli.access import open_client
-from gpukeeper.cli.instance_tables import as_record, as_table
-from gpukeeper.cli.lookup import LARGEST_PAGE, InstanceId, find, pages
-from gpukeeper.cli.output import Format, Output, confirm, note, show
-from gpukeeper.client import InstanceInfo
+from gpukeeper.cli.access import access_of, open_client
+from gpukeeper.cli.deliveries import missed_count
+from gpukeeper.cli.instance_tables import as_record, as_table, attention
+from gpukeeper.cli.lookup import InstanceId, find, pages
+from gpukeeper.cli.output import Format, Output, confirm, note, require_consent, show
+from gpukeeper.client import Client, GpuKeeperError, InstanceInfo
 from gpukeeper.client.client import DEFAULT_WAIT
+from gpukeeper.client.lookup import LARGEST_PAGE
 from gpukeeper.domain.instance import Status
 
 
@@ -29,24 +32,63 @@ def register(app: typer.Typer) -> None:
 
 def list_instances(
     ctx: typer.Context,
-    status: Annotated[Status | None, typer.Option(help="Only those in this status.")] = None,
+    status: Annotated[
+        list[Status] | None, typer.Option(help="Only those in this status; repeatable.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Only those with this in their name.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=LARGEST_PAGE, help="How many at most.")] = 100,
-    every: Annotated[bool, typer.Option("--all", help="However many there are.")] = False,
+    limit: Annotated[
+        int, typer.Option(min=0, max=LARGEST_PAGE, help="How many at most; 0 for every one.")
+    ] = 100,
+    every: Annotated[
+        bool, typer.Option("--all", "-a", help="Also those that have ended, and however many.")
+    ] = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """List instances, newest first."""
+    """List instances that have not ended, newest first.
+
+    On a terminal the columns are those that fit; elsewhere all of them stand there, whole.
+    """
     with open_client(ctx) as client:
-        listing = pages(client, limit=LARGEST_PAGE if every else limit, status=status, name=name)
-        found = list(listing) if every else [next(listing)]
-    items = [each for page in found for each in page.items]
-    rows = [each for page in found for each in page.raw["instances"]]
-    last = found[-1]
-    show(output, last.raw | {"instances": rows}, lambda: as_table(items))
-    if last.next_cursor:
-        note(f"{len(items)} of {last.total}; --all lists every one.")
+        is_whole = every or limit == 0
+        listing = pages(
+            client,
+            limit=0 if is_whole else limit,
+            statuses=status or (),
+            is_current=not (every or status),
+            name=name,
+        )
+        found = list(listing) if is_whole else [next(listing)]
+        items = [each for page in found for each in page.items]
+        rows = [each for page in found for each in page.raw["instances"]]
+        last = found[-1]
+        show(
+            output,
+            last.raw | {"instances": rows},
+            lambda: as_table(items, now=access_of(ctx).now()),
+        )
+        if last.next_cursor:
+            note(f"{len(items)} of {last.total}; --limit 0 lists every one.")
+        if output is Format.TABLE:
+            _warn(items)
+            _warn_of_webhooks(client, now=access_of(ctx).now())
+
+
+def _warn(items: Sequence[InstanceInfo]) -> None:
+    """Say what a person should look at, after the table and beside it."""
     if any(item.is_stale for item in items):
         note("'stale' marks what is shown from the store: Novita could not be asked lately.")
+    if sentence := attention(items):
+        note(sentence)
+
+
+def _warn_of_webhooks(client: Client, *, now: datetime) -> None:
+    try:
+        missed = missed_count(client, now=now)
+    except GpuKeeperError as error:
+        # The list was shown and is right: a script that reads it must not fail for this.
+        missed = f"Whether webhooks were delivered is not known: {error.message}"
+    if missed:
+        note(missed)
 
 
 def show_instance(
@@ -58,28 +100,28 @@ def show_instance(
     """Show one instance."""
     with open_client(ctx) as client:
         instance = client.instance(find(client, instance_id), refresh=refresh)
-    show(output, instance.raw, lambda: as_record(instance))
+    show(output, instance.raw, lambda: as_record(instance, now=access_of(ctx).now()))
 
 
 def start(ctx: typer.Context, instance_id: InstanceId, output: Output = Format.TABLE) -> None:
     """Start a stopped instance."""
     with open_client(ctx) as client:
         instance = client.start(find(client, instance_id))
-    show(output, instance.raw, lambda: as_table([instance]))
+    show(output, instance.raw, lambda: as_table([instance], now=access_of(ctx).now()))
 
 
 def stop(ctx: typer.Context, instance_id: InstanceId, output: Output = Format.TABLE) -> None:
     """Stop a running instance; its disk is kept."""
     with open_client(ctx) as client:
         instance = client.stop(find(client, instance_id))
-    show(output, instance.raw, lambda: as_table([instance]))
+    show(output, instance.raw, lambda: as_table([instance], now=access_of(ctx).now()))
 
 
 def restart(ctx: typer.Context, instance_id: InstanceId, output: Output = Format.TABLE) -> None:
     """Restart a running instance."""
     with open_client(ctx) as client:
         instance = client.restart(find(client, instance_id))
-    show(output, instance.raw, lambda: as_table([instance]))
+    show(output, instance.raw, lambda: as_table([instance], now=access_of(ctx).now()))
 
 
 def delete(
@@ -90,13 +132,17 @@ def delete(
     timeout: waiting.DeletionTimeout = waiting.DELETION_SECONDS,
     output: Output = Format.TABLE,
 ) -> None:
-    """Delete an instance and its disk."""
+    """Delete an instance and its disk.
+
+    Without a terminal to ask at, --yes is needed.
+    """
+    require_consent(is_sure=yes)
     with open_client(ctx) as client:
         found = find(client, instance_id)
         confirm(lambda: _deletion_question(client.instance(found)), is_sure=yes)
         deleted = client.delete(found)
         if not wait:
-            show(output, deleted.raw, lambda: as_table([deleted]))
+            show(output, deleted.raw, lambda: as_table([deleted], now=access_of(ctx).now()))
             return
         waiting.wait_and_show(
             ctx,

@@ -20,8 +20,8 @@ from gpukeeper.webhooks import signing
 # What our own API takes (contract §4.4); a webhook is a hundredth of it.
 MAX_BODY_BYTES = 1024 * 1024
 
-# The longest type is "instance.reclaim_notified": lines stand in columns.
-_TYPE_WIDTH = 25
+# The longest type is "instance.connection_changed": lines stand in columns.
+_TYPE_WIDTH = 27
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,13 @@
 """The program ``gpukeeper``: its commands, its options, and how it ends."""
 
-import difflib
 import io
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
-import typer.core
 
 from gpukeeper import __version__
 from gpukeeper.cli import (
@@ -26,38 +23,12 @@ from gpukeeper.cli import (
     webhooks,
 )
 from gpukeeper.cli.access import DEFAULT_URL, Access
+from gpukeeper.cli.commands import Commands
 from gpukeeper.domain.errors import GpuKeeperError
-
-# How the library says that a word is none of those that an option knows.
-_NO_CHOICE = re.compile(r"'(?P<word>.*)' is not one of (?P<choices>'.*')\.?")
-
-
-class _Commands(typer.core.TyperGroup):
-    """The commands, whose wrong options are told in our words."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command that was given."""
-        try:
-            return super().invoke(ctx)
-        except typer.BadParameter as error:
-            error.message = _reworded(error.message)
-            raise
-
-
-def _reworded(message: str) -> str:
-    """Return a fault of an option as people say it, with the word that may have been meant."""
-    said = message.removeprefix("Value error, ")
-    found = _NO_CHOICE.fullmatch(said)
-    if found is None:
-        return said
-    choices = re.findall("'([^']*)'", found["choices"])
-    nearest = difflib.get_close_matches(found["word"], choices, n=1)
-    return f"{said} Did you mean '{nearest[0]}'?" if nearest else said
-
 
 app = typer.Typer(
     name="gpukeeper",
-    cls=_Commands,
+    cls=Commands,
     help=(
         "Order, start, watch and announce GPU instances at Novita.ai.\n\n"
         "Data goes to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 usage, "

@@ -5,10 +5,20 @@ from typing import Annotated
 import typer
 
 from gpukeeper.cli.access import open_client
-from gpukeeper.cli.output import Format, Output, hourly, show, table
+from gpukeeper.cli.output import Format, Output, hourly, show
+from gpukeeper.cli.tables import Column, table
 from gpukeeper.domain.market import BillingMode
 
-_COLUMNS = ("PRODUCT ID", "PRODUCT", "REGION", "BILLING", "GPUS", "USD/H", "STOCK", "MAX DISK")
+_COLUMNS = (
+    Column("PRODUCT ID", rank=5),
+    Column("PRODUCT", narrowest=13),
+    Column("REGION", rank=1),
+    Column("BILLING", rank=4),
+    Column("GPUS", rank=3, is_right=True),
+    Column("USD/H", is_right=True),
+    Column("STOCK", rank=2),
+    Column("MAX DISK", rank=6, is_right=True),
+)
 
 
 def register(app: typer.Typer) -> None:

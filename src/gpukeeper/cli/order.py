@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -13,7 +13,7 @@ import typer
 from gpukeeper.cli import asking, waiting
 from gpukeeper.cli.access import access_of, open_client
 from gpukeeper.cli.instance_tables import as_table
-from gpukeeper.cli.output import Format, Output, note, show
+from gpukeeper.cli.output import Faults, Format, Output, has_person, note, refuse, show
 from gpukeeper.client.client import DEFAULT_WAIT
 from gpukeeper.domain.instance import OnFailure, Status
 from gpukeeper.domain.market import BillingMode
@@ -28,16 +28,6 @@ def register(app: typer.Typer) -> None:
     app.command()(up)
 
 
-def _dollars(text: str) -> Decimal:
-    try:
-        amount = Decimal(text)
-    except InvalidOperation as error:
-        raise typer.BadParameter(f"'{text}' is not an amount of dollars.") from error
-    if not amount.is_finite() or amount <= 0:
-        raise typer.BadParameter("The price must be above 0.")
-    return amount
-
-
 def up(
     ctx: typer.Context,
     name: Annotated[
@@ -47,9 +37,9 @@ def up(
         str | None, typer.Option(help="The product's name, as 'offers' shows it.")
     ] = None,
     template: Annotated[str | None, typer.Option(help="The id of the Novita template.")] = None,
-    gpus: Annotated[int | None, typer.Option(min=1, max=8, help="GPUs; 1 unless given.")] = None,
+    gpus: Annotated[int | None, typer.Option(help="GPUs, 1 to 8; 1 unless given.")] = None,
     disk: Annotated[
-        int | None, typer.Option(min=10, max=6144, help="Disk in GB; 60 unless given.")
+        int | None, typer.Option(help="Disk in GB, 10 to 6144; 60 unless given.")
     ] = None,
     billing: Annotated[
         BillingMode | None,
@@ -60,8 +50,7 @@ def up(
         typer.Option(metavar="REGION", help="Repeat it to name further regions to try."),
     ] = None,
     max_price: Annotated[
-        Decimal | None,
-        typer.Option(parser=_dollars, metavar="USD", help="Most per hour, all GPUs together."),
+        str | None, typer.Option(metavar="USD", help="Most per hour, all GPUs together.")
     ] = None,
     env: Annotated[
         list[str] | None,
@@ -81,12 +70,16 @@ def up(
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Repeatable.")
     ] = None,
     startup_timeout: Annotated[
-        int | None, typer.Option(min=1, metavar="SECONDS", help="Failed if not running by then.")
+        int | None,
+        typer.Option(metavar="SECONDS", help="Failed if not running by then; 10 to 86400."),
     ] = None,
     on_failure: Annotated[
         OnFailure | None, typer.Option(help="What becomes of a machine that did not come up.")
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until it is running.")] = False,
+    wait: Annotated[
+        bool | None,
+        typer.Option("--wait/--no-wait", help="Wait until it is running, or do not."),
+    ] = None,
     timeout: Annotated[
         int | None, typer.Option(min=1, metavar="SECONDS", help="Longest wait; implies --wait.")
     ] = None,
@@ -97,13 +90,19 @@ def up(
 ) -> None:
     """Order an instance at the lowest price, and start it.
 
-    NAME, --product and --template are needed; on a terminal, what is missing is asked for.
+    NAME, --product and --template are needed; on a terminal, what is missing is asked for, and
+    the order is waited for unless --no-wait says otherwise.
     """
-    envs = _envs(env_file, env or [])
-    labels = _pairs(label, "--label") if label else None
-    if not asking.is_possible():
-        _require(name, product, template)
+    faults: Faults = []
+    if not has_person():
+        faults += _missing(name, product, template)
+    faults += _wrong(name, gpus, disk, startup_timeout)
+    limit = _dollars(max_price, faults)
+    envs = _envs(env_file, env or [], faults)
+    labels = _pairs(label, "--label", faults) if label else None
+    refuse(faults)
     with open_client(ctx) as client:
+        is_asked = name is None or product is None or template is None
         if name is None or product is None or template is None:
             answers = asking.ask(
                 client,
@@ -118,7 +117,7 @@ def up(
             name, product, template = answers.name, answers.product, answers.template
             region = region or ([answers.region] if answers.region else None)
             # What was agreed to is not exceeded, if that offer is gone by now.
-            max_price = max_price or answers.price_per_hour
+            limit = limit or answers.price_per_hour
         if sys.stderr.isatty():
             # It may take 20 seconds, in which nothing else would be seen.
             note("Waiting until Novita has accepted the order…")
@@ -132,7 +131,7 @@ def up(
                 billing_mode=billing,
                 region=region[0] if region else None,
                 regions=region[1:] if region and len(region) > 1 else None,
-                max_price_per_hour=max_price,
+                max_price_per_hour=limit,
                 envs=envs,
                 ports=port or None,
                 command=command,
@@ -146,8 +145,11 @@ def up(
         except KeyboardInterrupt:
             note(f"The order may have been taken: 'gpukeeper ls --name {name}' tells.")
             raise
-        if not wait and timeout is None:
-            show(output, ordered.raw, lambda: as_table([ordered]))
+        is_waited_for = is_asked if wait is None else wait
+        if not is_waited_for and timeout is None:
+            show(output, ordered.raw, lambda: as_table([ordered], now=access_of(ctx).now()))
+            if has_person():
+                note(f"Next: 'gpukeeper wait {name}' waits until it runs.")
             return
         note(f"Ordered {ordered.id}.")
         waiting.wait_and_show(
@@ -158,13 +160,44 @@ def up(
             timeout=_patience(timeout, startup_timeout),
             output=output,
         )
+        if has_person():
+            note(f"Next: 'gpukeeper ssh {name}' tells the way in, 'gpukeeper rm {name}' ends it.")
 
 
-def _require(name: str | None, product: str | None, template: str | None) -> None:
+def _missing(name: str | None, product: str | None, template: str | None) -> Faults:
     needed = (("NAME", name), ("--product", product), ("--template", template))
     missing = [each for each, value in needed if value is None]
-    if missing:
-        raise typer.BadParameter("Needed, and not given.", param_hint=", ".join(missing))
+    return [(", ".join(missing), "Needed, and not given.")] if missing else []
+
+
+def _wrong(
+    name: str | None, gpus: int | None, disk: int | None, startup_timeout: int | None
+) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with what the service would refuse as well, one fault at a time."""
+    if name is not None and not asking.NAME.fullmatch(name):
+        yield "NAME", asking.NAME_RULE
+    bounds = (
+        ("--gpus", gpus, 1, 8),
+        ("--disk", disk, 10, 6144),
+        ("--startup-timeout", startup_timeout, 10, 86400),
+    )
+    for option, value, least, most in bounds:
+        if value is not None and not least <= value <= most:
+            yield option, f"{value} is not in the range {least} to {most}."
+
+
+def _dollars(text: str | None, faults: Faults) -> Decimal | None:
+    if text is None:
+        return None
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        faults.append(("--max-price", f"'{text}' is not an amount of dollars."))
+        return None
+    if not amount.is_finite() or amount <= 0:
+        faults.append(("--max-price", "The price must be above 0."))
+        return None
+    return amount
 
 
 def _patience(timeout: int | None, startup_timeout: int | None) -> timedelta:
@@ -173,41 +206,42 @@ def _patience(timeout: int | None, startup_timeout: int | None) -> timedelta:
     return max(DEFAULT_WAIT, timedelta(seconds=startup_timeout or 0) + _ROOM_FOR_LAST_LOOK)
 
 
-def _envs(path: Path | None, given: list[str]) -> dict[str, str] | None:
+def _envs(path: Path | None, given: list[str], faults: Faults) -> dict[str, str] | None:
     if path is None and not given:
         return None
+    lines: list[str] = []
     try:
         lines = decode(path.read_bytes()).splitlines() if path else []
-    except OSError as error:
-        raise typer.BadParameter(f"'{path}' cannot be read.", param_hint="--env-file") from error
+    except OSError:
+        faults.append(("--env-file", f"'{path}' cannot be read."))
     except ValueError as error:
-        raise typer.BadParameter(
-            f"'{path}' cannot be read: {error}.", param_hint="--env-file"
-        ) from error
+        faults.append(("--env-file", f"'{path}' cannot be read: {error}."))
     stripped = (line.strip() for line in lines)
     from_file = [line for line in stripped if line and not line.startswith("#")]
-    envs = _pairs((line.removeprefix("export ") for line in from_file), "--env-file")
+    envs = _pairs((line.removeprefix("export ") for line in from_file), "--env-file", faults)
+    from_shell = [_from_shell(text, faults) for text in given]
     return {key: _unquoted(value) for key, value in envs.items()} | _pairs(
-        (_from_shell(text) for text in given), "--env"
+        filter(None, from_shell), "--env", faults
     )
 
 
-def _pairs(texts: Iterable[str], option: str) -> dict[str, str]:
+def _pairs(texts: Iterable[str], option: str, faults: Faults) -> dict[str, str]:
     """Split KEY=VALUE texts; a fault never shows the value, which may be a secret."""
     pairs = {}
     for text in texts:
         key, separator, value = text.partition("=")
         if not separator or not key.strip():
-            raise typer.BadParameter("Write it as KEY=VALUE.", param_hint=option)
+            faults.append((option, "Write it as KEY=VALUE."))
         pairs[key.strip()] = value
     return pairs
 
 
-def _from_shell(text: str) -> str:
+def _from_shell(text: str, faults: Faults) -> str | None:
     if "=" in text:
         return text
     if text not in os.environ:
-        raise typer.BadParameter(f"'{text}' is not set in this shell.", param_hint="--env")
+        faults.append(("--env", f"'{text}' is not set in this shell."))
+        return None
     return f"{text}={os.environ[text]}"
 
 

@@ -8,30 +8,33 @@ from typing import Annotated
 import typer
 
 from gpukeeper.cli import exits, waiting
-from gpukeeper.cli.access import open_client
+from gpukeeper.cli.access import access_of, open_client
+from gpukeeper.cli.commands import Commands
 from gpukeeper.cli.instance_tables import as_table, cost_text
-from gpukeeper.cli.output import Format, Output, confirm, hourly, note, show, table, when
+from gpukeeper.cli.output import Format, Output, confirm, hourly, note, require_consent, show, when
+from gpukeeper.cli.tables import Column, table
 from gpukeeper.client import ApiProblem
 from gpukeeper.domain.instance import Status
 
 NovitaId = Annotated[str, typer.Argument(metavar="NOVITA-ID", help="Novita's id.")]
 
 _COLUMNS = (
-    "NOVITA ID",
-    "NAME",
-    "MARK",
-    "AT NOVITA",
-    "PRODUCT",
-    "REGION",
-    "USD/H",
-    "COSTS NOW",
-    "FIRST SEEN",
+    Column("NOVITA ID"),
+    Column("NAME", rank=2, narrowest=9),
+    Column("MARK", rank=6),
+    Column("AT NOVITA"),
+    Column("PRODUCT", rank=3, narrowest=13),
+    Column("REGION", rank=4),
+    Column("USD/H", rank=1, is_right=True),
+    Column("COSTS NOW", rank=7),
+    Column("FIRST SEEN", rank=5),
 )
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     group = typer.Typer(
+        cls=Commands,
         help=(
             "Find machines that nobody here knows.\n\n"
             "They are at Novita and carry our mark, or that of an older store: take them in, or "
@@ -77,7 +80,7 @@ def adopt(
     """Take an orphan in as an instance."""
     with open_client(ctx) as client, _among_orphans():
         instance = client.adopt(novita_id, foreign=foreign)
-    show(output, instance.raw, lambda: as_table([instance]))
+    show(output, instance.raw, lambda: as_table([instance], now=access_of(ctx).now()))
 
 
 def delete_orphan(
@@ -88,13 +91,17 @@ def delete_orphan(
     timeout: waiting.DeletionTimeout = waiting.DELETION_SECONDS,
     output: Output = Format.TABLE,
 ) -> None:
-    """Delete an orphan at Novita, with its disk."""
+    """Delete an orphan at Novita, with its disk.
+
+    Without a terminal to ask at, --yes is needed.
+    """
+    require_consent(is_sure=yes)
     confirm(lambda: f"Delete {novita_id} at Novita, and its disk?", is_sure=yes)
     with open_client(ctx) as client:
         with _among_orphans():
             deleted = client.delete_orphan(novita_id)
         if not wait:
-            show(output, deleted.raw, lambda: as_table([deleted]))
+            show(output, deleted.raw, lambda: as_table([deleted], now=access_of(ctx).now()))
             note(f"Deleting {novita_id}; it is gone when 'gpukeeper show {deleted.id}' says so.")
             return
         waiting.wait_and_show(

@@ -2,11 +2,10 @@
 
 import json
 import os
-import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, TextIO
@@ -18,8 +17,7 @@ from gpukeeper.domain.events import format_money
 
 _GAP = "  "
 
-# A column that is cut below this says too little; it holds a date.
-_NARROWEST_COLUMN = 12
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 _GREEN, _YELLOW, _RED, _GREY = "32", "33", "31", "90"
 _COLOURS = {
@@ -43,6 +41,10 @@ _COLOURS = {
 
 # The columns whose first word is one of those above.
 _COLOURED_COLUMNS = frozenset({"STATUS", "OUTCOME"})
+
+
+# Options or arguments that are wrong, each with a sentence.
+Faults = list[tuple[str, str]]
 
 
 class Format(StrEnum):
@@ -71,9 +73,34 @@ def note(text: str) -> None:
 
 
 def confirm(question: Callable[[], str], *, is_sure: bool) -> None:
-    """Ask a person at a terminal; abort unless the answer is yes.  A script is not asked."""
-    if not is_sure and sys.stdin.isatty() and sys.stderr.isatty():
+    """Ask a person; abort unless the answer is yes."""
+    if not is_sure:
         ask_to_confirm(question())
+
+
+def refuse(faults: Faults) -> None:
+    """End with a usage error that tells all faults of a command at once, if there are any."""
+    if not faults:
+        return
+    told = list(dict.fromkeys(faults))
+    if len(told) == 1:
+        raise typer.BadParameter(told[0][1], param_hint=told[0][0])
+    lines = "".join(f"\n  {option}: {message}" for option, message in told)
+    raise typer.BadParameter(lines, param_hint=f"{len(told)} options")
+
+
+def require_consent(*, is_sure: bool) -> None:
+    """Refuse what cannot be undone to a script that does not say that it is sure."""
+    if not is_sure and not has_person():
+        raise typer.BadParameter(
+            "Needed where nobody can be asked: what is deleted cannot be brought back.",
+            param_hint="--yes",
+        )
+
+
+def has_person() -> bool:
+    """Whether somebody sits there to answer."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def ask_to_confirm(question: str) -> None:
@@ -100,45 +127,13 @@ def _interruptible() -> Iterator[None]:
         raise
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str | None]]) -> str:
-    """Return rows under their columns; on a terminal they fit its width and have colours.
-
-    Columns stand in the order of their importance: where there is no room for all, long texts are
-    cut first and columns left out last, from the right.  The first column holds the id that other
-    commands take and is never cut.  Without rows nothing is returned, not even the columns.
-    """
-    cells = [[clean(cell or "-") for cell in row] for row in rows]
-    if not cells:
-        return ""
-    is_terminal = sys.stdout.isatty()
-    return layout(
-        columns,
-        cells,
-        width=shutil.get_terminal_size().columns if is_terminal else None,
-        is_coloured=is_coloured(sys.stdout),
-    )
-
-
-def layout(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None, is_coloured: bool
-) -> str:
-    """Return the lines of a table, cut to ``width`` unless it is None."""
-    widths = [max(len(cell) for cell in cells) for cells in zip(columns, *rows, strict=True)]
-    if width is not None:
-        widths = _fit(widths, width)
-    lines = [_line(columns, widths, lambda column, cell: cell)]
-    paint = _paint if is_coloured else lambda column, cell: cell
-    lines += [_line(row, widths, lambda index, cell: paint(columns[index], cell)) for row in rows]
-    return "\n".join(lines)
-
-
 def record(pairs: Iterable[tuple[str, str | None]]) -> str:
     """Return names and values, one pair to a line; what has no value is left out."""
     shown = [(name, clean(value)) for name, value in pairs if value]
     width = max((len(name) for name, _ in shown), default=0)
     colour = is_coloured(sys.stdout)
     return "\n".join(
-        f"{name:<{width}}{_GAP}{_paint(name.upper(), value) if colour else value}"
+        f"{name:<{width}}{_GAP}{paint(name.upper(), value) if colour else value}"
         for name, value in shown
     )
 
@@ -158,6 +153,20 @@ def hourly(amount: Decimal | None) -> str | None:
     return None if amount is None else dollars_per_hour(amount).removeprefix("$")
 
 
+def age(span: timedelta) -> str:
+    """Return a duration in its largest unit, as short as can be: ``5m``, ``3h``, ``12d``."""
+    seconds = max(int(span.total_seconds()), 0)
+    length, name = next((unit for unit in _UNITS if seconds >= unit[0]), _UNITS[-1])
+    return f"{seconds // length}{name[0]}"
+
+
+def remaining(span: timedelta) -> str:
+    """Return the time that is left in its largest unit: ``22 min``."""
+    seconds = max(int(span.total_seconds()), 0)
+    length, name = next((unit for unit in _UNITS if seconds >= unit[0]), _UNITS[-1])
+    return f"{seconds // length} {name}"
+
+
 def clean(text: str) -> str:
     """Return text on one line, without characters that could steer a terminal."""
     return "".join(character if character.isprintable() else " " for character in text)
@@ -168,31 +177,10 @@ def is_coloured(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def _fit(widths: Sequence[int], available: int) -> list[int]:
-    """Return the widths of as many columns as fit, each cut as little as possible."""
-    shown = len(widths)
-    narrowest = [widths[0], *(min(width, _NARROWEST_COLUMN) for width in widths[1:])]
-    while shown > 1 and _total(narrowest[:shown]) > available:
-        shown -= 1
-    fitted = list(widths[:shown])
-    while _total(fitted) > available and fitted != narrowest[:shown]:
-        widest = max(range(1, shown), key=lambda index: fitted[index])
-        fitted[widest] -= 1
-    return fitted
-
-
-def _total(widths: Sequence[int]) -> int:
-    return sum(widths) + len(_GAP) * (len(widths) - 1)
-
-
-def _line(cells: Sequence[str], widths: Sequence[int], paint: Callable[[int, str], str]) -> str:
-    parts = []
-    for index, (cell, width) in enumerate(zip(cells, widths, strict=False)):
-        fitted = cell if len(cell) <= width else cell[: width - 1] + "…"
-        parts.append(paint(index, fitted) + " " * (width - len(fitted)))
-    return _GAP.join(parts).rstrip()
-
-
-def _paint(column: str, cell: str) -> str:
-    colour = _COLOURS.get(cell.split(" ", 1)[0]) if column in _COLOURED_COLUMNS else None
+def paint(column: str, cell: str) -> str:
+    """Return a cell in the colour of its first word, if the column has such words."""
+    if column not in _COLOURED_COLUMNS:
+        return cell
+    word = cell.split(" ", 1)[0].rstrip(",")
+    colour = _YELLOW if "taken back" in cell else _COLOURS.get(word)
     return f"\x1b[{colour}m{cell}\x1b[0m" if colour else cell

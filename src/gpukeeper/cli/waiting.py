@@ -10,7 +10,8 @@ import typer
 
 from gpukeeper.cli import exits
 from gpukeeper.cli.access import access_of
-from gpukeeper.cli.instance_tables import as_record, cost_text, costs_money
+from gpukeeper.cli.cells import cut
+from gpukeeper.cli.instance_tables import as_record, cost_text, costs_money, is_gone
 from gpukeeper.cli.output import Format, clean, note, show
 from gpukeeper.client import Client, InstanceInfo, WaitTimedOut
 from gpukeeper.domain.errors import GpuKeeperError
@@ -54,14 +55,14 @@ def wait_and_show(
         )
     except WaitTimedOut as error:
         latest = error.instance
-        show(output, latest.raw, lambda: as_record(latest))
+        show(output, latest.raw, lambda: as_record(latest, now=access.now()))
         raise
     except KeyboardInterrupt:
         note(f"Stopped waiting; {instance_id} goes on.")
         raise
     finally:
         progress.close()
-    show(output, instance.raw, lambda: as_record(instance))
+    show(output, instance.raw, lambda: as_record(instance, now=access.now()))
     if instance.status != until:
         _end(instance)
 
@@ -78,7 +79,8 @@ class Progress:
 
     def change(self, instance: InstanceInfo) -> None:
         """Show where the instance is now, and what Novita says."""
-        said = f" (Novita: {instance.novita_status})" if instance.novita_status else ""
+        has_word = instance.novita_status and not is_gone(instance)
+        said = f" (Novita: {instance.novita_status})" if has_word else ""
         stale = ", not seen at Novita lately" if instance.is_stale else ""
         self._show(f"{instance.status}{said}{stale}")
 
@@ -96,9 +98,9 @@ class Progress:
         self._sleep(left)
 
     def close(self) -> None:
-        """End the live line."""
-        if self._is_live:
-            print(_BACK_TO_LINE_START, end="", file=sys.stderr, flush=True)
+        """End the live line: it stays, and what follows has a line of its own."""
+        if self._is_live and self._text:
+            print(file=sys.stderr, flush=True)
 
     def _show(self, text: str) -> None:
         if text == self._text:
@@ -110,7 +112,7 @@ class Progress:
         line = f"{self._clock() - self._began:4.0f} s  {self._text}"
         if self._is_live:
             # A line that wraps could not be taken back.
-            fitted = line[: shutil.get_terminal_size().columns - 1]
+            fitted = cut(line, shutil.get_terminal_size().columns - 1)
             print(f"{_BACK_TO_LINE_START}{fitted}", end="", file=sys.stderr, flush=True)
         else:
             print(line, file=sys.stderr, flush=True)

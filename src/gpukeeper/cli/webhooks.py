@@ -11,6 +11,7 @@ import typer
 from gpukeeper import texts
 from gpukeeper.cli import exits
 from gpukeeper.cli.access import access_of, open_client
+from gpukeeper.cli.commands import Commands
 from gpukeeper.cli.deliveries import as_table
 from gpukeeper.cli.output import Format, Output, note, show
 
@@ -39,7 +40,9 @@ _SECRET_VARIABLE = "GPUKEEPER_WEBHOOK_SECRET"  # noqa: S105 - the name of a vari
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    group = typer.Typer(help="Test, receive and verify webhooks.", no_args_is_help=True)
+    group = typer.Typer(
+        cls=Commands, help="Test, receive and verify webhooks.", no_args_is_help=True
+    )
     group.command("test")(send_test)
     group.command()(listen)
     group.command("secret")(print_secret)
@@ -50,7 +53,7 @@ def send_test(ctx: typer.Context, output: Output = Format.TABLE) -> None:
     """Have the service send a `webhook.test` event to GPUKEEPER_WEBHOOK_URL."""
     with open_client(ctx) as client:
         page = client.send_test()
-    show(output, page.raw, lambda: as_table(page.items))
+    show(output, page.raw, lambda: as_table(page.items, now=access_of(ctx).now()))
 
 
 def listen(

@@ -10,12 +10,22 @@ from gpukeeper.client.answers import (
     OfferInfo,
     OrphanInfo,
     Page,
+    RegionInfo,
+    TemplateInfo,
 )
 from gpukeeper.client.client import Client
-from gpukeeper.client.problems import ApiProblem, NotRunning, ServiceUnreachable, WaitTimedOut
+from gpukeeper.client.problems import (
+    AmbiguousName,
+    ApiProblem,
+    InvalidArgument,
+    NotRunning,
+    ServiceUnreachable,
+    WaitTimedOut,
+)
 from gpukeeper.domain.errors import GpuKeeperError
 
 __all__ = [
+    "AmbiguousName",
     "ApiProblem",
     "Client",
     "ConnectionInfo",
@@ -25,10 +35,13 @@ __all__ = [
     "GpuKeeperError",
     "HealthInfo",
     "InstanceInfo",
+    "InvalidArgument",
     "NotRunning",
     "OfferInfo",
     "OrphanInfo",
     "Page",
+    "RegionInfo",
     "ServiceUnreachable",
+    "TemplateInfo",
     "WaitTimedOut",
 ]

@@ -102,6 +102,25 @@ class OfferInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class TemplateInfo:
+    """What gives a new machine its image, ports, environment and command."""
+
+    id: str
+    name: str
+    image_url: str
+    raw: Json = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RegionInfo:
+    """One of Novita's regions, by the name that orders give."""
+
+    name: str
+    cluster_id: str
+    raw: Json = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class EventInfo:
     """One thing that happened; ``position`` is where following goes on after it.
 

@@ -4,13 +4,12 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
-from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self
 
 import httpx2
 
-from gpukeeper.client import exchange, following, reading, waiting
+from gpukeeper.client import exchange, following, lookup, reading, waiting
 from gpukeeper.client.answers import (
     ConnectionInfo,
     DeliveryInfo,
@@ -21,9 +20,12 @@ from gpukeeper.client.answers import (
     OfferInfo,
     OrphanInfo,
     Page,
+    RegionInfo,
+    TemplateInfo,
 )
+from gpukeeper.client.arguments import Dollars, Duration, header, order_body, seconds, texts
 from gpukeeper.client.exchange import Answer, segment
-from gpukeeper.client.problems import NotRunning
+from gpukeeper.client.problems import InvalidArgument, NotRunning
 from gpukeeper.domain.errors import GpuKeeperError
 from gpukeeper.domain.instance import Status
 
@@ -55,7 +57,10 @@ class Client:
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         self._http = exchange.open_http(
-            base_url, api_key, timeout_seconds=timeout_seconds, transport=transport
+            base_url,
+            api_key,
+            timeout_seconds=seconds("timeout_seconds", timeout_seconds),
+            transport=transport,
         )
 
     def __enter__(self) -> Self:
@@ -84,13 +89,13 @@ class Client:
         billing_mode: str | None = None,
         region: str | None = None,
         regions: Sequence[str] | None = None,
-        max_price_per_hour: Decimal | None = None,
+        max_price_per_hour: Dollars | None = None,
         envs: Mapping[str, str] | None = None,
         ports: Sequence[str] | None = None,
         command: str | None = None,
         webhook_url: str | None = None,
         labels: Mapping[str, str] | None = None,
-        startup_timeout: timedelta | None = None,
+        startup_timeout: Duration | None = None,
         on_failure: str | None = None,
         idempotency_key: str | None = None,
         sleep: Callable[[float], None] = time.sleep,
@@ -101,47 +106,55 @@ class Client:
         is lost the order is sent again, up to three times, under the same idempotency key, so it
         buys one machine at most.  To repeat a whole call safely, pass a key of your own.
         """
-        body: dict[str, Any] = {
-            "name": name,
-            "productName": product_name,
-            "templateId": template_id,
-            "gpuNum": gpu_num,
-            "rootfsSize": rootfs_size_gb,
-            "billingMode": billing_mode,
-            "region": region,
-            "regions": None if regions is None else list(regions),
-            "maxPricePerHour": None if max_price_per_hour is None else f"{max_price_per_hour:f}",
-            "envs": None if envs is None else dict(envs),
-            "ports": None if ports is None else list(ports),
-            "command": command,
-            "webhookUrl": webhook_url,
-            "labels": None if labels is None else dict(labels),
-            "startupTimeout": None
-            if startup_timeout is None
-            else int(startup_timeout.total_seconds()),
-            "onFailure": on_failure,
-        }
-        given = {field: value for field, value in body.items() if value is not None}
+        given = order_body(
+            name=name,
+            product_name=product_name,
+            template_id=template_id,
+            gpu_num=gpu_num,
+            rootfs_size_gb=rootfs_size_gb,
+            billing_mode=billing_mode,
+            region=region,
+            regions=regions,
+            max_price_per_hour=max_price_per_hour,
+            envs=envs,
+            ports=ports,
+            command=command,
+            webhook_url=webhook_url,
+            labels=labels,
+            startup_timeout=startup_timeout,
+            on_failure=on_failure,
+        )
         return exchange.ask_repeatedly(
             self._http,
             reading.instance_of,
             "POST",
             _INSTANCES,
             json=given,
-            idempotency_key=idempotency_key or uuid.uuid4().hex,
+            idempotency_key=header("idempotency_key", idempotency_key or uuid.uuid4().hex),
             sleep=sleep,
         )
 
     def instances(
         self,
         *,
-        status: str | None = None,
+        status: str | Collection[str] | None = None,
+        is_current: bool = False,
         name: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[InstanceInfo]:
-        """Return instances, newest first; ``name`` matches any part of the name."""
-        params = {"status": status, "name": name, "limit": limit, "cursor": cursor}
+        """Return instances, newest first.
+
+        ``status`` is one or several, and ``name`` matches any part of the name; ``is_current``
+        leaves out what has ended: deleted, lost, or refused with nothing bought.
+        """
+        params = {
+            "status": None if status is None else texts("status", status) or None,
+            "current": "true" if is_current else None,
+            "name": name,
+            "limit": limit,
+            "cursor": cursor,
+        }
         read = reading.page_of("instances", reading.instance_of)
         return self._ask(read, "GET", _INSTANCES, params=params)
 
@@ -153,6 +166,23 @@ class Client:
             f"{_INSTANCES}/{segment(instance_id)}",
             params={"refresh": "true" if refresh else None},
         )
+
+    def find(self, name: str) -> InstanceInfo:
+        """Return the one instance of this name, or of this id, that is not deleted.
+
+        Of several the one that has a machine is meant, or else the one that did not fail.  Raises
+        :class:`~gpukeeper.client.AmbiguousName`, and ApiProblem where there is none.
+        """
+        return self.instance(self.find_id(name))
+
+    def find_id(self, name: str) -> str:
+        """Return the id of the instance that :meth:`find` finds, else what was given."""
+        segment(name)
+
+        def ask(part: str | None, cursor: str | None) -> Page[InstanceInfo]:
+            return self.instances(name=part, limit=lookup.LARGEST_PAGE, cursor=cursor)
+
+        return lookup.find_id(ask, name)
 
     def events(self, instance_id: str) -> Page[EventInfo]:
         """Return an instance's history, oldest first."""
@@ -176,8 +206,11 @@ class Client:
         """
         return following.follow(
             self._http,
-            params={"instanceId": list(instance_ids), "type": list(types)},
-            last_event_id=last_event_id,
+            params={
+                "instanceId": texts("instance_ids", instance_ids),
+                "type": texts("types", types),
+            },
+            last_event_id=None if last_event_id is None else header("last_event_id", last_event_id),
             on_trouble=on_trouble,
             sleep=sleep,
         )
@@ -208,8 +241,8 @@ class Client:
         self,
         instance_id: str,
         *,
-        until: Collection[str] = frozenset({Status.RUNNING}),
-        timeout: timedelta = DEFAULT_WAIT,
+        until: str | Collection[str] = Status.RUNNING,
+        timeout: Duration = DEFAULT_WAIT,
         on_change: Callable[[InstanceInfo], None] = lambda instance: None,
         on_trouble: Callable[[GpuKeeperError], None] = lambda error: None,
         clock: Callable[[], float] = time.monotonic,
@@ -218,14 +251,16 @@ class Client:
         """Return the instance once its status is one of ``until``, or one that it will not leave.
 
         So look at the status of what is returned: waiting for `running` also ends at `failed`.
+        ``timeout`` is a timedelta or a number of seconds.  A machine that has just come up is
+        looked at until its SSH command is known too, for five seconds at most.
         ``on_change`` is told of the first look and of every change, ``on_trouble`` of looks that
         failed and are repeated.  ``clock`` tells seconds from any beginning.  Raises
         :class:`~gpukeeper.client.WaitTimedOut`, and gives up after a minute without an answer.
         """
         return waiting.wait_until(
             lambda: self.instance(instance_id),
-            until=until,
-            timeout=timeout,
+            until=_statuses(until),
+            timeout=timedelta(seconds=seconds("timeout", timeout)),
             on_change=on_change,
             on_trouble=on_trouble,
             clock=clock,
@@ -233,7 +268,7 @@ class Client:
         )
 
     def wait_until_running(
-        self, instance_id: str, *, timeout: timedelta = DEFAULT_WAIT
+        self, instance_id: str, *, timeout: Duration = DEFAULT_WAIT
     ) -> InstanceInfo:
         """Return the instance once it is running.
 
@@ -264,6 +299,15 @@ class Client:
         }
         read = reading.page_of("offers", reading.offer_of)
         return self._ask(read, "GET", "/api/offers", params=params)
+
+    def templates(self) -> Page[TemplateInfo]:
+        """Return the templates that an order can name: the account's own, then Novita's."""
+        read = reading.page_of("templates", reading.template_of)
+        return self._ask(read, "GET", "/api/templates")
+
+    def regions(self) -> Page[RegionInfo]:
+        """Return the regions that an order can name."""
+        return self._ask(reading.page_of("regions", reading.region_of), "GET", "/api/regions")
 
     def deliveries(
         self,
@@ -328,3 +372,14 @@ class Client:
 
     def _ask(self, read: Callable[[Json], Answer], method: str, path: str, **sent: Any) -> Answer:
         return exchange.ask(self._http, read, method, path, **sent)
+
+
+def _statuses(until: str | Collection[str]) -> frozenset[str]:
+    """Return the statuses to wait for; a word that is none would be waited for in vain."""
+    words = texts("until", until)
+    known = set(Status)
+    if not words or not known.issuperset(words):
+        raise InvalidArgument(
+            f"until is {until!r}: it must be one or several of {', '.join(Status)}."
+        )
+    return frozenset(words)

@@ -14,7 +14,10 @@ import httpx2
 from gpukeeper import network
 from gpukeeper.client.answers import HealthInfo, Json
 from gpukeeper.client.problems import (
+    InvalidArgument,
     ServiceUnreachable,
+    UnusableEnvironment,
+    UnusableKey,
     json_of,
     problem_of,
     unreadable,
@@ -29,20 +32,10 @@ Answer = TypeVar("Answer")
 # somebody whose service is down is told so within a few seconds.
 _PAUSES_SECONDS = (0.5, 1.0, 2.0)
 
+_EXAMPLE = "http://127.0.0.1:8080"
+
 # The number before an operating system's sentence tells people nothing.
 _ERRNO = re.compile(r"^\[Errno -?\d+\] ")
-
-
-class UnusableKey(ValueError):
-    """What was given as the API key cannot be one."""
-
-
-class UnusableEnvironment(ValueError):
-    """A proxy or certificates that the environment names cannot be used; ``faults`` says which."""
-
-    def __init__(self, faults: Mapping[str, str]) -> None:
-        super().__init__("; ".join(f"{name} {sentence}" for name, sentence in faults.items()))
-        self.faults = dict(faults)
 
 
 def open_http(
@@ -54,29 +47,14 @@ def open_http(
 ) -> httpx2.Client:
     """Return an HTTP client for the service at ``base_url``.
 
-    Raises ValueError, whose text holds neither the key nor a password, when the address or the key
-    cannot be used.
+    Raises InvalidArgument, whose text never holds the key or a password, when the address or the
+    key cannot be used.
     """
-    # Whatever stands before an @ may be a password: it is not repeated, not even to refuse it.
-    if "@" in base_url:
-        raise ValueError(
-            "the address has an @: a user name, a password or a key is no part of it; "
-            "give http://host:port, and the key as the API key"
-        )
-    try:
-        url = httpx2.URL(base_url.strip())
-    except httpx2.InvalidURL as error:
-        raise ValueError(f"'{without_secrets(base_url)}' is not an address: {error}") from error
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ValueError(
-            f"'{without_secrets(base_url)}' is not an address like http://127.0.0.1:8080"
-        )
-    if url.query or url.fragment:
-        raise ValueError(f"'{without_secrets(base_url)}' has more than a host, a port and a path")
+    url = _address(base_url)
     headers = {"accept": "application/json"}
     if api_key:
-        if not (api_key.isascii() and api_key.isprintable()):
-            raise UnusableKey("the API key has characters that no key has")
+        if not (isinstance(api_key, str) and api_key.isascii() and api_key.isprintable()):
+            raise UnusableKey("The API key has characters that no key has.")
         headers["authorization"] = f"Bearer {api_key}"
     is_local = _is_loopback(url.host)
     if faults := _find_faults(is_local=is_local, has_tls=url.scheme == "https"):
@@ -184,9 +162,13 @@ def send(
 
 @contextmanager
 def reaching(http: httpx2.Client) -> Iterator[None]:
-    """Turn what the network does into ServiceUnreachable."""
+    """Turn what the network does into ServiceUnreachable, and misuse into InvalidArgument."""
+    if http.is_closed:
+        raise InvalidArgument("This client was closed.")
     try:
         yield
+    except httpx2.InvalidURL as error:
+        raise InvalidArgument(f"This cannot be asked for: {error}.") from error
     except (httpx2.TransportError, httpx2.DecodingError) as error:
         cause = _ERRNO.sub("", str(error)).rstrip(".") or type(error).__name__
         raise ServiceUnreachable(
@@ -198,6 +180,8 @@ def reaching(http: httpx2.Client) -> Iterator[None]:
 def segment(identifier: str) -> str:
     """Return an identifier as one segment of a path; raises NotFound for what cannot be one."""
     # Dots would climb to another route, and nothing at all would name the collection.
+    if not isinstance(identifier, str):
+        raise InvalidArgument(f"{identifier!r} is no id: it must be a text.")
     if identifier.strip(".") == "":
         raise NotFound(f"There is nothing called '{identifier}'.")
     return quote(identifier, safe="")
@@ -209,6 +193,30 @@ def _find_faults(*, is_local: bool, has_tls: bool) -> dict[str, str]:
         # Through a proxy there may be TLS as well, and the library prepares for it.
         return network.find_faults(os.environ)
     return network.find_certificate_faults(os.environ) if has_tls else {}
+
+
+def _address(text: str) -> httpx2.URL:
+    """Return the address of a service; a fault shows none of a password that stands in it."""
+    if not isinstance(text, str):
+        raise InvalidArgument(f"'{type(text).__name__}' is not an address like {_EXAMPLE}.")
+    # Whatever stands before an @ may be a password: it is not repeated, not even to refuse it.
+    if "@" in text:
+        raise InvalidArgument(
+            "The address has an @: a user name, a password or a key is no part of it; "
+            "give http://host:port, and the key as the API key."
+        )
+    shown = without_secrets(text).strip()
+    try:
+        url = httpx2.URL(text.strip())
+    except (httpx2.InvalidURL, UnicodeError) as error:
+        raise InvalidArgument(f"'{shown}' is not an address like {_EXAMPLE}.") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        is_missing = "://" not in text and bool(text.strip())
+        hint = f": write http://{shown}" if is_missing else f" like {_EXAMPLE}"
+        raise InvalidArgument(f"'{shown}' is not an address{hint}.")
+    if url.query or url.fragment:
+        raise InvalidArgument(f"'{shown}' has more than a host, a port and a path.")
+    return url
 
 
 def _trusting_nobody() -> ssl.SSLContext:

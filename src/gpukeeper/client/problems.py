@@ -1,7 +1,7 @@
 """What can go wrong between a client and the service, and how an answer becomes such an error."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +17,40 @@ _GATEWAY_STATUSES = frozenset({502, 503, 504})
 
 # Answers that are worth asking again for.
 _TEMPORARY_STATUSES = frozenset({429, 502, 503, 504})
+
+
+class InvalidArgument(GpuKeeperError, ValueError):
+    """What was passed to the client cannot be used; nothing was sent."""
+
+    code = "invalid_argument"
+
+
+class UnusableKey(InvalidArgument):
+    """What was given as the API key cannot be one."""
+
+
+class UnusableEnvironment(InvalidArgument):
+    """A proxy or certificates that the environment names cannot be used; ``faults`` says which."""
+
+    def __init__(self, faults: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{name} {sentence}" for name, sentence in faults.items()))
+        self.faults = dict(faults)
+
+
+class AmbiguousName(GpuKeeperError):
+    """Several instances have this name; ``instances`` are those that may be meant."""
+
+    code = "ambiguous_name"
+
+    def __init__(self, name: str, instances: Sequence[InstanceInfo]) -> None:
+        known = "; ".join(
+            f"{each.id}, {each.status}, ordered {each.created_at:%Y-%m-%d %H:%M:%SZ}"
+            if each.created_at
+            else f"{each.id}, {each.status}"
+            for each in instances
+        )
+        super().__init__(f"Several instances are called '{name}'. Give the id of one: {known}.")
+        self.instances = tuple(instances)
 
 
 class ServiceUnreachable(GpuKeeperError):

@@ -19,6 +19,8 @@ from gpukeeper.client.answers import (
     OfferInfo,
     OrphanInfo,
     Page,
+    RegionInfo,
+    TemplateInfo,
 )
 from gpukeeper.domain.instance import Attempt, Endpoint, Reason
 
@@ -101,6 +103,21 @@ def offer_of(body: Json) -> OfferInfo:
         max_rootfs_size=body.get("maxRootfsSize"),
         raw=body,
     )
+
+
+def template_of(body: Json) -> TemplateInfo:
+    """Read a template."""
+    return TemplateInfo(
+        id=body["id"],
+        name=body.get("name") or "",
+        image_url=body.get("imageUrl") or "",
+        raw=body,
+    )
+
+
+def region_of(body: Json) -> RegionInfo:
+    """Read a region."""
+    return RegionInfo(name=body["name"], cluster_id=body.get("clusterId") or "", raw=body)
 
 
 def event_of(body: Json, *, position: str | None = None) -> EventInfo:

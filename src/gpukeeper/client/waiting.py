@@ -19,6 +19,10 @@ _FIRST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 5.0
 _GROWTH = 1.25
 
+# Within so much of `running` its SSH command is known, or there is none.
+_CONNECTION_SECONDS = 5.0
+_CONNECTION_PAUSE_SECONDS = 0.5
+
 # A restart of the service is over by then.
 _PATIENCE_SECONDS = 60.0
 
@@ -42,6 +46,7 @@ def wait_until(
     began = last_answer = clock()
     pause = _FIRST_PAUSE_SECONDS
     seen: InstanceInfo | None = None
+    reached_at: float | None = None
     is_troubled = False
     while True:
         try:
@@ -59,9 +64,15 @@ def wait_until(
             if seen is None or is_troubled or _has_changed(seen, latest):
                 on_change(latest)
             seen, is_troubled = latest, False
-            if latest.status in until or latest.status in ENDS:
+            is_there = latest.status in until or latest.status in ENDS
+            reached_at = (now if reached_at is None else reached_at) if is_there else None
+            if reached_at is not None and (
+                _is_connection_known(latest) or now - reached_at >= _CONNECTION_SECONDS
+            ):
                 return latest
         left = timeout.total_seconds() - (now - began)
+        if left <= 0 and reached_at is not None and seen is not None:
+            return seen
         if left <= 0:
             assert seen is not None, "without any answer the patience ends first"
             raise WaitTimedOut(
@@ -69,8 +80,23 @@ def wait_until(
                 f"after {timeout.total_seconds():g} s.",
                 instance=seen,
             )
+        if reached_at is not None:
+            sleep(min(_CONNECTION_PAUSE_SECONDS, left))
+            continue
         sleep(min(pause, left))
         pause = min(pause * _GROWTH, _LONGEST_PAUSE_SECONDS)
+
+
+def _is_connection_known(instance: InstanceInfo) -> bool:
+    """Whether there is nothing more to learn of how to reach it.
+
+    The service asks for the SSH command a second after a machine has come up, so it is late until
+    Novita has been looked at since; a machine whose template opens no SSH never has one.
+    """
+    if instance.status != Status.RUNNING or instance.ssh_command:
+        return True
+    running_at, observed_at = instance.running_at, instance.observed_at
+    return running_at is not None and observed_at is not None and observed_at > running_at
 
 
 def _has_changed(before: InstanceInfo, after: InstanceInfo) -> bool:

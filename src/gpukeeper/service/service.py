@@ -4,7 +4,7 @@ Only the engine asks Novita to change anything.  What is asked of Novita here ar
 request: offers, a refresh, a password.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -28,7 +28,7 @@ from gpukeeper.domain.instance import (
     Verb,
 )
 from gpukeeper.domain.lifecycle import Limits, schedule, want
-from gpukeeper.domain.market import BillingMode, Offer
+from gpukeeper.domain.market import BillingMode, Cluster, Offer, Template
 from gpukeeper.novita.client import NovitaClient
 from gpukeeper.novita.market import Market
 from gpukeeper.nudges import Nudges
@@ -38,6 +38,7 @@ from gpukeeper.service.health import Census, Health, take_census
 from gpukeeper.service.ordering import Ordering
 from gpukeeper.service.patience import READ_LIMIT, answered_within
 from gpukeeper.service.views import (
+    CURRENT,
     DeliveryView,
     Listed,
     OrphanView,
@@ -115,15 +116,31 @@ class Service:
         return await self._show(found.id)
 
     async def instances(
-        self, *, status: Status | None, name: str | None, limit: int, cursor: str | None
+        self,
+        *,
+        statuses: Collection[Status] = (),
+        is_current: bool = False,
+        name: str | None = None,
+        limit: int,
+        cursor: str | None = None,
     ) -> Page:
-        """Return a page of instances, newest first.  Raises InvalidOrder for a bad cursor."""
+        """Return a page of instances, newest first; no ``statuses`` means all.
+
+        ``is_current`` leaves out those that have ended.  Raises InvalidOrder for a bad cursor.
+        """
         before = decode_cursor(cursor)
-        statuses = () if status is None else (status,)
+        meant = tuple(sorted(CURRENT if is_current else statuses))
         found = await self.database.read_kept(
-            ("page", status, name, before, limit),
+            ("page", meant, is_current, name, before, limit),
             lambda connection: Listed(
-                *pages.page(connection, statuses=statuses, name=name, before=before, limit=limit),
+                *pages.page(
+                    connection,
+                    statuses=meant,
+                    has_refused=False if is_current else None,
+                    name=name,
+                    before=before,
+                    limit=limit,
+                ),
                 facts.looks(connection),
             ),
             size=limit,
@@ -190,6 +207,14 @@ class Service:
                 gpu_num=gpu_num,
                 rootfs_size_gb=rootfs_size_gb,
             )
+
+    async def templates(self) -> tuple[Template, ...]:
+        """Return the account's templates, then Novita's own.  Raises NovitaError."""
+        return await self.market.catalog.templates()
+
+    async def regions(self) -> tuple[Cluster, ...]:
+        """Return Novita's regions.  Raises NovitaError."""
+        return await self.market.catalog.clusters()
 
     async def deliveries(
         self,
