@@ -106,7 +106,7 @@ def test_the_fields_at_fault_are_listed(program: Program) -> None:
     assert ended.stderr == (
         "Error: The request is not valid [invalid_request]\n"
         "  --gpus: must be a whole number between 1 and 8\n"
-        "  --port, number 2: must be a port\n"
+        "  --port (ports[1]): must be a port\n"
         "  --env PATH: is too long\n"
         "  --webhook-url: A webhook URL has no user name or password.\n"
         "  Idempotency-Key: must be shorter\n"

@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from gpukeeper.cli.cells import count_cells
 from tests.cli.program import Program
 from tests.client.fake_service import INSTANCE, problem
 
@@ -314,3 +315,34 @@ def test_a_line_of_an_env_file_that_is_wrong_is_not_shown(program: Program, tmp_
     ended = program.run(*UP, "--env-file", str(env_file))
     assert ended.status == 2
     assert "s3cret" not in ended.stderr
+
+
+def test_what_follows_the_live_line_has_a_line_of_its_own(program: Program) -> None:
+    program.service.reply(LOOK, PULLING)
+    late = program.run("wait", "ins_01k", "--timeout", "1", on_terminal=True, env={"NO_COLOR": "1"})
+    assert late.status == 3
+    assert late.stderr.rpartition("\r\x1b[2K")[2].startswith(
+        "   0 s  starting (Novita: pulling)\nError: "
+    )
+    program.service.reply(LOOK, PULLING, KeyboardInterrupt())
+    stopped = program.run("wait", "ins_01k", on_terminal=True)
+    assert stopped.status == 130
+    assert "starting (Novita: pulling)\nStopped waiting; ins_01k goes on.\n" in stopped.stderr
+
+
+def test_the_live_line_is_counted_in_cells(program: Program) -> None:
+    program.service.reply(LOOK, INSTANCE | {"novitaStatus": "訓" * 200})
+    ended = program.run("wait", "ins_01k", on_terminal=True)
+    lines = ended.stderr.removesuffix("\n").split("\r\x1b[2K")
+    assert max(map(count_cells, lines)) in (78, 79)
+
+
+def test_waiting_ends_with_the_ssh_command_of_a_machine_that_has_just_come_up(
+    program: Program,
+) -> None:
+    early = INSTANCE | {"sshCommand": None, "observedAt": "2026-11-23T05:14:02.100Z"}
+    program.service.reply(ORDER, CREATING)
+    program.service.reply(LOOK, CREATING, early, INSTANCE)
+    ended = program.run(*UP, "--wait")
+    assert "ssh            ssh -p 62132 root@203.0.113.7\n" in ended.stdout
+    assert ended.stderr.endswith("   2 s  running (Novita: running)\n")

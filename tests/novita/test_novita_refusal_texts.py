@@ -49,6 +49,17 @@ def test_the_message_says_what_happened_what_novita_said_and_where() -> None:
     )
 
 
+def test_a_key_that_may_not_do_this_is_not_called_a_wrong_key() -> None:
+    permitted = "Novita does not permit this API key to do that: check what NOVITA_API_KEY may do"
+    found = refusal(CREATE, answer(403, error(403, "FORBIDDEN", "no permission")))
+    assert found.message == f"{permitted}: no permission (create, HTTP 403, FORBIDDEN)"
+    wrong = "Novita refused the API key: check NOVITA_API_KEY"
+    for status, reason in ((401, "UNAUTHORIZED"), (403, "INVALID_API_KEY")):
+        assert refusal(GET, answer(status, error(status, reason))).message.startswith(wrong)
+    quota = refusal(CREATE, answer(403, error(403, "FORBIDDEN", "quota exceeded")))
+    assert quota.message.startswith("The Novita account's quota of instances or GPUs is used up:")
+
+
 def test_no_message_grows_without_bound() -> None:
     found = refusal(CREATE, answer(400, error(400, "R" * 9999, "m" * 9999)))
     assert len(found.message) < 1000

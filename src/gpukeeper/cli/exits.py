@@ -139,5 +139,5 @@ def _option(field: str) -> str:
     if found is None or option is None:
         return field
     if found["index"]:
-        return f"{option}, number {int(found['index']) + 1}"
+        return f"{option} ({field})"
     return f"{option} {found['key']}" if found["key"] else option

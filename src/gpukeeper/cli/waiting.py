@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from typing import Annotated, NoReturn
 
@@ -44,15 +45,17 @@ def wait_and_show(
     access = access_of(ctx)
     progress = Progress(clock=access.clock, sleep=access.sleep)
     try:
-        instance = client.wait(
-            instance_id,
-            until={until},
-            timeout=timeout,
-            on_change=progress.change,
-            on_trouble=progress.trouble,
-            clock=access.clock,
-            sleep=progress.sleep_on,
-        )
+        # The live line has ended before anything else is written.
+        with closing(progress):
+            instance = client.wait(
+                instance_id,
+                until={until},
+                timeout=timeout,
+                on_change=progress.change,
+                on_trouble=progress.trouble,
+                clock=access.clock,
+                sleep=progress.sleep_on,
+            )
     except WaitTimedOut as error:
         latest = error.instance
         show(output, latest.raw, lambda: as_record(latest, now=access.now()))
@@ -60,8 +63,6 @@ def wait_and_show(
     except KeyboardInterrupt:
         note(f"Stopped waiting; {instance_id} goes on.")
         raise
-    finally:
-        progress.close()
     show(output, instance.raw, lambda: as_record(instance, now=access.now()))
     if instance.status != until:
         _end(instance)

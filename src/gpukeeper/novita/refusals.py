@@ -56,6 +56,15 @@ _BY_MESSAGE: dict[str, type[NovitaError]] = {
     "not fount": NovitaNotFound,
     "template not found": NovitaNotFound,
 }
+# A 403 that speaks of these is about the account and not about the key: the console words the quota
+# "You have exceeded the GPU instance quota" (§5).
+_BY_WORD_OF_A_403: dict[str, type[NovitaError]] = {
+    "quota": QuotaExceeded,
+    "balance": InsufficientBalance,
+    "recharge": InsufficientBalance,
+}
+# What a 403 says otherwise: the key is known, and may not do this.
+_NOT_PERMITTED = "Novita does not permit this API key to do that: check what NOVITA_API_KEY may do"
 # This place cannot do it now (§5): when buying, another place may.
 _PLACE_IS_BUSY = frozenset(
     {"CLUSTER_STATUS", "NODE_STATUS", "DEPENDENT_RESOURCE_STATE", "CONFLICT"}
@@ -156,7 +165,7 @@ def _word(*codes: str) -> str:
 def _kind(request: Request, said: _Said) -> type[NovitaError]:
     if request.route == "delete" and said.reason in _NEVER_DELETED:
         return RefusedForGood
-    kind = _kind_by_reason(said) or _kind_by_message(said.message)
+    kind = _kind_by_word(said) or _kind_by_reason(said) or _kind_by_message(said.message)
     if kind is NovitaNotFound and request.route not in _NAMES_ONE_THING:
         return NovitaRejected
     if kind is not None:
@@ -170,6 +179,13 @@ def _kind_by_reason(said: _Said) -> type[NovitaError] | None:
     """Return what a word means; "not found" as a ``code`` is what gateways say, too."""
     kind = _BY_REASON.get(said.reason)
     return None if kind is NovitaNotFound and not said.by_novita else kind
+
+
+def _kind_by_word(said: _Said) -> type[NovitaError] | None:
+    if said.status != 403 or said.is_page:
+        return None
+    lowered = said.message.lower()
+    return next((kind for word, kind in _BY_WORD_OF_A_403.items() if word in lowered), None)
 
 
 def _kind_by_message(message: str) -> type[NovitaError] | None:
@@ -207,6 +223,8 @@ def _error(kind: type[NovitaError], request: Request, answer: Answer, said: _Sai
 def _sentence(kind: type[NovitaError], request: Request, answer: Answer, said: _Said) -> str:
     """Say what happened (the error's docstring), what Novita said to it, and where."""
     opening = (kind.__doc__ or "").rstrip(".")
+    if kind is BadCredentials and said.status == 403 and said.reason != "INVALID_API_KEY":
+        opening = _NOT_PERMITTED
     message = told(said.message, request.secrets)
     where = ", ".join(filter(None, (request.route, f"HTTP {answer.status}", said.reason)))
     return f"{opening}: {message} ({where})" if message else f"{opening} ({where})"
