@@ -188,7 +188,10 @@ def test_the_history_tells_every_change_in_order_and_webhooks_tell_the_same(
     ]
 
 
-_ANNOUNCED = {f"instance.{name}" for name in ("created", "running", "stopped", "deleted")}
+_ANNOUNCED = {
+    f"instance.{name}"
+    for name in ("created", "running", "connection_changed", "stopped", "deleted")
+}
 
 
 def _delivery(service: Service, instance: Json, status: str) -> Json | None:
