@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from gpukeeper.domain import ids, watching
+from gpukeeper.domain.errors import ForeignMachine, NotFound
 from gpukeeper.domain.instance import (
     Desired,
     Instance,
@@ -16,6 +17,8 @@ from gpukeeper.domain.instance import (
 )
 from gpukeeper.domain.lifecycle import Limits, become
 from gpukeeper.domain.market import BillingMode
+from gpukeeper.store import orphans
+from gpukeeper.store.database import Connection
 
 # As much as the columns of these names hold; a machine may be called anything.
 _NAME_MAX_CHARS = 64
@@ -56,6 +59,23 @@ def is_open(instance: Instance) -> bool:
     """Whether an order is still being bought and its answer not lost."""
     is_looked_up = instance.buying is not None and instance.buying.lookup_at is not None
     return instance.status is Status.REQUESTED and not is_looked_up
+
+
+def take_orphan(connection: Connection, novita_id: str, deployment: str | None) -> Observation:
+    """Take a machine off the list of orphans and return it; with a deployment, only one of its own.
+
+    Raises NotFound and ForeignMachine.
+    """
+    orphan = orphans.take(connection, novita_id)
+    if orphan is None:
+        raise NotFound(f"There is no orphan '{novita_id}'.")
+    name = orphan.machine.name
+    if deployment is not None and not ids.is_ours(name, deployment):
+        raise ForeignMachine(
+            f"'{name}' does not carry this deployment's mark, -gk{deployment}: it may be somebody "
+            "else's."
+        )
+    return orphan.machine
 
 
 def adopted(

@@ -8,9 +8,8 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from gpukeeper.domain import ids, watching
+from gpukeeper.domain import watching
 from gpukeeper.domain.errors import (
-    ForeignMachine,
     InvalidOrder,
     NotFound,
     NovitaError,
@@ -35,12 +34,11 @@ from gpukeeper.nudges import Nudges
 from gpukeeper.service import placing
 from gpukeeper.service.feed import Feed
 from gpukeeper.service.health import Census, Health, take_census
+from gpukeeper.service.listing import read_page
 from gpukeeper.service.ordering import Ordering
 from gpukeeper.service.patience import READ_LIMIT, answered_within
 from gpukeeper.service.views import (
-    CURRENT,
     DeliveryView,
-    Listed,
     OrphanView,
     Page,
     View,
@@ -49,7 +47,7 @@ from gpukeeper.service.views import (
     orphan_view,
     view,
 )
-from gpukeeper.store import deliveries, facts, history, instances, orphans, pages
+from gpukeeper.store import deliveries, facts, history, instances, orphans
 from gpukeeper.store.database import Connection, Database
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.store.sealing import Seal
@@ -128,24 +126,16 @@ class Service:
 
         ``is_current`` leaves out those that have ended.  Raises InvalidOrder for a bad cursor.
         """
-        before = decode_cursor(cursor)
-        meant = tuple(sorted(CURRENT if is_current else statuses))
-        found = await self.database.read_kept(
-            ("page", meant, is_current, name, before, limit),
-            lambda connection: Listed(
-                *pages.page(
-                    connection,
-                    statuses=meant,
-                    has_refused=False if is_current else None,
-                    name=name,
-                    before=before,
-                    limit=limit,
-                ),
-                facts.looks(connection),
-            ),
-            size=limit,
+        return await read_page(
+            self.database,
+            statuses=statuses,
+            is_current=is_current,
+            name=name,
+            limit=limit,
+            cursor=cursor,
+            now=self.clock(),
+            patience=self.patience,
         )
-        return found.page(self.clock(), patience=self.patience)
 
     async def events(self, instance_id: str) -> tuple[Event, ...]:
         """Return what happened to an instance, oldest first.  Raises NotFound."""
@@ -210,11 +200,13 @@ class Service:
 
     async def templates(self) -> tuple[Template, ...]:
         """Return the account's templates, then Novita's own.  Raises NovitaError."""
-        return await self.market.catalog.templates()
+        async with answered_within(self.read_limit, self.novita):
+            return await self.market.catalog.templates()
 
     async def regions(self) -> tuple[Cluster, ...]:
         """Return Novita's regions.  Raises NovitaError."""
-        return await self.market.catalog.clusters()
+        async with answered_within(self.read_limit, self.novita):
+            return await self.market.catalog.clusters()
 
     async def deliveries(
         self,
@@ -319,35 +311,24 @@ class Service:
         traceparent = self.traces.current()
 
         def adopt(connection: Connection) -> Change:
-            orphan = orphans.take(connection, novita_id)
-            if orphan is None:
-                raise NotFound(f"There is no orphan '{novita_id}'.")
-            if not is_any_meant and not ids.is_ours(orphan.machine.name, self.deployment):
-                raise ForeignMachine(
-                    f"'{orphan.machine.name}' does not carry this deployment's mark,"
-                    f" -gk{self.deployment}: it may be somebody else's."
-                )
-            name = orphan.machine.name
+            machine = placing.take_orphan(
+                connection, novita_id, None if is_any_meant else self.deployment
+            )
             adopted = placing.adopted(
-                orphan.machine,
+                machine,
                 now,
-                is_name_free=not instances.named(connection, [name]),
+                is_name_free=not instances.named(connection, [machine.name]),
                 deployment=self.deployment,
                 random_bytes=self.random_bytes,
                 traceparent=traceparent,
             )
             instances.add(connection, adopted, self.seal, self.outbox)
-            return instances.change(
-                connection,
-                adopted.id,
-                lambda row: schedule(
-                    wish(placing.taken_in(row, orphan.machine, now, self.limits)),
-                    now,
-                    self.limits,
-                ),
-                now,
-                self.outbox,
-            )
+
+            def fold(row: Instance) -> Instance:
+                taken = placing.taken_in(row, machine, now, self.limits)
+                return schedule(wish(taken), now, self.limits)
+
+            return instances.change(connection, adopted.id, fold, now, self.outbox)
 
         change = await self.database.write(adopt)
         self._tell(change)

@@ -11,12 +11,9 @@ from gpukeeper.domain import ids
 from gpukeeper.domain.costs import Rate, rate_of_orphan
 from gpukeeper.domain.errors import Fault, InvalidOrder
 from gpukeeper.domain.events import Delivery, DeliveryAttempt
-from gpukeeper.domain.instance import Instance, Observation, Status
+from gpukeeper.domain.instance import Instance, Observation
 from gpukeeper.store.facts import Looks
 from gpukeeper.store.orphans import Orphan
-
-# An instance in any other status is over and done with.
-CURRENT = frozenset(Status) - {Status.DELETED, Status.LOST}
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
