@@ -85,6 +85,8 @@ def test_every_code_of_the_service_has_its_exit_status() -> None:
             "novita_timeout",
             "too_many_connections",
             "store_unavailable",
+            "foreign_machine",
+            "store_restored",
         },
     }
 
