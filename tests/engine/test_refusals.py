@@ -19,7 +19,7 @@ TYPO = replace(ORDER, product_name="RTX 9999")
 
 
 async def rows(rig: Rig) -> int:
-    page = await rig.service.instances(status=None, name=None, limit=9, cursor=None)
+    page = await rig.service.instances(limit=9)
     return page.total
 
 
