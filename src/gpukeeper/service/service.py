@@ -31,11 +31,11 @@ from gpukeeper.domain.market import BillingMode, Cluster, Offer, Template
 from gpukeeper.novita.client import NovitaClient
 from gpukeeper.novita.market import Market
 from gpukeeper.nudges import Nudges
-from gpukeeper.service import placing
 from gpukeeper.service.feed import Feed
 from gpukeeper.service.health import Census, Health, take_census
 from gpukeeper.service.listing import read_page
 from gpukeeper.service.ordering import Ordering
+from gpukeeper.service.orphans import Adoption, note_unknown, take_in
 from gpukeeper.service.patience import READ_LIMIT, answered_within
 from gpukeeper.service.views import (
     DeliveryView,
@@ -277,60 +277,43 @@ class Service:
         meant, and NovitaError.
         """
         if is_any_meant:
-            await self._find_at_novita(novita_id)
-        return await self._take_in(novita_id, lambda row: row, is_any_meant=is_any_meant)
+            await note_unknown(self.novita, self.database, novita_id, self.clock())
+        return await self._take_in(
+            Adoption(
+                novita_id,
+                None if is_any_meant else self.deployment,
+                lambda row: row,
+                self.traces.current(),
+            )
+        )
 
     async def delete_orphan(self, novita_id: str) -> View:
         """Adopt an orphan and delete it, so that it is followed until it is gone.
 
         Raises NotFound, and ForeignMachine when it does not carry our mark.
         """
-        return await self._take_in(novita_id, lambda row: want(row, Verb.DELETE, self.clock()))
 
-    async def _find_at_novita(self, novita_id: str) -> None:
-        """Have a machine among the orphans that no look has put there."""
-        if await self.database.read(lambda connection: orphans.find(connection, novita_id)):
-            return
-        try:
-            seen = await self.novita.get(novita_id)
-        except NovitaNotFound as error:
-            raise NotFound(f"Novita knows no machine '{novita_id}'.") from error
+        def delete(row: Instance) -> Instance:
+            return want(row, Verb.DELETE, self.clock())
+
+        return await self._take_in(
+            Adoption(novita_id, self.deployment, delete, self.traces.current())
+        )
+
+    async def _take_in(self, adoption: Adoption) -> View:
         now = self.clock()
-
-        def note(connection: Connection) -> None:
-            if not instances.known_machines(connection, [seen.novita_id]):
-                orphans.note(connection, seen, now)
-
-        if seen.novita_id == novita_id:
-            await self.database.write(note)
-
-    async def _take_in(
-        self, novita_id: str, wish: Callable[[Instance], Instance], *, is_any_meant: bool = False
-    ) -> View:
-        now = self.clock()
-        traceparent = self.traces.current()
-
-        def adopt(connection: Connection) -> Change:
-            machine = placing.take_orphan(
-                connection, novita_id, None if is_any_meant else self.deployment
-            )
-            adopted = placing.adopted(
-                machine,
+        change = await self.database.write(
+            lambda connection: take_in(
+                connection,
+                adoption,
                 now,
-                is_name_free=not instances.named(connection, [machine.name]),
                 deployment=self.deployment,
                 random_bytes=self.random_bytes,
-                traceparent=traceparent,
+                limits=self.limits,
+                seal=self.seal,
+                outbox=self.outbox,
             )
-            instances.add(connection, adopted, self.seal, self.outbox)
-
-            def fold(row: Instance) -> Instance:
-                taken = placing.taken_in(row, machine, now, self.limits)
-                return schedule(wish(taken), now, self.limits)
-
-            return instances.change(connection, adopted.id, fold, now, self.outbox)
-
-        change = await self.database.write(adopt)
+        )
         self._tell(change)
         # The adoption itself is announced too.
         self.nudges.wake("deliver")

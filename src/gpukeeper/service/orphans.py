@@ -1,0 +1,84 @@
+"""Take in a machine that Novita has and that the store does not know."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from gpukeeper.domain.errors import NotFound, NovitaNotFound
+from gpukeeper.domain.events import Change
+from gpukeeper.domain.instance import Instance
+from gpukeeper.domain.lifecycle import Limits, schedule
+from gpukeeper.novita.client import NovitaClient
+from gpukeeper.service import placing
+from gpukeeper.store import instances, orphans
+from gpukeeper.store.database import Connection, Database
+from gpukeeper.store.outbox import Outbox
+from gpukeeper.store.sealing import Seal
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """Which machine is taken in, by whom, and what its owner wants of it then.
+
+    ``mark`` is the deployment's that the machine must carry; ``None`` takes any.
+    """
+
+    novita_id: str
+    mark: str | None
+    wish: Callable[[Instance], Instance]
+    traceparent: str | None
+
+
+async def note_unknown(
+    novita: NovitaClient, database: Database, novita_id: str, now: datetime
+) -> None:
+    """Have a machine among the orphans that no look has put there; idempotent.
+
+    Raises NotFound when Novita has no such machine, and NovitaError.
+    """
+    if await database.read(lambda connection: orphans.find(connection, novita_id)):
+        return
+    try:
+        seen = await novita.get(novita_id)
+    except NovitaNotFound as error:
+        raise NotFound(f"Novita knows no machine '{novita_id}'.") from error
+
+    def note(connection: Connection) -> None:
+        if not instances.known_machines(connection, [seen.novita_id]):
+            orphans.note(connection, seen, now)
+
+    if seen.novita_id == novita_id:
+        await database.write(note)
+
+
+def take_in(
+    connection: Connection,
+    adoption: Adoption,
+    now: datetime,
+    *,
+    deployment: str,
+    random_bytes: Callable[[int], bytes],
+    limits: Limits,
+    seal: Seal,
+    outbox: Outbox,
+) -> Change:
+    """Make an orphan an instance, as it was found, and store its owner's wish.
+
+    Raises NotFound, and ForeignMachine when it does not carry the mark.
+    """
+    machine = placing.take_orphan(connection, adoption.novita_id, adoption.mark)
+    adopted = placing.adopted(
+        machine,
+        now,
+        is_name_free=not instances.named(connection, [machine.name]),
+        deployment=deployment,
+        random_bytes=random_bytes,
+        traceparent=adoption.traceparent,
+    )
+    instances.add(connection, adopted, seal, outbox)
+
+    def fold(row: Instance) -> Instance:
+        taken = placing.taken_in(row, machine, now, limits)
+        return schedule(adoption.wish(taken), now, limits)
+
+    return instances.change(connection, adopted.id, fold, now, outbox)
