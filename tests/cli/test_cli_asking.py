@@ -26,8 +26,8 @@ TEMPLATE_MENU = """\
 
 MENU = """\
    PRODUCT        REGION    USD/H  STOCK  MAX DISK
-1  RTX 4090 24GB  CN-HK-01   0.35  high    1024 GB
-2  RTX 4090 24GB  US-CA-06   0.70  high
+1  RTX 4090 24GB  CN-HK-01  0.350  high    1024 GB
+2  RTX 4090 24GB  US-CA-06  0.700  high
 """
 
 

@@ -341,7 +341,7 @@ def test_a_failed_order_that_may_have_bought_a_machine_is_not_called_free(progra
     open_ = {**FAILED, "novitaId": None, "novitaStatus": None, "stale": False, "isBilling": True}
     program.service.reply("GET /api/instances/ins_01m", open_)
     shown = program.run("show", "ins_01m").stdout
-    assert "failed (may be billed)" in shown
+    assert "failed, may be billed" in shown
     assert "not known: the answer to the purchase is being looked up" in shown
 
 
@@ -349,4 +349,4 @@ def test_what_is_gone_is_not_said_to_run(program: Program) -> None:
     gone = {**INSTANCE, "status": "deleted", "novitaStatus": None, "isBilling": False}
     program.service.reply("GET /api/instances/ins_01k", gone)
     shown = program.run("show", "ins_01k").stdout
-    assert "at novita  37d312386c80a3b9: gone" in shown
+    assert "at novita  37d312386c80a3b9: not found since" in shown

@@ -9,7 +9,6 @@ from gpukeeper.cli.tables import Column, table, terminal_width
 from gpukeeper.client import InstanceInfo
 from gpukeeper.client.lookup import SHORT_ID_LENGTH
 from gpukeeper.domain.costs import Rate, in_words
-from gpukeeper.domain.events import format_money
 from gpukeeper.domain.instance import Attempt, Reason, Status
 
 # What a program reads: every column, whole, and always in this order.
@@ -43,7 +42,6 @@ def as_table(instances: Iterable[InstanceInfo], *, now: datetime) -> str:
     width = terminal_width()
     if width is None:
         return table(_COLUMNS, _whole_rows(instances, now))
-    found = list(instances)
     rows = (
         (
             each.name,
@@ -56,7 +54,7 @@ def as_table(instances: Iterable[InstanceInfo], *, now: datetime) -> str:
             each.billing_mode,
             each.id[-SHORT_ID_LENGTH:],
         )
-        for each in found
+        for each in instances
     )
     return table(_TERMINAL_COLUMNS, rows)
 
@@ -72,6 +70,7 @@ def attention(instances: Sequence[InstanceInfo]) -> str | None:
         ("failed", [each for each in instances if each.status == Status.FAILED]),
         ("taken back", [each for each in instances if each.status == Status.RECLAIMED]),
         ("to be taken back", [each for each in instances if is_notified(each)]),
+        ("above the price limit", [each for each in instances if each.is_above_limit]),
         ("lost", [each for each in instances if each.status == Status.LOST]),
     )
     counted = [f"{len(found)} {word}" for word, found in kinds if found]
@@ -133,6 +132,8 @@ def _brief_status(instance: InstanceInfo, now: datetime) -> str:
     """Return the status and the one thing about it that costs most not to know."""
     if bill := _bill_of_failure(instance):
         return f"{instance.status}, {bill}"
+    if instance.is_above_limit:
+        return f"{instance.status}, above limit"
     if is_notified(instance):
         return _reclaim_text(instance, now)
     return status_text(instance, now)
@@ -160,7 +161,7 @@ def _whole_rows(instances: Iterable[InstanceInfo], now: datetime) -> Iterator[Se
             each.product_name,
             str(each.gpu_num),
             each.region,
-            format_money(each.price_per_hour),
+            hourly(each.price_per_hour),
             each.billing_mode,
             when(each.created_at),
         )
@@ -210,7 +211,8 @@ def said_by_novita(instance: InstanceInfo) -> str | None:
     if not instance.novita_id:
         return None
     # The word is Novita's last one about a machine that it does not know any more.
-    if instance.status in _GONE:
+    is_ended = not instance.novita_status and not instance.is_billing
+    if is_ended or instance.status in _GONE:
         since = when(instance.deleted_at or instance.observed_at)
         return f"{instance.novita_id}: not found" + (f" since {since}" if since else "")
     seen = f", seen {when(instance.observed_at)}" if instance.observed_at else ""

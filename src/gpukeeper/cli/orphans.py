@@ -25,8 +25,8 @@ _COLUMNS = (
     Column("AT NOVITA"),
     Column("PRODUCT", rank=3, narrowest=13),
     Column("REGION", rank=4),
-    Column("USD/H", rank=1, is_right=True),
-    Column("COSTS NOW", rank=7),
+    Column("USD/H", rank=2, is_right=True),
+    Column("COSTS NOW", rank=1),
     Column("FIRST SEEN", rank=5),
 )
 

@@ -198,7 +198,7 @@ def _find_faults(*, is_local: bool, has_tls: bool) -> dict[str, str]:
 def _address(text: str) -> httpx2.URL:
     """Return the address of a service; a fault shows none of a password that stands in it."""
     if not isinstance(text, str):
-        raise InvalidArgument(f"'{type(text).__name__}' is not an address like {_EXAMPLE}.")
+        raise InvalidArgument(f"A {type(text).__name__} is not an address like {_EXAMPLE}.")
     # Whatever stands before an @ may be a password: it is not repeated, not even to refuse it.
     if "@" in text:
         raise InvalidArgument(
