@@ -220,7 +220,7 @@ def test_the_settings_do_not_change() -> None:
 def test_every_variable_is_documented_with_its_default() -> None:
     found = {variable.name: variable for variable in variables()}
 
-    assert len(found) == 27
+    assert len(found) == 28
     assert found["GPUKEEPER_POLL_INTERVAL"].default == "30"
     assert found["GPUKEEPER_RETENTION"].default == "90"
     assert found["GPUKEEPER_DATA_DIR"].default == "./data"
