@@ -162,6 +162,7 @@ class Sweep:
             facts.check_duty(connection, Duty.LOOK, token)
             facts.keep_looks(connection, looks)
             facts.end_duty(connection, Duty.LOOK)
+            facts.note_world(connection, self.novita.simulated_world)
             is_complete = looks.error is None and not looks.vanished
             return is_complete and facts.note_complete_look(connection)
 

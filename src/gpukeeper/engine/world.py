@@ -26,6 +26,6 @@ async def is_new_world(
         log.warning(
             "simulator_began_anew", consequence="the machines of before are gone, and are lost here"
         )
-    elif known != world:
+    elif is_new:
         await database.write(lambda connection: facts.keep_world(connection, world))
     return is_new

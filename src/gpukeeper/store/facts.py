@@ -164,6 +164,12 @@ def world(connection: Connection) -> str | None:
     return None if known is None else str(json.loads(known))
 
 
+def note_world(connection: Connection, value: str | None) -> None:
+    """Store which simulated world was seen, unless one was before; None is none."""
+    if value is not None:
+        _kept(connection, _WORLD, json.dumps(value))
+
+
 def keep_world(connection: Connection, value: str) -> None:
     """Store which simulated world was seen."""
     row = _row(_WORLD, json.dumps(value))
