@@ -11,7 +11,7 @@ from gpukeeper.simulator.world import World
 # Simulated seconds that are longer than the client waits for an answer (30).
 _TOO_LATE = 45.0
 # As long as a price may be old when a purchase is sent, and a connection more.
-_PRICE_HOLDS_SECONDS = ANSWERED_WITHIN.total_seconds() + 1
+PRICE_HOLDS_SECONDS = ANSWERED_WITHIN.total_seconds() + 1
 # Shares of all answers, and what is wrong with them; together they are 30 %.
 WEATHER: tuple[tuple[float, Fault], ...] = (
     (0.05, Fault(kind="rate-limit")),
@@ -117,6 +117,6 @@ def habits(seed: int) -> Settings:
         settle_seconds=0,
         # Prices move at every call, and nobody can look at one later than it is asked for.
         price_step_percent=random.choice((5, 40)),
-        price_honoured_seconds=_PRICE_HOLDS_SECONDS,
+        price_honoured_seconds=PRICE_HOLDS_SECONDS,
         machine_price=random.choice(("fixed", "start")),
     )
