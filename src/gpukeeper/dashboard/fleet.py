@@ -13,6 +13,7 @@ from gpukeeper.dashboard.site import Site, site_of
 from gpukeeper.domain.errors import GpuKeeperError
 from gpukeeper.domain.instance import Status
 from gpukeeper.service.health import Census
+from gpukeeper.service.instances import CURRENT
 from gpukeeper.service.overview import Trends
 
 
@@ -31,7 +32,7 @@ class _View:
 
 
 VIEWS = {
-    "current": _View(frozenset(Status) - {Status.DELETED, Status.LOST}, has_refused=False),
+    "current": _View(CURRENT, has_refused=False),
     "running": _View(frozenset({Status.RUNNING})),
     "on the way": _View(
         frozenset(
@@ -49,7 +50,7 @@ VIEWS = {
         has_refused=False,
         has_notified=True,
     ),
-    "ended": _View(frozenset({Status.DELETED, Status.LOST}), has_refused=True),
+    "ended": _View(frozenset(Status) - CURRENT, has_refused=True),
     "all": _View(frozenset()),
 }
 

@@ -33,7 +33,7 @@ from gpukeeper.novita.market import Market
 from gpukeeper.nudges import Nudges
 from gpukeeper.service.feed import Feed
 from gpukeeper.service.health import Census, Health, take_census
-from gpukeeper.service.listing import read_page
+from gpukeeper.service.instances import read_page
 from gpukeeper.service.ordering import Ordering
 from gpukeeper.service.orphans import Adoption, note_unknown, take_in
 from gpukeeper.service.patience import READ_LIMIT, answered_within
