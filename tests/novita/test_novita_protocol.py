@@ -19,6 +19,7 @@ Reader = Callable[[Request, Answer], object]
 
 CREATE = protocol.create_request(PURCHASE)
 STOP = protocol.verb_request(Verb.STOP, "m1")
+DELETE = protocol.verb_request(Verb.DELETE, "m1")
 GET = protocol.machine_request("m1")
 LIST = protocol.page_request(0, name=None)
 PRODUCTS = protocol.products_request(cluster_id="us-ca-6", billing_mode=BillingMode.SPOT, gpu_num=2)
@@ -164,6 +165,21 @@ def test_a_successful_purchase_without_an_id_has_an_unknown_outcome(body: object
 )
 def test_a_verb_accepts_any_success(body: object) -> None:
     protocol.acknowledged(STOP, answer(200, body))
+
+
+@pytest.mark.parametrize(
+    "body", [{}, "", " ", [], {"instanceId": "m1"}, {"message": "", "state": "toRemove"}]
+)
+def test_a_deletion_is_accepted_by_what_novita_answers(body: object) -> None:
+    protocol.acknowledged(DELETE, answer(200, body))
+
+
+@pytest.mark.parametrize(
+    "body", ["ok", "<html></html>", '{"instanceId": "m', {"message": "no Route matched"}]
+)
+def test_a_success_that_may_be_a_gateways_does_not_accept_a_deletion(body: object) -> None:
+    with pytest.raises(OutcomeUnknown):
+        protocol.acknowledged(DELETE, answer(200, body))
 
 
 @pytest.mark.parametrize(

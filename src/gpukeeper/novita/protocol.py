@@ -104,13 +104,31 @@ def verb_request(verb: Verb, novita_id: str) -> Request:
 
 
 def acknowledged(request: Request, answer: Answer) -> None:
-    """Accept any success whose body is no error and names no other machine: bodies vary (§2)."""
+    """Accept any success whose body is no error and names no other machine: bodies vary (§2).
+
+    Raises OutcomeUnknown for a deletion that a gateway may have answered: with one answer more it
+    would be taken for done.
+    """
     data = answer.parsed()
     if not answer.is_success or is_refusal(data):
         raise refusal(request, answer)
+    if request.route == Verb.DELETE.value and _may_be_a_gateways(answer, data):
+        raise bad_answer(request, answer)
     said = wire.Changed.model_validate(data if isinstance(data, dict) else {})
     if said.instance_id not in ("", (request.body or {}).get("instanceId")):
         raise bad_answer(request, answer)
+
+
+def _may_be_a_gateways(answer: Answer, data: object) -> bool:
+    """Whether a success says what Novita's does not say: a text, a page, or nothing but a message.
+
+    Novita answers verbs with nothing or with JSON (§2): ``{}``, or the machine and its state.
+    """
+    if not answer.body.strip():
+        return False
+    if isinstance(data, dict):
+        return "message" in data and not {"instanceId", "state"} & data.keys()
+    return data is None
 
 
 def machine_request(novita_id: str) -> Request:
