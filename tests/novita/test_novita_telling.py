@@ -1,6 +1,7 @@
 """However Novita writes a secret of ours into its texts, nobody is told it."""
 
 import base64
+import html
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -33,8 +34,13 @@ def go_quoted(value: str) -> str:
 
 def for_pages(value: str) -> str:
     """Return a value as Go's JSON has it."""
-    text = json.dumps(value)
+    text = json.dumps(value, ensure_ascii=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def go_html(value: str) -> str:
+    """Return a value as Go's pages have it."""
+    return html.escape(value, quote=False).replace('"', "&#34;").replace("'", "&#39;")
 
 
 def b64(value: str) -> str:
@@ -46,7 +52,13 @@ FORMS: dict[str, Any] = {
     "as it is": str,
     "Go's %q": go_quoted,
     "Go's JSON": for_pages,
+    "Go's JSON in JSON": lambda value: for_pages(for_pages(value)),
+    "Go's HTML": go_html,
+    "HTML": html.escape,
     "JSON": json.dumps,
+    "a gateway's JSON": lambda value: json.dumps(value).replace("/", "\\/"),
+    "hexadecimal": lambda value: value.encode().hex(),
+    "hexadecimal in capitals": lambda value: value.encode().hex().upper(),
     "JSON in JSON": lambda value: json.dumps(json.dumps(value)),
     "repr": repr,
     "percent": lambda value: quote(value, safe=""),

@@ -44,10 +44,10 @@ _CREDENTIALS = (
 def told(text: str, secrets: Iterable[str]) -> str:
     """Return a text of Novita's as it may be logged, stored and sent; it may echo ``secrets``.
 
-    A secret is hidden as it is, quoted as JSON, Go and Python do, percent-encoded, in base64, and
-    line by line; at the end of a text that is cut, its beginning is.  What looks like credentials
-    is hidden too.  However many and long secrets are, this takes a few milliseconds for each
-    hundred kilobytes of them.
+    A secret is hidden as it is, quoted as JSON, Go, HTML and Python do, percent-encoded, in base64,
+    in hexadecimal, and line by line; at the end of a text that is cut, its beginning is.  What
+    looks like credentials is hidden too.  However many and long secrets are, this takes some
+    tens of milliseconds for each hundred kilobytes of them.
     """
     if not text:
         return ""
@@ -102,19 +102,21 @@ def _hide_short(text: str, values: Iterable[str]) -> str:
 
 def _spellings(value: str) -> Iterator[str]:
     """Return what a value may be written as, and what each of its lines may."""
-    quoted = json.dumps(value)[1:-1]
+    escaped = json.dumps(value)[1:-1]
+    plain = json.dumps(value, ensure_ascii=False)[1:-1]
+    # Go's JSON is made for web pages, and that of gateways escapes slashes.
+    quoted = {written(text) for text in (escaped, plain) for written in (str, _for_pages, _slashed)}
     python = repr(value)[1:-1]
     forms = {
         # Each with what it makes of a line's end.
         (value, "\n"),
-        (quoted, "\\n"),
-        (json.dumps(value, ensure_ascii=False)[1:-1], "\\n"),
-        # Go's JSON is made for web pages.
-        (_for_pages(quoted), "\\n"),
-        (json.dumps(quoted)[1:-1], "\\\\n"),
+        *((text, "\\n") for text in quoted),
+        *((json.dumps(text, ensure_ascii=False)[1:-1], "\\\\n") for text in quoted),
         (python, "\\n"),
         (python.replace("\\'", "'").replace('"', '\\"'), "\\n"),
+        (html.escape(value, quote=False), "\n"),
         (html.escape(value), "\n"),
+        (html.escape(value, quote=False).replace('"', "&#34;").replace("'", "&#39;"), "\n"),
     }
     percent = {quote(value, safe=""), quote(value), quote_plus(value)}
     forms |= {(form, "%0A") for form in percent}
@@ -124,7 +126,9 @@ def _spellings(value: str) -> Iterator[str]:
         if line_end in form:
             for line in form.split(line_end):
                 yield _fold(line.removesuffix("\\r").removesuffix("%0D").removesuffix("%0d"))
-    yield from _in_base64(value.encode("utf-8", "surrogatepass"))
+    raw = value.encode("utf-8", "surrogatepass")
+    yield from (raw.hex(), raw.hex().upper())
+    yield from _in_base64(raw)
 
 
 def _in_base64(raw: bytes) -> Iterator[str]:
@@ -142,6 +146,10 @@ def _in_base64(raw: bytes) -> Iterator[str]:
 
 def _for_pages(text: str) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _slashed(text: str) -> str:
+    return text.replace("/", "\\/")
 
 
 def _fold(text: str) -> str:
