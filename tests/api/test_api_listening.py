@@ -77,6 +77,7 @@ async def listening(
     *,
     idle_seconds: int = 3600,
     proxies: Proxies = Proxies(),  # noqa: B008 - a value that nobody changes
+    root_path: str = "",
 ) -> AsyncIterator[Listening]:
     """Serve an application as the process does."""
     config = uvicorn.Config(
@@ -84,7 +85,7 @@ async def listening(
         port=0,
         log_config=None,
         lifespan="off",
-        http=limited(limits, proxies=proxies),
+        http=limited(limits, proxies=proxies, root_path=root_path),
         ws="none",
         timeout_keep_alive=idle_seconds,
         timeout_graceful_shutdown=1,

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from gpukeeper.api.listening import ConnectionLimits
 from gpukeeper.api.proxies import Proxies
+from gpukeeper.api.root import RootPath
 from tests.api.conftest import KEY, Lines
 from tests.api.test_api_listening import (
     AGES,
@@ -170,6 +171,19 @@ async def test_when_all_are_busy_there_is_room_left_for_health(app: FastAPI) -> 
         assert await status(server, HEALTH) == 200
         finish.set()
         assert [await peer.answer() for peer in busy] == [(200, b"done")] * 2
+
+
+async def test_the_room_for_health_is_there_below_the_root_path_too(app: FastAPI) -> None:
+    begun, finish = asyncio.Semaphore(0), asyncio.Event()
+    app.add_api_route("/wait", waiting(begun, finish))
+    below = RootPath(app, root_path="/gpu")
+    async with listening(below, at(connections=1), root_path="/gpu") as server:
+        (busy,) = await flood(server, ASK.replace(b"/api/orphans", b"/gpu/wait") + b"\r\n", 1)
+        await begun.acquire()
+        for path in (b"/gpu/health/live?a=b", b"/health/live"):
+            assert await status(server, HEALTH.replace(b"/health/live", path)) == 200
+        finish.set()
+        assert await busy.answer() == (200, b"done")
 
 
 @pytest.mark.parametrize("text", [LOGIN, SEND.replace(KEY.encode(), b"wrong")])

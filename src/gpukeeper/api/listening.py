@@ -14,6 +14,7 @@ from gpukeeper.api.joining import Joined
 from gpukeeper.api.problems import KINDS, problem
 from gpukeeper.api.proxies import Proxies, network_of, read_address
 from gpukeeper.api.requests import SAFE_HEADERS
+from gpukeeper.api.root import below
 from gpukeeper.domain.errors import GpuKeeperError
 from gpukeeper.telemetry import get_logger
 
@@ -210,7 +211,8 @@ class _Limited(HttpToolsProtocol):
         if len(self.pipeline) >= self._limits.ahead:
             return "invalid_request"
         is_crowded = self._is_spare and len(self.connections) > self._limits.connections
-        is_for_health = self.url.partition(b"?")[0].decode("latin-1") in HEALTH_PATHS
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        is_for_health = (below(self._seen_below, path) or path) in HEALTH_PATHS
         return "too_many_connections" if is_crowded and not is_for_health else None
 
     def is_strange(self) -> bool:
