@@ -105,3 +105,12 @@ async def test_identity_is_no_encoding(
     response = await client.post("/api/instances", content=content, headers=headers)
     assert response.status_code == 201
     assert (await client.get("/api/orphans", headers={"Content-Encoding": "gzip"})).is_success
+
+
+async def test_a_body_that_is_compressed_on_its_way_is_refused_too(
+    client: httpx2.AsyncClient,
+) -> None:
+    for transfer, status in (("gzip, chunked", 415), ("Chunked", 400)):
+        headers = {"Transfer-Encoding": transfer, "Content-Type": "application/json"}
+        response = await client.post("/api/instances", content=b"{}", headers=headers)
+        assert response.status_code == status

@@ -156,9 +156,11 @@ def _refusal(scope: Scope, asked: Headers) -> ASGIApp | None:
         return problem(scope, InvalidOrder(faults=[fault]))
     has_body = asked.get("content-length", "0") != "0" or "transfer-encoding" in asked
     encoding = asked.get("content-encoding", "").strip().lower()
-    if has_body and encoding not in {"", "identity"}:
+    transfer = asked.get("transfer-encoding", "").strip().lower()
+    # The server takes the chunks apart, and nothing that stands before them.
+    if has_body and (encoding not in {"", "identity"} or transfer not in {"", "chunked"}):
         error = GpuKeeperError(
-            "The body must be sent as it is, without Content-Encoding.",
+            "The body must be sent as it is, without Content-Encoding, and chunked at most.",
             code="unsupported_media_type",
         )
         # RFC 9110 §12.5.3: what would be taken.
