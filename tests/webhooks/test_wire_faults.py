@@ -17,7 +17,7 @@ from gpukeeper.webhooks.sender import MAX_ANSWER_BYTES, Receipt
 from tests.webhooks.test_pinning import Certify, MakeSender, answering
 
 # Where the deadline is the point; the others end by themselves, long before their 5 s.
-SHORT_SECONDS = 0.2
+SHORT_SECONDS = 0.5
 TIMED_OUT = f"timed out after {SHORT_SECONDS} s"
 # A drip is this far from the next; only a receiver waits for it.
 DRIP_SECONDS = 0.01
