@@ -9,8 +9,10 @@ import pytest
 from gpukeeper.domain.costs import (
     Rate,
     billed_of,
+    charges_of,
     cost_so_far,
     disk_per_hour,
+    in_words,
     rate_of,
     rate_of_orphan,
 )
@@ -68,7 +70,9 @@ def test_the_cost_so_far_is_the_billed_time_at_the_price_per_hour() -> None:
 
 
 def test_what_was_never_bought_has_no_cost() -> None:
-    assert cost_so_far(Life("RTX", None, ((S.REQUESTED, NOW),)), at(60)) is None
+    never = Life("RTX", None, ((S.REQUESTED, NOW),))
+    assert cost_so_far(never, at(60)) is None
+    assert charges_of(never) == ()
 
 
 def test_what_is_no_longer_known_of_has_no_cost() -> None:
@@ -176,3 +180,8 @@ def test_each_hour_costs_the_price_of_its_time() -> None:
     # After it stopped, prices change nothing.
     stopped = replace(dear, entered=(*dear.entered, (S.STOPPED, at(60))))
     assert cost_so_far(stopped, at(150)) == Decimal("0.60")
+
+
+def test_a_rate_is_told_in_dollars_an_hour_and_dollars_a_day() -> None:
+    assert in_words(Rate(Decimal("0.175"), DISK)) == "GPU $0.175/h, disk $2.20/day"
+    assert in_words(Rate(Decimal(0), Decimal(0))) == "GPU no, disk $0.00/day"

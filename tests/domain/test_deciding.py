@@ -266,3 +266,12 @@ def test_a_failure_of_the_owners_own_start_keeps_the_machine() -> None:
 
 def test_limits_are_the_contracts() -> None:
     assert Limits().adoption_window == timedelta(seconds=90)
+
+
+def test_at_the_deadline_an_open_purchase_keeps_the_reason_that_it_has() -> None:
+    buying = Buying(offer(), since=NOW, lookup_until=NOW + 20 * MINUTE)
+    held = Reason("name_altered", "One that may be it stands there.")
+    row = requested(buying=buying, has_lost_answer=True, reason=held)
+    failed = moved(row, NOW + 10 * MINUTE)
+    assert (failed.status, failed.reason) == (Status.FAILED, held)
+    assert failed.buying is not None

@@ -17,6 +17,7 @@ from gpukeeper.domain.events import (
     EventType,
     data_of,
     encode,
+    event_body,
     format_money,
     format_time,
     instance_body,
@@ -211,3 +212,10 @@ def test_money_is_shown_without_zeros_that_say_nothing_and_without_exponent(
     amount: Any, text: str | None
 ) -> None:
     assert format_money(None if amount is None else Decimal(amount)) == text
+
+
+def test_a_history_shows_an_event_as_its_webhook_does_with_its_id() -> None:
+    row = instance(Status.RUNNING)
+    change = Change(replace(row, status=Status.STARTING), row, NOW)
+    event = Event("evt_1", EventType.RUNNING, "ins_1", NOW, data_of(change))
+    assert event_body(event) == {"id": "evt_1", **webhook_body(event)}

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gpukeeper.domain.ids import is_ours, new_deployment, new_id, novita_name, ordered_name
+from gpukeeper.domain.ids import (
+    earliest_id,
+    is_ours,
+    new_deployment,
+    new_id,
+    novita_name,
+    ordered_name,
+)
 from tests.domain.making import NOW, REPEATABLE
 
 ZEROS, ONES = bytes(10), b"\xff" * 10
@@ -29,6 +36,7 @@ def test_an_id_is_its_prefix_and_26_characters_that_nobody_misreads() -> None:
     assert re.fullmatch(r"ins_[0-9a-hjkmnp-tv-z]{26}", new_id("ins", NOW, ONES))
     assert new_id("ins", NOW, ZEROS).endswith("0" * 16)
     assert new_id("ins", NOW, ONES).endswith("z" * 16)
+    assert earliest_id("ins", NOW) == new_id("ins", NOW, ZEROS)
 
 
 def test_every_random_bit_counts() -> None:

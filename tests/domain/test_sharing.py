@@ -106,3 +106,11 @@ def test_no_limit_is_ever_passed_and_no_room_is_left_unused(room: Room, names: l
             is_held_up = of_slow == room.of_slow and name not in room.prompt
             has_its_share = counts[name] >= room.of(name, begun=len(begun))
             assert len(begun) == room.free or has_its_share or is_held_up
+
+
+def test_a_room_is_tight_when_somebody_may_have_to_wait() -> None:
+    assert EMPTY.per_prompt == EMPTY.of("quick")
+    assert not EMPTY.is_tight
+    full = replace(EMPTY, under_way={"slow": PER_SLOW})
+    assert (full.full, full.is_tight) == (["slow"], True)
+    assert replace(EMPTY, free=0).is_tight

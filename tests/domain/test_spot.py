@@ -150,3 +150,17 @@ def test_a_new_life_has_its_own_notice() -> None:
 def test_a_restart_does_not_repeat_the_notice() -> None:
     restarting = want(look(RUNNING, **NOTIFIED), Verb.RESTART, NOW)
     assert told(restarting, look(restarting, **NOTIFIED)) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "has_notice"),
+    [
+        (RUNNING, False),
+        (replace(RUNNING, reclaim_at=NOW), True),
+        (replace(RUNNING, spot_signal=SpotSignal.NOTIFIED), True),
+        (replace(RUNNING, spot_signal=SpotSignal.TERMINATED, reclaim_at=NOW), False),
+        (instance(Status.FAILED, reclaim_at=NOW, novita_id=None), False),
+    ],
+)
+def test_a_notice_is_one_until_the_machine_is_taken_back(row: Instance, has_notice: bool) -> None:
+    assert row.has_reclaim_notice is has_notice

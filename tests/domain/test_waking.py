@@ -26,3 +26,8 @@ def test_a_row_that_is_held_or_due_later_needs_nobody_else() -> None:
     assert concerned(Change(before, due, NOW)) == (Wake.RECONCILE,)
     assert concerned(Change(before, due, NOW), is_held=True) == ()
     assert concerned(Change(before, later, NOW)) == ()
+
+
+def test_an_announced_change_wakes_who_delivers() -> None:
+    change = Change(instance(Status.STARTING), instance(Status.RUNNING), NOW)
+    assert {Wake.EVENTS, Wake.DELIVER} <= set(concerned(change))

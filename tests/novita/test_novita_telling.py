@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from gpukeeper.domain.errors import NovitaRejected
 from gpukeeper.novita.client import NovitaClient
+from gpukeeper.novita.secrets import Secrets
 from gpukeeper.novita.telling import told
 from tests.novita.scripted import PURCHASE
 
@@ -192,3 +193,11 @@ async def test_a_password_that_a_template_holds_is_hidden_in_what_is_said_of_a_m
     await client.template("tpl")
     assert (await client.get("m1")).error == "ImagePullFailed: as ***"
     await client.aclose()
+
+
+def test_no_more_passwords_of_templates_are_kept_than_an_account_has_registries() -> None:
+    secrets = Secrets(SecretStr("sk"), clock=lambda: datetime(2026, 11, 23, tzinfo=UTC))
+    for number in range(500):
+        credentials = f"robot:hunter{number}"
+        assert not secrets.has_to_learn(replace(PURCHASE.template, image_auth_id=credentials))
+    assert 200 <= len(list(secrets)) < 500
