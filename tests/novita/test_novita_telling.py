@@ -195,6 +195,36 @@ async def test_a_password_that_a_template_holds_is_hidden_in_what_is_said_of_a_m
     await client.aclose()
 
 
+async def test_after_a_start_too_the_registrys_password_is_hidden_in_a_machines_error() -> None:
+    """Nobody has ordered since, so no template has named the credentials."""
+    asked: list[str] = []
+
+    class Novita(httpx2.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            asked.append(request.url.path.rpartition("/")[2])
+            if request.url.path.endswith("/auths"):
+                auth = {"id": "auth-1", "name": "n", "username": "robot", "password": "hunter-22"}
+                return httpx2.Response(200, json={"data": [auth]})
+            trouble = {"state": "ImagePullFailed", "message": "robot with hunter-22"}
+            row = {"id": "m1", "imageAuthId": "auth-1", "statusError": trouble}
+            is_list = request.url.path.endswith("instances")
+            said = {"instances": [row], "total": 1} if is_list else row
+            return httpx2.Response(200, json=said)
+
+    client = NovitaClient(
+        base_url="http://novita.example",
+        api_key=SecretStr("sk_of_novita"),
+        connect=Novita,
+        clock=lambda: datetime(2026, 11, 23, tzinfo=UTC),
+        random=lambda: 0.5,
+    )
+    (listed,) = (await client.list_all()).machines
+    assert listed.error == "ImagePullFailed: robot with ***"
+    assert (await client.get("m1")).error == "ImagePullFailed: robot with ***"
+    assert asked.count("auths") == 1
+    await client.aclose()
+
+
 def test_no_more_passwords_of_templates_are_kept_than_an_account_has_registries() -> None:
     secrets = Secrets(SecretStr("sk"), clock=lambda: datetime(2026, 11, 23, tzinfo=UTC))
     for number in range(500):

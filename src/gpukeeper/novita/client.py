@@ -259,13 +259,7 @@ class NovitaClient:
         """
         found = await self._ask(protocol.template_request(template_id), protocol.template)
         if self._secrets.has_to_learn(found):
-            # Without them the template is no worse, and Novita's own words are hidden by pattern.
-            with suppress(NovitaError, TimeoutError):
-                async with asyncio.timeout(_HELP_SECONDS):
-                    request = protocol.registry_auths_request()
-                    await self._turns.wait(request.route, _untold)
-                    auths = await self._send(request, protocol.registry_auths, paced=timedelta(0))
-                    self._secrets.learn(auths)
+            await self._learn_credentials()
         return found
 
     async def templates(self, channel: str) -> tuple[Template, ...]:
@@ -349,6 +343,9 @@ class NovitaClient:
             if self._on_date is not None:
                 self._on_date(answer.headers.get("date"))
             self.simulated_world = answer.simulated_world or self.simulated_world
+            if self._secrets.has_to_learn_for(request, answer):
+                await self._learn_credentials()
+                request = replace(request, secrets=(*request.secrets, *self._secrets))
             result = read(request, answer)
         except NovitaError as error:
             self._report(request, type(error).__name__, asked_at, status, paced)
@@ -357,6 +354,15 @@ class NovitaClient:
         self._report(request, "ok", asked_at, status, paced)
         self._bucket.recover()
         return result
+
+    async def _learn_credentials(self) -> None:
+        # Without them all goes on, and Novita's own words are hidden by pattern.
+        with suppress(NovitaError, TimeoutError):
+            async with asyncio.timeout(_HELP_SECONDS):
+                request = protocol.registry_auths_request()
+                await self._turns.wait(request.route, _untold)
+                auths = await self._send(request, protocol.registry_auths, paced=timedelta(0))
+                self._secrets.learn(auths)
 
     def _heed(self, error: NovitaError) -> None:
         """Call more slowly, or not at all for a while, when Novita says so."""

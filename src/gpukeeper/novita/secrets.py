@@ -1,17 +1,24 @@
 """Know the account's own secrets, which Novita may echo in any of its texts."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from pydantic import SecretStr
 
 from gpukeeper.domain.market import Template
+from gpukeeper.novita.exchange import Answer, Request
 from gpukeeper.novita.protocol import RegistryAuth
 
 # Passwords change rarely; one that is new is learned with the next order after this.
 _KNOWN_FOR = timedelta(hours=1)
 # Where Novita did not tell them, orders are not held up each time.
 _ASK_AGAIN_AFTER = timedelta(minutes=1)
+
+# Rows name the credentials of their image, and say what went wrong (§3.3).
+_TELLS_OF_MACHINES = frozenset({"list", "get"})
+_NAMED = re.compile(rb'"imageAuthId"\s*:\s*"[^"]')
+_TROUBLE = re.compile(rb'"statusError"\s*:\s*\{[^}]*"message"\s*:\s*"[^"]')
 
 # An account has a handful of registries.
 _MAX_REGISTRIES = 200
@@ -39,11 +46,15 @@ class Secrets:
             if len(self._of_templates) < _MAX_REGISTRIES:
                 self._of_templates |= {text: SecretStr(text) for text in (credentials, password)}
             return False
-        now = self._clock()
-        has_to = bool(credentials) and (self._ask_at is None or self._ask_at <= now)
-        if has_to:
-            self._ask_at = now + _ASK_AGAIN_AFTER
-        return has_to
+        return bool(credentials) and self._is_due()
+
+    def has_to_learn_for(self, request: Request, answer: Answer) -> bool:
+        """Whether an answer tells of trouble with a machine whose credentials are not known here.
+
+        They are not after a start, until somebody orders.
+        """
+        is_told = request.route in _TELLS_OF_MACHINES and _TROUBLE.search(answer.body)
+        return bool(is_told and _NAMED.search(answer.body)) and self._is_due()
 
     def learn(self, auths: Sequence[RegistryAuth]) -> None:
         """Remember the credentials that the account has at Novita (Novita API notes §3.9)."""
@@ -54,3 +65,11 @@ class Secrets:
             if (password := auth.password.get_secret_value())
             for text in (password, f"{auth.username}:{password}")
         )
+
+    def _is_due(self) -> bool:
+        """Whether credentials may be asked for now, which is then said to have been done."""
+        now = self._clock()
+        is_due = self._ask_at is None or self._ask_at <= now
+        if is_due:
+            self._ask_at = now + _ASK_AGAIN_AFTER
+        return is_due
