@@ -63,6 +63,8 @@ async def test_a_look_at_what_has_not_changed_asks_once_and_writes_no_instance(r
 
 
 async def test_a_look_stores_all_that_has_changed_in_one_commit(rig: Rig) -> None:
+    # The first of all notes which simulator it is.
+    await rig.engine.sweep.look()
     for number in range(5):
         await order(rig, number)
     rig.clock.at += timedelta(minutes=2)
