@@ -50,7 +50,8 @@ async def test_a_delete_that_novita_refuses_for_good_says_why_and_is_not_repeate
     assert instance_body(refused)["isBilling"] is True
     assert rig.calls("delete") == 1
     assert (await rig.history(deleting.id))[-2:] == ["deleting", "running"]
-    told = json.loads(rig.receiver.bodies[-1][2])
+    bodies = [json.loads(body) for _, _, body in rig.receiver.bodies]
+    told = [body for body in bodies if body["type"] == "instance.running"][-1]
     assert told["data"]["error"]["code"] == "delete_refused"
     assert "PREPAID_INSTANCE_NOT_SUPPORT_RELEASE" in told["data"]["error"]["message"]
     assert await rig.broken_at_rest() == []
