@@ -52,7 +52,7 @@ def test_up_without_arguments_asks_step_by_step_with_the_offers_in_view(program:
     assert "'9' is none of the numbers 1 to 2.\n" in chosen
     # Who was asked is waited with, and told what comes next.
     assert "running (Novita: running)\nNext: 'gpukeeper ssh trainer'" in chosen
-    assert "Order 'trainer': RTX 4090 24GB in US-CA-06 for $0.7 per hour at most? [y/N]" in chosen
+    assert "Order 'trainer': RTX 4090 24GB in US-CA-06 for $0.700 per hour at most? [y/N]" in chosen
     assert "ins_01k" in ended.stdout
     assert "Which" not in ended.stdout
     assert program.service.sent(-2) == {

@@ -15,6 +15,7 @@ from gpukeeper.domain.costs import (
     in_words,
     rate_of,
     rate_of_orphan,
+    whole_dollars_per_hour,
 )
 from gpukeeper.domain.instance import Asked, Instance, Phase, Status, Surplus, Verb
 from gpukeeper.domain.spans import Life
@@ -29,6 +30,14 @@ def at(minutes: float) -> datetime:
 
 def life(*entered: tuple[Status, float], gone_at: datetime | None = None) -> Life:
     return Life("RTX", Decimal("0.60"), tuple((s, at(m)) for s, m in entered), gone_at)
+
+
+@pytest.mark.parametrize(
+    ("amount", "said"),
+    [("0.1", "$0.100"), ("5", "$5.000"), ("20", "$20.000"), ("0.17512", "$0.17512")],
+)
+def test_a_price_that_is_compared_keeps_all_its_places(amount: str, said: str) -> None:
+    assert whole_dollars_per_hour(Decimal(amount)) == said
 
 
 @pytest.mark.parametrize(

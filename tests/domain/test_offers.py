@@ -114,7 +114,7 @@ def test_nothing_within_the_limit_is_said_with_the_cheapest_price() -> None:
     order = replace(ORDER, max_price_per_hour=Decimal("1E-1"))
     error = refused([product(), product("b", spot_price=Decimal(1))], order)
     assert error.error_code == "price_above_limit"
-    assert "costs $0.175 per hour, above the limit of $0.1." in error.message
+    assert "costs $0.175 per hour, above the limit of $0.100." in error.message
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_the_event_says_both_the_price_and_the_limit() -> None:
     data = data_of(change, EventType.PRICE_ABOVE_LIMIT)
     assert data["error"] == {
         "code": "price_above_limit",
-        "message": "Novita shows a price of $0.95 per hour, above the order's limit of $0.18.",
+        "message": "Novita shows a price of $0.950 per hour, above the order's limit of $0.180.",
     }
     assert data["instance"]["pricePerHour"] == "0.95"
     assert data["instance"]["maxPricePerHour"] == "0.18"

@@ -12,8 +12,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from gpukeeper.domain.costs import dollars_per_hour
-from gpukeeper.domain.events import format_money
+from gpukeeper.domain.costs import dollars_per_hour, whole_dollars_per_hour
 
 _GAP = "  "
 
@@ -34,6 +33,7 @@ _COLOURS = {
     "reclaimed": _RED,
     "lost": _RED,
     "exhausted": _RED,
+    "above": _RED,
     "stopped": _GREY,
     "deleted": _GREY,
     "ended": _GREY,
@@ -144,8 +144,8 @@ def when(at: datetime | None) -> str | None:
 
 
 def money(amount: Decimal | None) -> str | None:
-    """Return dollars."""
-    return None if amount is None else f"${format_money(amount)}"
+    """Return dollars per hour, in a sentence."""
+    return None if amount is None else whole_dollars_per_hour(amount)
 
 
 def hourly(amount: Decimal | None) -> str | None:
@@ -182,5 +182,5 @@ def paint(column: str, cell: str) -> str:
     if column not in _COLOURED_COLUMNS:
         return cell
     word = cell.split(" ", 1)[0].rstrip(",")
-    colour = _YELLOW if "taken back" in cell else _COLOURS.get(word)
+    colour = _YELLOW if "taken " in cell else _COLOURS.get(word)
     return f"\x1b[{colour}m{cell}\x1b[0m" if colour else cell

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from gpukeeper.domain.costs import dollars_per_hour, in_words
+from gpukeeper.domain.costs import dollars_per_hour, in_words, whole_dollars_per_hour
 from gpukeeper.domain.events import DeliveryStatus, EventType
 from gpukeeper.domain.instance import Instance, Status, Verb
 from gpukeeper.domain.permissions import may
@@ -219,6 +219,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "rate": rate,
     "time_left": time_left,
     "tone": tone,
+    "whole_price": whole_dollars_per_hour,
     "whole_seconds": whole_seconds,
 }
 GLOBALS: dict[str, Any] = {

@@ -68,6 +68,15 @@ def dollars_per_hour(amount: Decimal | float) -> str:
     return f"${amount:,.{PRICE_PLACES}f}"
 
 
+def whole_dollars_per_hour(amount: Decimal) -> str:
+    """Return a price with all its places, and never fewer than others have.
+
+    For prices that are compared with a limit: rounded, the one above it might look the same.
+    """
+    places = -int(amount.normalize().as_tuple().exponent)
+    return f"${amount:,.{max(PRICE_PLACES, places)}f}"
+
+
 def disk_per_hour(disk_gb: int) -> Decimal:
     """Return the USD per hour of a container's disk of this size."""
     return max(disk_gb - FREE_DISK_GB, 0) * DISK_USD_PER_GB_DAY / _HOURS_A_DAY

@@ -12,7 +12,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from gpukeeper.domain.costs import rate_of
+from gpukeeper.domain.costs import rate_of, whole_dollars_per_hour
 from gpukeeper.domain.instance import Attempt, Instance, Reason, SpotSignal, Status
 
 Json = dict[str, Any]
@@ -188,9 +188,13 @@ def data_of(change: Change, event_type: EventType | None = None) -> Json:
 
 def price_above_limit(instance: Instance) -> str:
     """Return the sentence about a machine that costs more than its order allows."""
-    price = format_money(instance.price_per_hour)
-    limit = format_money(instance.order.max_price_per_hour)
-    return f"Novita shows a price of ${price} per hour, above the order's limit of ${limit}."
+    price, limit = instance.price_per_hour, instance.order.max_price_per_hour
+    assert price is not None
+    assert limit is not None
+    return (
+        f"Novita shows a price of {whole_dollars_per_hour(price)} per hour, "
+        f"above the order's limit of {whole_dollars_per_hour(limit)}."
+    )
 
 
 def error_of(change: Change) -> Reason | None:

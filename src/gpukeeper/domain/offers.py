@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
+from gpukeeper.domain.costs import whole_dollars_per_hour
 from gpukeeper.domain.errors import InvalidOrder, NothingForSale
 from gpukeeper.domain.instance import Order
 from gpukeeper.domain.market import (
@@ -42,8 +43,8 @@ def rank(market: Market, order: Order, product_name: str) -> tuple[Offer, ...]:
     if offers and limit is not None:
         cheapest = min(offer.price_per_hour for offer in offers)
         raise NothingForSale(
-            f"The cheapest offer of '{product_name}' costs ${cheapest.normalize():f} per hour, "
-            f"above the limit of ${limit.normalize():f}.",
+            f"The cheapest offer of '{product_name}' costs {whole_dollars_per_hour(cheapest)} "
+            f"per hour, above the limit of {whole_dollars_per_hour(limit)}.",
             code="price_above_limit",
             offers=offers,
         )

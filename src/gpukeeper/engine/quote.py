@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from gpukeeper.domain.costs import whole_dollars_per_hour
 from gpukeeper.domain.errors import NothingForSale, NovitaTimeout
-from gpukeeper.domain.events import format_money
 from gpukeeper.domain.market import Offer
 
 # A price that was asked for so lately, by the same order and with nothing to wait for since, is
@@ -46,10 +46,10 @@ class Quote:
         if self.clock() - asked_at > ANSWERED_WITHIN:
             raise NovitaTimeout("Novita took too long to say its price: nothing was bought at it.")
         if self.offer.price_per_hour > self.limit:
-            price, limit = format_money(self.offer.price_per_hour), format_money(self.limit)
+            price = whole_dollars_per_hour(self.offer.price_per_hour)
             raise NothingForSale(
-                f"{self.offer.product_id} in {self.offer.region} costs ${price} per hour now, "
-                f"above the limit of ${limit}.",
+                f"{self.offer.product_id} in {self.offer.region} costs {price} per hour now, "
+                f"above the limit of {whole_dollars_per_hour(self.limit)}.",
                 code="price_above_limit",
                 offers=[self.offer],
             )
