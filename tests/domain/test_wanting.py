@@ -56,6 +56,11 @@ def test_a_verb_is_taken_in_the_statuses_that_allow_it_and_in_no_other(
     assert f"'trainer' is {status.value}; {verb.value} needs a machine" in refusal.value.message
 
 
+def test_the_last_of_the_statuses_that_allow_a_verb_comes_after_an_or() -> None:
+    with pytest.raises(WrongStatus, match="needs a machine that is failed, reclaimed or stopped"):
+        want(instance(Status.RUNNING), Verb.START, NOW)
+
+
 @pytest.mark.parametrize("verb", [Verb.START, Verb.STOP, Verb.RESTART])
 @pytest.mark.parametrize(
     "row",

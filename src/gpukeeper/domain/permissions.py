@@ -47,7 +47,8 @@ def check_may(instance: Instance, verb: Verb) -> None:
 def _obstacle(instance: Instance, verb: Verb) -> str | None:
     allowed_in = _ALLOWED_IN[verb]
     if instance.status not in allowed_in:
-        allowed = ", ".join(sorted(status.value for status in allowed_in))
+        *others, last = sorted(status.value for status in allowed_in)
+        allowed = f"{', '.join(others)} or {last}" if others else last
         return f"; {verb.value} needs a machine that is {allowed}"
     is_failed = instance.status is Status.FAILED
     if is_failed and instance.phase in _NEVER_FROM.get(verb, frozenset()):
