@@ -132,7 +132,7 @@ def test_show_leaves_out_what_is_not_known_yet(program: Program) -> None:
         "name     new\n"
         "status   creating\n"
         "product  1 x RTX 4090\n"
-        "price    spot\n"
+        "price    none yet, spot\n"
         "billed   no\n"
     )
 

@@ -36,16 +36,16 @@ FLEET = [
 ]
 GOLDEN = {
     40: """\
-NAME        STATUS                 USD/H
-trainer     running                0.175
-a-name-th…  taken back in 22 min   0.100
-eval        failed, still billed  10.400
+NAME        STATUS            USD/H  AGE
+trainer     running           0.175   8m
+a-name-th…  taken in 22 min   0.100   2d
+eval        failed, billed   10.400   8m
 """,
     60: """\
-NAME        STATUS                          USD/H  AGE  GPUS
-trainer     running                         0.175   8m     1
-a-name-th…  running, taken back in 22 min   0.100   2d     1
-eval        failed, still billed, stale    10.400   8m     8
+NAME              STATUS                          USD/H  AGE
+trainer           running                         0.175   8m
+a-name-that-is-…  running, taken back in 22 min   0.100   2d
+eval              failed, still billed, stale    10.400   8m
 """,
     80: """\
 NAME         STATUS                          USD/H  AGE  PRODUCT        ID
@@ -94,11 +94,19 @@ def test_what_needs_attention_is_counted_beside_the_table(program: Program) -> N
     taken = INSTANCE | {"status": "reclaimed", "reclaimAt": "2026-11-23T05:10:00Z"}
     fleet = {"instances": [*FLEET, lost, taken], "total": 5}
     program.service.reply("GET /api/instances", fleet)
-    said = "Needs attention: 1 failed, 1 taken back, 1 to be taken back, 1 lost.\n"
+    said = "Needs attention: 1 failed, 1 reclaimed, 1 to be taken back, 1 lost.\n"
     assert said in program.run("ls", "--all").stderr
     quiet = {"instances": FLEET[:1], "total": 1}
     program.service.reply("GET /api/instances", quiet)
     assert program.run("ls").stderr == ""
+
+
+def test_a_refused_order_says_so_and_needs_nobody(program: Program) -> None:
+    refused = FLEET[-1] | {"novitaId": None, "isBilling": False, "stale": False}
+    program.service.reply("GET /api/instances", {"instances": [refused], "total": 1})
+    ended = program.run("ls", "--all")
+    assert "failed, nothing bought" in ended.stdout
+    assert ended.stderr == ""
 
 
 def test_a_notice_whose_time_is_over_is_no_time_left(program: Program) -> None:

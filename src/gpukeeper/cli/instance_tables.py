@@ -35,6 +35,7 @@ _NARROW = 60
 
 # Whoever reads that these are gone must not read beside it that they run.
 _GONE = frozenset({Status.DELETED, Status.LOST})
+_DOWN = _GONE | {Status.STOPPED, Status.RECLAIMED}
 
 
 def as_table(instances: Iterable[InstanceInfo], *, now: datetime) -> str:
@@ -67,14 +68,23 @@ def as_record(instance: InstanceInfo, *, now: datetime) -> str:
 def attention(instances: Sequence[InstanceInfo]) -> str | None:
     """Return how many of these need somebody's attention, and why."""
     kinds = (
-        ("failed", [each for each in instances if each.status == Status.FAILED]),
-        ("taken back", [each for each in instances if each.status == Status.RECLAIMED]),
+        (
+            "failed",
+            [each for each in instances if each.status == Status.FAILED and not is_refused(each)],
+        ),
+        ("reclaimed", [each for each in instances if each.status == Status.RECLAIMED]),
         ("to be taken back", [each for each in instances if is_notified(each)]),
         ("above the price limit", [each for each in instances if each.is_above_limit]),
         ("lost", [each for each in instances if each.status == Status.LOST]),
     )
     counted = [f"{len(found)} {word}" for word, found in kinds if found]
     return f"Needs attention: {', '.join(counted)}." if counted else None
+
+
+def is_refused(instance: InstanceInfo) -> bool:
+    """Whether the order failed with nothing bought, so that it never cost anything."""
+    is_failed = instance.status == Status.FAILED
+    return is_failed and not instance.novita_id and not instance.is_billing
 
 
 def is_notified(instance: InstanceInfo) -> bool:
@@ -117,6 +127,8 @@ def _above_limit(instance: InstanceInfo) -> str | None:
 def status_text(instance: InstanceInfo, now: datetime) -> str:
     """Return the status with what a person should know of it at a glance."""
     marks = [instance.status]
+    if is_refused(instance):
+        marks.append("nothing bought")
     if bill := _bill_of_failure(instance):
         marks.append(bill)
     if instance.is_above_limit:
@@ -129,13 +141,15 @@ def status_text(instance: InstanceInfo, now: datetime) -> str:
 
 
 def _brief_status(instance: InstanceInfo, now: datetime) -> str:
-    """Return the status and the one thing about it that costs most not to know."""
+    """Return the one thing that costs most not to know, in at most 16 cells."""
+    if is_refused(instance):
+        return "failed, refused"
     if bill := _bill_of_failure(instance):
-        return f"{instance.status}, {bill}"
+        return "failed, billed" if instance.novita_id else bill
     if instance.is_above_limit:
-        return f"{instance.status}, above limit"
+        return "above limit"
     if is_notified(instance):
-        return _reclaim_text(instance, now)
+        return _reclaim_text(instance, now).replace("taken back in", "taken in")
     return status_text(instance, now)
 
 
@@ -175,7 +189,8 @@ def _facts(instance: InstanceInfo, now: datetime) -> Iterator[tuple[str, str | N
     yield "reason", reason_text(instance.reason)
     yield "product", f"{instance.gpu_num} x {instance.product_name}"
     yield "region", instance.region
-    yield "price", f"${price}/h, {instance.billing_mode}" if price else instance.billing_mode
+    none = "none" if is_refused(instance) else "none yet"
+    yield "price", f"{f'${price}/h' if price else none}, {instance.billing_mode}"
     yield "above limit", _above_limit(instance)
     yield "billed", billed_text(instance)
     yield "disk", f"{instance.rootfs_size_gb} GB" if instance.rootfs_size_gb else None
@@ -183,7 +198,8 @@ def _facts(instance: InstanceInfo, now: datetime) -> Iterator[tuple[str, str | N
     yield "image", instance.image_url
     for key, value in instance.labels.items():
         yield "label", f"{key}={value}"
-    for endpoint in instance.endpoints:
+    # Of a machine that is down, these are addresses that lead nowhere.
+    for endpoint in instance.endpoints if instance.status not in _DOWN else ():
         yield "endpoint", f"{endpoint.port}/{endpoint.type} {endpoint.url}"
     yield "ssh", instance.ssh_command
     yield "created", when(instance.created_at)

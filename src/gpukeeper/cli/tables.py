@@ -63,13 +63,24 @@ def layout(
 
 
 def _with_room(columns: Sequence[Column], widths: Sequence[int], available: int) -> list[int]:
-    """Return the columns that there is room for, in their order; those of rank 0 at least."""
+    """Return the columns that there is room for, in their order; those of rank 0 at least.
+
+    Once one had no room, a further one is there only if nothing is cut for it.
+    """
     shown: list[int] = []
+    is_full = False
     for each in sorted(range(len(columns)), key=lambda each: (columns[each].rank, each)):
         wanted = [*shown, each]
-        least = _total([_least(columns[every], widths[every]) for every in wanted])
-        if least <= available or columns[each].rank == 0:
+        needed = _total(
+            [
+                widths[every] if is_full else _least(columns[every], widths[every])
+                for every in wanted
+            ]
+        )
+        if needed <= available or columns[each].rank == 0:
             shown = wanted
+        else:
+            is_full = True
     return sorted(shown)
 
 
