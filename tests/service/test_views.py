@@ -116,7 +116,7 @@ def test_an_orphan_is_shown_with_the_name_of_its_region() -> None:
         Phase.UP,
         NOW,
         cluster_id="cn-1",
-        cluster_name="CN-HK-01",
+        cluster_name="CN-HK-01 (Hong Kong)",
         product_name="RTX 4090 24GB",
         price_per_hour=Decimal("0.175"),
         created_at=NOW,

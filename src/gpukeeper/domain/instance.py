@@ -138,6 +138,11 @@ class Observation:
     created_at: datetime | None = None
     started_at: datetime | None = None
 
+    @property
+    def region(self) -> str:
+        """Return the region as orders name it, without what Novita says beside it."""
+        return self.cluster_name.split(" ", 1)[0] or self.cluster_id
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:

@@ -89,7 +89,7 @@ def adopted(
 ) -> Instance:
     """Return the row of a machine that Novita has and the store did not know."""
     mode = machine.billing_mode
-    region = machine.cluster_name.split(" ", 1)[0] or machine.cluster_id
+    region = machine.region
     order = Order(
         name=ids.ordered_name(machine.name)[:_NAME_MAX_CHARS],
         product_name=machine.product_name or "unknown",
@@ -117,7 +117,7 @@ def with_machine(
         product_id=machine.product_id or None,
         product_name=machine.product_name or None,
         cluster_id=machine.cluster_id or None,
-        region=machine.cluster_name.split(" ", 1)[0] or machine.cluster_id,
+        region=machine.region,
         image_url=machine.image_url or None,
         price_per_hour=machine.price_per_hour,
         accepted_at=now,

@@ -124,7 +124,7 @@ def orphan_view(orphan: Orphan, deployment: str) -> OrphanView:
         name=machine.name,
         novita_status=machine.word,
         product_name=machine.product_name,
-        region=machine.cluster_name or machine.cluster_id,
+        region=machine.region,
         price_per_hour=machine.price_per_hour,
         rate=rate_of_orphan(machine),
         created_at=machine.created_at,
