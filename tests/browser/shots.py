@@ -36,7 +36,8 @@ def fleet(service: Service, novita: Novita) -> dict[str, str]:
     ids = {name: service.running(name=name, **each)["id"] for name, each in orders.items()}
     service.post(f"/api/instances/{ids['render-node']}/stop", json={})
     service.wait_for(ids["render-node"], "stopped")
-    service.try_order(name="too-dear", maxPricePerHour="0.01")
+    broken = service.order(name="finetune-bert", templateId="tpl-broken")
+    service.wait_for(broken["id"], "failed")
     novita.fate("pull-forever")
     ids["coming-up"] = service.order(name="coming-up")["id"]
     service.wait_for(ids["coming-up"], "starting")

@@ -35,7 +35,8 @@ def test_every_page_is_readable_for_everyone(
     open_page: Open, service: Service, novita: Novita, theme: str, size: dict[str, int]
 ) -> None:
     running = service.running(name=f"shown-on-{theme}-{size['width']}", labels={"team": "x"})
-    failing = service.try_order(name="unknown-product", productName="nonsense").json()
+    novita.fate("no-balance")
+    failing = service.try_order(name="without-money").json()
     page = open_page("/", is_signed_in=False, color_scheme=theme, viewport=size)
     check(page)
     sign_in(page)
