@@ -148,7 +148,7 @@ def test_prices_follow_the_region_and_the_estimate_the_product(open_page: Open) 
 
     page.get_by_label("GPUs").fill("2")
     page.get_by_label("GPUs").press("Tab")
-    expect(page.locator("#estimate")).to_contain_text("$0.21 per hour")
+    expect(page.locator("#estimate")).to_contain_text("$0.210 per hour")
     page.get_by_label("Region", exact=True).select_option("US-CA-06")
     expect(page.get_by_role("radio", name="H100 SXM 80GB")).to_be_visible()
     expect(page.get_by_label("Name", exact=True)).to_have_value("kept")
