@@ -84,7 +84,8 @@ async def test_a_price_that_took_too_long_to_come_buys_nothing(
 async def test_a_price_above_the_limit_says_both(
     clock: Clock, quote: Callable[[Market], Quote]
 ) -> None:
-    with pytest.raises(NothingForSale, match=r"costs \$0\.950 per hour now.*limit of \$0\.180") as no:
+    words = r"costs \$0\.950 per hour now.*limit of \$0\.180"
+    with pytest.raises(NothingForSale, match=words) as no:
         await quote(Market(clock, "0.95")).confirm(True)
     assert no.value.error_code == "price_above_limit"
 
