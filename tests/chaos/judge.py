@@ -206,7 +206,9 @@ def _is_explained(
         case Status.STOPPED:
             return Verb.STOP in wishes or bool(deeds & _DOWN_BY)
         case Status.RECLAIMED:
-            return row.order.billing_mode is BillingMode.SPOT and bool(deeds)
+            # A fate may take back any machine; without one, only a spot machine's end is a reclaim.
+            is_spot = row.order.billing_mode is BillingMode.SPOT
+            return "reclaim" in deeds or (is_spot and bool(deeds))
         case Status.FAILED:
             return row.reason is not None
     return machine is not None
