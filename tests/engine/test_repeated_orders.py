@@ -2,9 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from gpukeeper.domain.errors import KeyReused
 from gpukeeper.domain.instance import Instance, Status, Verb
@@ -17,9 +19,9 @@ KEYS = [f"key-{number}" for number in range(5)]
 SENDERS = 20
 
 
-async def all_of(rig: Rig, orders: Sequence[Coroutine[Any, Any, View]]) -> list[Any]:
+async def all_of(rig: Rig, orders: Sequence[Awaitable[View]]) -> list[Any]:
     """Send orders at the same moment and return each one's answer or error."""
-    tasks = [asyncio.create_task(order) for order in orders]
+    tasks = [asyncio.ensure_future(order) for order in orders]
     while not all(task.done() for task in tasks):
         await rig.work()
         await asyncio.sleep(0)
@@ -80,14 +82,28 @@ async def test_an_order_that_failed_fails_everyone_who_sent_it_and_is_not_tried_
 
 
 async def test_an_order_that_novita_could_not_take_is_bought_once_when_it_is_sent_again(
-    rig: Rig,
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    waiting: list[str] = []
+    all_wait = asyncio.Event()
+    watch = rig.service.nudges.watch
+
+    def count(instance_id: str) -> Any:
+        waiting.append(instance_id)
+        if len(waiting) == SENDERS:
+            all_wait.set()
+        return watch(instance_id)
+
+    monkeypatch.setattr(rig.service.nudges, "watch", count)
     # All have asked before anybody begins to buy: whoever comes after the failure tries anew.
     elsewhere = replace(rig.service.ordering, buyer=BuyerElsewhere())
     rig.service = replace(rig.service, ordering=elsewhere)
-    rig.fault("html", "products", status=503, for_seconds=120)
-    answers = await all_of(rig, [send(rig, "key") for _ in range(SENDERS)])
-    assert {answer.error_code for answer in answers} == {"novita_unavailable"}
+    # So long a pause is not waited for: no sender moves the clock of the others.
+    rig.fault("html", "products", status=503, retry_after=90, for_seconds=120)
+    senders = [asyncio.create_task(send(rig, "key")) for _ in range(SENDERS)]
+    await all_wait.wait()
+    answers = await all_of(rig, senders)
+    assert {answer.error_code for answer in answers} == {"novita_rate_limited"}
     assert len(await rows(rig)) == 1
     await rig.advance(minutes=3)
     again = await all_of(rig, [send(rig, "key") for _ in range(SENDERS)])
