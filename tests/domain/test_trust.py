@@ -74,8 +74,21 @@ def test_a_clock_that_novita_contradicts_is_not_believed_however_long_it_keeps_t
         assert time.doubt is not None
 
 
-def test_a_time_of_novitas_that_agrees_with_nothing_changes_nothing() -> None:
-    assert hear(JUMPED, NOW + AHEAD, NOW + AHEAD / 2) == JUMPED
+@pytest.mark.parametrize("novita", [NOW - AHEAD, NOW + 2 * AHEAD])
+def test_a_time_of_novitas_that_agrees_with_nothing_changes_nothing(novita: datetime) -> None:
+    assert hear(JUMPED, NOW + AHEAD, novita) == JUMPED
+
+
+def test_a_service_that_was_off_goes_by_novitas_time_however_long_its_clock_is_ahead() -> None:
+    off, ahead = timedelta(days=7), timedelta(days=365)
+    time, seconds = begin(NOW, NOW + off + ahead, 0.0), 0.0
+    while seconds < 4 * PATIENCE.total_seconds():
+        seconds += 10
+        passed = timedelta(seconds=seconds)
+        time = read(time, NOW + off + ahead + passed, seconds)
+        time = hear(time, NOW + off + ahead + passed, NOW + off + passed)
+        assert time.at == NOW + off + passed
+        assert time.doubt is not None
 
 
 def test_a_clock_that_nobody_doubts_needs_no_confirmation() -> None:

@@ -71,7 +71,8 @@ def read(
 def hear(time: Time, clock: datetime, novita: datetime) -> Time:
     """Return the time after Novita told its own, which may confirm the clock or contradict it.
 
-    What contradicts it agrees with the time that is kept instead; anything else says nothing.
+    What contradicts it agrees with the time that is kept instead, or lies between the two: then
+    the clock is ahead, and so much has passed all the same.  Anything else says nothing.
     """
     if time.doubt is None:
         return time
@@ -79,4 +80,6 @@ def hear(time: Time, clock: datetime, novita: datetime) -> Time:
         return Time(clock, time.read_at)
     if abs(time.at - novita) <= NOVITA_TOLERANCE:
         return replace(time, doubt=replace(time.doubt, since=time.read_at))
+    if time.at < novita < clock:
+        return Time(novita, time.read_at, Doubt(clock - novita, time.read_at))
     return time
