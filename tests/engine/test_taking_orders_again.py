@@ -161,6 +161,20 @@ async def test_a_machine_that_cannot_be_of_the_order_is_not_given_to_it(
     assert again.calls("create") == 1
 
 
+async def test_a_machine_that_a_person_adopted_is_not_given_to_an_order_it_cannot_be_of(
+    rig: Rig, restore: Restore, tmp_path: Path
+) -> None:
+    old = copy(rig, tmp_path / "copy.db")
+    bought = await keyed(rig, 1)
+    again = await restored_from(rig, restore, old)
+    await again.advance(minutes=2)
+    await again.service.adopt(str(bought.novita_id))
+    with pytest.raises(KeyReused):
+        await keyed(again, 1, gpu_num=2)
+    assert (await keyed(again, 1)).novita_id == bought.novita_id
+    assert again.calls("create") == 1
+
+
 async def test_an_order_that_failed_and_is_sent_again_is_found_as_well(
     rig: Rig, restore: Restore, tmp_path: Path
 ) -> None:

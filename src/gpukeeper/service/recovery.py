@@ -72,6 +72,8 @@ def recover(
     rows = instances.named(connection, names)
     owner = next((row for row in rows.values() if row.novita_id is not None), None)
     if owner is not None:
+        if owner.order.gpu_num != placed.order.gpu_num:
+            raise KeyReused
         return Recovered(owner.id)
     machines = _orphans_of(connection, names)
     if not machines:
