@@ -1,5 +1,7 @@
 """A machine that was taken for gone and costs money after all is watched again."""
 
+from dataclasses import replace
+
 import pytest
 
 from gpukeeper.domain.instance import Asked, Instance, Phase, Reason, Status, Verb
@@ -80,3 +82,9 @@ def test_a_reclaimed_machine_has_to_be_seen_up_twice() -> None:
 
 def test_a_machine_that_comes_up_over_again_has_a_new_deadline() -> None:
     assert shown(ended(Status.LOST), Phase.STARTING).deadline_at == NOW + 10 * MINUTE
+
+
+def test_another_machine_under_the_id_of_one_that_is_gone_brings_nothing_back() -> None:
+    row = ended(Status.DELETED)
+    other = replace(seen(Phase.UP), name="newer-gkabcd1234567890")
+    assert reappear(row, other, NOW, LIMITS) == row

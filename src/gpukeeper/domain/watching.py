@@ -126,6 +126,9 @@ def reappear(instance: Instance, seen: Observation, now: datetime, limits: Limit
     """
     if instance.gone_at is None or seen.at < instance.gone_at + limits.adoption_window:
         return instance
+    if _altered_name(instance, seen) not in (None, instance.name_at_novita):
+        # Another machine under the same id: it is not this row's to watch, or to delete.
+        return instance
     back = replace(
         _present(instance),
         gone_at=None,
