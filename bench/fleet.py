@@ -11,13 +11,13 @@ from sqlalchemy import insert, text
 from bench.history import SECRET_KEY
 from bench.novita import DEPLOYMENT, FIRST_WORD, machine, machine_id, machine_name
 from gpukeeper.domain import ids
-from gpukeeper.domain.instance import Desired, Instance, Order, Status
-from gpukeeper.domain.lifecycle import Limits, schedule
-from gpukeeper.domain.watching import observe
-from gpukeeper.novita import meaning, wire
+from gpukeeper.domain.instances import DesiredState, Instance, Order, Status
+from gpukeeper.domain.lifecycle.decide import Limits, schedule
+from gpukeeper.domain.lifecycle.observations import observe
+from gpukeeper.novita import mapping, models
 from gpukeeper.store import facts, migrations, tables
-from gpukeeper.store.database import Connection, Database
-from gpukeeper.store.sealing import Seal
+from gpukeeper.store.db.database import Connection, Database
+from gpukeeper.store.encryption import EnvsCipher
 
 # What every process on the store has to be started with.
 SETTINGS = {"GPUKEEPER_SECRET_KEY": SECRET_KEY}
@@ -34,7 +34,7 @@ def write_fleet(database: Database, count: int) -> None:
     migrations.upgrade(database.engine)
     now = datetime.now(UTC)
     with database.engine.begin() as connection:
-        facts.deployment(connection, DEPLOYMENT)
+        facts.ensure_mark(connection, DEPLOYMENT)
         rows = _rows(count, now)
         while batch := [row for _, row in zip(range(_ROWS_AT_ONCE), rows, strict=False)]:
             connection.execute(insert(tables.instances), batch)
@@ -66,7 +66,7 @@ def writes(connection: Connection) -> dict[str, int]:
 
 
 def _rows(count: int, now: datetime) -> Iterator[dict[str, object]]:
-    limits, seal = Limits(), Seal(SECRET_KEY)
+    limits, seal = Limits(), EnvsCipher(SECRET_KEY)
     for number in range(count):
         row = _instance(number, now, limits)
         yield {
@@ -98,7 +98,7 @@ def _instance(number: int, now: datetime, limits: Limits) -> Instance:
             startup_timeout=STARTUP_TIMEOUT,
         ),
         status=Status.CREATING,
-        desired=Desired.RUNNING,
+        desired=DesiredState.RUNNING,
         created_at=bought_at,
         deadline_at=bought_at + STARTUP_TIMEOUT,
         novita_id=machine_id(number),
@@ -111,6 +111,6 @@ def _instance(number: int, now: datetime, limits: Limits) -> Instance:
         accepted_at=bought_at,
         started_at=bought_at,
     )
-    listed = wire.Machine.model_validate(json.loads(json.dumps(machine(number, FIRST_WORD))))
-    seen = observe(bought, meaning.observation(listed, now), now, limits)
+    listed = models.Machine.model_validate(json.loads(json.dumps(machine(number, FIRST_WORD))))
+    seen = observe(bought, mapping.observation(listed, now), now, limits)
     return schedule(seen, now, limits)

@@ -12,12 +12,12 @@ from sqlalchemy import func, insert, select
 
 from gpukeeper.domain import ids
 from gpukeeper.domain.events import Change
-from gpukeeper.domain.instance import Desired, Instance, Order, Status
-from gpukeeper.domain.lifecycle import become
+from gpukeeper.domain.instances import DesiredState, Instance, Order, Status
+from gpukeeper.domain.lifecycle.decide import change_status
 from gpukeeper.store import instances, migrations, tables
-from gpukeeper.store.database import Connection, Database, sqlite_url
+from gpukeeper.store.db.database import Connection, Database, sqlite_url
+from gpukeeper.store.encryption import EnvsCipher
 from gpukeeper.store.outbox import Outbox
-from gpukeeper.store.sealing import Seal
 
 # A service that is started on the store needs it: GPUKEEPER_SECRET_KEY.
 SECRET_KEY = "A" * 43 + "="
@@ -36,7 +36,7 @@ def write_history(
     draw = random.Random(7)
     numbers = itertools.count(1)
     outbox = Outbox(tuple(urls), 3, lambda p, at: ids.new_id(p, at, next(numbers).to_bytes(10)))
-    seal = Seal(SECRET_KEY)
+    seal = EnvsCipher(SECRET_KEY)
     database = Database(sqlite_url(data_dir / "gpukeeper.db"))
     migrations.upgrade(database.engine)
     running: list[str] = []
@@ -63,7 +63,7 @@ def _ordered(number: int, at: datetime, draw: random.Random) -> Instance:
         novita_name=f"machine-{number}-gkbnch{number:08}",
         order=Order(f"machine-{number}", product, "tpl-basic", region="CN-HK-01"),
         status=Status.REQUESTED,
-        desired=Desired.RUNNING,
+        desired=DesiredState.RUNNING,
         created_at=at,
         deadline_at=at + timedelta(minutes=10),
         price_per_hour=Decimal(PRODUCTS[product]),
@@ -90,7 +90,7 @@ def _pass_on(
         machine = replace(
             found, novita_id=f"nv-{found.id}", accepted_at=at, observed_at=datetime.now(UTC)
         )
-        return become(machine, status, at)
+        return change_status(machine, status, at)
 
     change: Change = instances.change(connection, row.id, fold, at, outbox)
     return change.after

@@ -11,7 +11,7 @@ from bench.fleet import writes
 from bench.novita import API, CONTROL
 from bench.processes import BenchFailed, Process, Stage, free_port
 from gpukeeper.store import facts
-from gpukeeper.store.database import Database
+from gpukeeper.store.db.database import Database
 
 # A look at 100,000 machines on a busy machine; far longer is a failure.
 PATIENCE_SECONDS = 900
@@ -84,7 +84,7 @@ class Watch:
 
     def _tried_at(self) -> object:
         with self.database.engine.connect() as connection:
-            return facts.looks(connection).tried_at
+            return facts.find_state(connection).tried_at
 
     def _written(self) -> dict[str, int]:
         with self.database.engine.connect() as connection:

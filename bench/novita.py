@@ -18,11 +18,11 @@ from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
 from gpukeeper.domain import ids
-from gpukeeper.simulator import wire
-from gpukeeper.simulator.app import build
-from gpukeeper.simulator.listing import Query
-from gpukeeper.simulator.settings import Settings
-from gpukeeper.simulator.world import World
+from gpukeeper.simulator.novita_api import machine_json
+from gpukeeper.simulator.novita_api.list_query import ListQuery
+from gpukeeper.simulator.novita_api.simulator_app import build_app
+from gpukeeper.simulator.simulated_world import World
+from gpukeeper.simulator.simulator_settings import Settings
 
 API = "/gpu-instance/openapi/v1/gpu/instance"
 CONTROL = "/_bench"
@@ -106,8 +106,8 @@ class Fleet:
         """Return a page of 100 rows; what was sold is listed as it was at the first page."""
         first = (max(number, 1) - 1) * PAGE_SIZE
         if first == 0:
-            sights, _ = world.list_page(Query(number=1, size=len(world.machines)))
-            self.sold = [json.dumps(wire.row(world, sight)).encode() for sight in sights]
+            sights, _ = world.list_page(ListQuery(number=1, size=len(world.machines)))
+            self.sold = [json.dumps(machine_json.row(world, sight)).encode() for sight in sights]
         total = len(self.rows) + len(self.sold)
         rows = self.rows[first : first + PAGE_SIZE]
         if len(rows) < PAGE_SIZE:
@@ -153,7 +153,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = [json.dumps(machine(number)).encode() for number in range(arguments.machines)]
     # Spot machines that are taken back would change the fleet.
-    simulator = build(Settings(spot_lifetime_seconds=0))
+    simulator = build_app(Settings(spot_lifetime_seconds=0))
     app = App(Fleet(rows), simulator, arguments.milliseconds / 1000)
     uvicorn.run(app, host="127.0.0.1", port=arguments.port, log_level="warning", lifespan="off")
 

@@ -20,7 +20,7 @@ from bench.processes import BenchFailed, Process, Stage
 from gpukeeper.domain import ids
 from gpukeeper.domain.events import DeliveryStatus
 from gpukeeper.store import migrations
-from gpukeeper.store.database import Connection, Database, sqlite_url
+from gpukeeper.store.db.database import Connection, Database, sqlite_url
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.store.tables import deliveries, delivery_attempts, events
 

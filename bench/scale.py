@@ -24,7 +24,7 @@ from bench.plots import Panel, draw
 from bench.processes import BenchFailed, Process, Stage
 from bench.receivers import arrivals
 from bench.webhooks import start_receivers
-from gpukeeper.store.database import Database
+from gpukeeper.store.db.database import Database
 from tests.postgres import Databases, Server
 
 REPLICAS = 3

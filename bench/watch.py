@@ -17,7 +17,7 @@ from bench.looks import Cost, Watch, start_novita, tell
 from bench.novita import PAGE_SIZE
 from bench.plots import Panel, draw
 from bench.processes import Stage
-from gpukeeper.store.database import Database, sqlite_url
+from gpukeeper.store.db.database import Database, sqlite_url
 
 # Smaller fleets than the largest are looked at more often than it is, to save time.
 SHORT_SECONDS = 4

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from gpukeeper.domain.instance import Instance
+from gpukeeper.domain.instances import Instance
 from gpukeeper.store import instances
-from gpukeeper.store.database import Connection, Database, sqlite_url
+from gpukeeper.store.db.database import Connection, Database, sqlite_url
 from gpukeeper.store.outbox import Outbox
 
 # Said once the first change is stored.
@@ -29,7 +29,7 @@ def main() -> None:
 async def write(file: Path, pause_seconds: float) -> None:
     """Store that Novita was seen to agree, with one row after the other."""
     database = Database(sqlite_url(file))
-    ids = await database.read(instances.unsettled)
+    ids = await database.read(instances.list_unsettled_ids)
     for number in itertools.count():
         await database.write(partial(_seen, instance_id=ids[number % len(ids)]))
         if number == 0:

@@ -20,11 +20,11 @@ from pydantic import SecretStr
 
 from gpukeeper import __version__
 from gpukeeper.api.app import create_app
-from gpukeeper.api.problems import KINDS, problem_type
 from gpukeeper.cli.main import app as cli_app
 from gpukeeper.config import variables
 from gpukeeper.service import Service
 from gpukeeper.telemetry import METRIC_LIST, create_metrics
+from gpukeeper.web.problems import KINDS, problem_type
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

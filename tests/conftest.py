@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from gpukeeper.store import migrations
-from gpukeeper.store.database import Database
+from gpukeeper.store.db.database import Database
 from tests.postgres import Databases, server_url
 
 # The same examples in every run, so that nobody's change fails for what it did not touch.

@@ -22,8 +22,8 @@ from sqlalchemy import Connection, Table, select
 
 from gpukeeper.domain import ids
 from gpukeeper.domain.events import ANNOUNCED, DeliveryStatus, EventType
-from gpukeeper.domain.instance import Instance, Status
-from gpukeeper.simulator.world import World
+from gpukeeper.domain.instances import Instance, Status
+from gpukeeper.simulator.simulated_world import World
 from gpukeeper.store import tables
 
 # The event that tells of each status; the others tell of something else.

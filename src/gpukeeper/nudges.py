@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from gpukeeper.domain.events import Change
-from gpukeeper.domain.instance import Instance
-from gpukeeper.domain.waking import Wake, concerned
+from gpukeeper.domain.instances import Instance
+from gpukeeper.domain.wakeups import Wake, find_wakeups
 
 
 class Nudges:
@@ -48,7 +48,7 @@ class Nudges:
             # Those who wait before the loops, which have time.
             for waiting in self._waiting.get(change.after.id, ()):
                 waiting.put_nowait(change.after)
-            for wake in concerned(change, is_held=is_held):
+            for wake in find_wakeups(change, is_held=is_held):
                 self.wake(wake)
 
     def heard(self, wakes: Iterable[Wake], instance_id: str | None) -> None:

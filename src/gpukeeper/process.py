@@ -18,28 +18,37 @@ from pydantic import SecretStr
 
 from gpukeeper import __version__
 from gpukeeper.api.app import create_app
-from gpukeeper.api.listening import limited
-from gpukeeper.api.orders import order_of
-from gpukeeper.api.problems import kind_of
-from gpukeeper.api.proxies import Proxies
-from gpukeeper.api.server import Server, only_stopped_by_signals
+from gpukeeper.api.params.orders import order_of
 from gpukeeper.config import Settings, prepare_data_dir
 from gpukeeper.dashboard import STATIC_PREFIX, Site, frame, install
 from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidConfiguration
 from gpukeeper.domain.events import format_money
-from gpukeeper.ports import open_ports, url_of
-from gpukeeper.runtime import Role, Runtime, account, build, needed_proof, open_novita, preflight
-from gpukeeper.runtime.locks import check_locks, only_engine
-from gpukeeper.runtime.maintenance import opened
-from gpukeeper.runtime.opening import explained, said, upgrade
-from gpukeeper.service.overview import Overview
-from gpukeeper.service.patience import READ_LIMIT, answered_within
-from gpukeeper.store import inspection, migrations
-from gpukeeper.store.backup import copy
-from gpukeeper.store.database import Connection, StoreError
-from gpukeeper.store.trouble import sentence_of
+from gpukeeper.port_check import format_url, open_ports
+from gpukeeper.runtime import (
+    Role,
+    Runtime,
+    build,
+    needed_proof,
+    open_novita,
+    preflight,
+    store_account,
+)
+from gpukeeper.runtime.database_setup import error_text, explain_store_errors, upgrade
+from gpukeeper.runtime.engine_lock import check_locks, lock_engine
+from gpukeeper.runtime.maintenance import open_for_command
+from gpukeeper.service.fleet import Overview
+from gpukeeper.service.time_limit import READ_LIMIT, limit_time
+from gpukeeper.store import migrations
+from gpukeeper.store.db import schema_check
+from gpukeeper.store.db.backup import copy
+from gpukeeper.store.db.database import Connection, StoreError
+from gpukeeper.store.db.outages import describe_outage
 from gpukeeper.telemetry import configure_logging, get_logger, log_outputs
 from gpukeeper.telemetry.logs import LOG_FILE
+from gpukeeper.web.problems import kind_of
+from gpukeeper.web.server.connection_limits import build_protocol
+from gpukeeper.web.server.http_server import Server, stop_on_signals
+from gpukeeper.web.server.proxies import Proxies
 from gpukeeper.webhooks.guard import check_url
 
 # Connections that are still open this long after SIGTERM are closed; the drain follows.
@@ -63,11 +72,11 @@ def serve(settings: Settings, role: Role = Role.ALL) -> int:
     Raises InvalidConfiguration when the service cannot start as configured, CannotListen when its
     port cannot be had.
     """
-    preflight.examine(settings)
+    preflight.check_preconditions(settings)
     kept = prepare_data_dir(settings)
     _open_logs(settings)
     _allow_open_files()
-    with only_engine(settings, has_engine=role.has_engine), ExitStack() as at_the_end:
+    with lock_engine(settings, has_engine=role.has_engine), ExitStack() as at_the_end:
         sockets = open_ports(settings.host, settings.port, setting="GPUKEEPER_PORT")
         for each in sockets:
             at_the_end.callback(each.close)
@@ -87,7 +96,7 @@ def _open_logs(settings: Settings) -> None:
             stream=sys.stdout,
         )
     except OSError as error:
-        sentence = log_outputs.sentence_of(settings.log_dir / LOG_FILE, error)
+        sentence = log_outputs.describe_file_fault(settings.log_dir / LOG_FILE, error)
         raise InvalidConfiguration([Fault("GPUKEEPER_DATA_DIR", sentence)]) from error
     for path, remedy in preflight.find_open_paths(settings):
         get_logger("gpukeeper").warning("open_to_other_users", path=str(path), remedy=remedy)
@@ -107,14 +116,14 @@ def check(settings: Settings) -> tuple[CheckResult, ...]:
     Raises InvalidConfiguration with all that the service could not start with, or when the database
     belongs to another account of Novita's.
     """
-    preflight.examine(settings)
+    preflight.check_preconditions(settings)
     check_locks(settings)
     doubts: list[tuple[str, list[str]]] = []
 
     def examine(connection: Connection) -> None:
-        if not account.may_belong(connection, settings):
-            machines = account.known_machines(connection)
-            doubts.append((account.refusal(connection, settings), machines))
+        if not store_account.may_belong(connection, settings):
+            machines = store_account.list_known_machines(connection)
+            doubts.append((store_account.describe_mismatch(connection, settings), machines))
 
     database = _check_database(settings, examine)
     for refusal, machines in doubts:
@@ -136,8 +145,8 @@ def migrate(settings: Settings) -> str:
     Raises InvalidConfiguration when that cannot be, with the database's own words, or when the
     database belongs to another account of Novita's.
     """
-    with opened(settings) as database:
-        with explained(settings):
+    with open_for_command(settings) as database:
+        with explain_store_errors(settings):
             revision = upgrade(database, settings)
         if (proof := needed_proof(database, settings)) is not None:
             asyncio.run(proof.settle())
@@ -172,7 +181,9 @@ def _server_config(settings: Settings, app: FastAPI) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        http=limited(proxies=Proxies(settings.trusted_proxies), root_path=settings.root_path),
+        http=build_protocol(
+            proxies=Proxies(settings.trusted_proxies), root_path=settings.root_path
+        ),
         ws="none",
         proxy_headers=False,
         timeout_keep_alive=settings.keep_alive,
@@ -193,13 +204,13 @@ async def _serve(
         "starting",
         version=__version__,
         role=role.value,
-        url=", ".join(map(url_of, sockets)),
+        url=", ".join(map(format_url, sockets)),
         novita=settings.novita_base_url,
         database=settings.database_name,
         webhooks=len(settings.webhook_urls),
         traces=bool(settings.otel),
     )
-    with only_stopped_by_signals(server):
+    with stop_on_signals(server):
         async with runtime.running():
             await server.serve(list(sockets))
     log.info("stopped")
@@ -250,12 +261,12 @@ def _app(settings: Settings, runtime: Runtime, secret_key: SecretStr) -> FastAPI
     return app
 
 
-def _check_database(settings: Settings, also: inspection.Read) -> CheckResult:
+def _check_database(settings: Settings, also: schema_check.Read) -> CheckResult:
     name = settings.database_name
     try:
         found = _look_into_database(settings, also)
     except StoreError as error:
-        sentence = sentence_of(error) or said(error)
+        sentence = describe_outage(error) or error_text(error)
         return CheckResult("database", is_ok=False, message=f"{name}: {sentence}")
     if found is not None and found.refusal is not None:
         return CheckResult("database", is_ok=False, message=f"{name}: {found.refusal}")
@@ -270,18 +281,20 @@ def _check_database(settings: Settings, also: inspection.Read) -> CheckResult:
     return CheckResult("database", is_ok=True, message=message)
 
 
-def _look_into_database(settings: Settings, also: inspection.Read) -> inspection.Found | None:
+def _look_into_database(
+    settings: Settings, also: schema_check.Read
+) -> schema_check.SchemaReport | None:
     if settings.postgres_url is not None:
-        return inspection.look_into_server(settings.postgres_url.get_secret_value(), also)
+        return schema_check.check_server(settings.postgres_url.get_secret_value(), also)
     path = settings.database_path
-    return inspection.look_into_file(path, also) if path.exists() else None
+    return schema_check.check_file(path, also) if path.exists() else None
 
 
 async def _is_other_account(settings: Settings, machines: Sequence[str]) -> bool:
     """Whether Novita shows none of these machines to our key; not if it cannot be asked."""
     novita = open_novita(settings)
     try:
-        return not await account.is_shown(novita, machines)
+        return not await store_account.is_shown(novita, machines)
     except GpuKeeperError:
         return False
     finally:
@@ -291,7 +304,7 @@ async def _is_other_account(settings: Settings, machines: Sequence[str]) -> bool
 async def _check_novita(settings: Settings) -> CheckResult:
     novita = open_novita(settings)
     try:
-        async with answered_within(READ_LIMIT, novita):
+        async with limit_time(READ_LIMIT, novita):
             balance = await novita.balance()
             clusters = await novita.clusters()
     except GpuKeeperError as error:

@@ -18,8 +18,8 @@ from gpukeeper.api.app import create_app
 from gpukeeper.service import Service
 from gpukeeper.telemetry import Metrics, configure_logging, create_metrics, shut_down_logging
 from gpukeeper.webhooks.guard import Allowance, check_url
-from tests.api.checking import faults_in_answer
 from tests.api.double import ServiceDouble
+from tests.api.openapi_check import faults_in_answer
 
 KEY = "correct-horse-battery"
 SECRET_KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="

@@ -7,9 +7,9 @@ from typing import Any
 
 from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidOrder, KeyReused, NotFound
 from gpukeeper.domain.events import DeliveryStatus, Event, EventType
-from gpukeeper.domain.instance import Connection, Instance, Order, Status, Verb
-from gpukeeper.domain.lifecycle import want
-from gpukeeper.domain.market import BillingMode, Cluster, Offer, Template
+from gpukeeper.domain.instances import Command, ConnectionDetails, Instance, Order, Status
+from gpukeeper.domain.lifecycle.decide import request_command
+from gpukeeper.domain.products import BillingMode, Cluster, Offer, Template
 from gpukeeper.service import Census, DeliveryView, Health, OrphanView, Page, Queues, View
 from gpukeeper.service.feed import Feed
 from tests.api.samples import ATTEMPTS, DELIVERY, EVENT, NOW, OFFER, ORPHAN, RUNNING
@@ -96,15 +96,15 @@ class ServiceDouble:
         self._find(instance_id)
         return (EVENT,)
 
-    async def connection(self, instance_id: str) -> Connection:
+    async def connection(self, instance_id: str) -> ConnectionDetails:
         """Return the way to a row's machine."""
         self._fail()
         row = self._find(instance_id)
-        return Connection(row.endpoints, str(row.ssh_command), "s3same")
+        return ConnectionDetails(row.endpoints, str(row.ssh_command), "s3same")
 
-    async def want(self, instance_id: str, verb: Verb) -> View:
+    async def want(self, instance_id: str, verb: Command) -> View:
         """Store a wish as the real service does."""
-        row = want(self._find(instance_id), verb, NOW)
+        row = request_command(self._find(instance_id), verb, NOW)
         self.rows[row.id] = row
         return self._view(row)
 
@@ -196,7 +196,7 @@ class ServiceDouble:
     async def delete_orphan(self, novita_id: str) -> View:
         """Adopt and delete."""
         adopted = await self.adopt(novita_id)
-        return await self.want(adopted.instance.id, Verb.DELETE)
+        return await self.want(adopted.instance.id, Command.DELETE)
 
     async def census(self) -> Census:
         queues = Queues(3, {"instances": 0.0, "deliveries": 12.5})

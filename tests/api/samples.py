@@ -14,8 +14,16 @@ from gpukeeper.domain.events import (
     EventType,
     data_of,
 )
-from gpukeeper.domain.instance import Attempt, Desired, Endpoint, Instance, Order, Reason, Status
-from gpukeeper.domain.market import BillingMode, Offer
+from gpukeeper.domain.instances import (
+    Attempt,
+    DesiredState,
+    Endpoint,
+    Instance,
+    Order,
+    Reason,
+    Status,
+)
+from gpukeeper.domain.products import BillingMode, Offer
 from gpukeeper.service import OrphanView
 
 NOW = datetime(2026, 11, 23, 5, 12, 25, 123456, UTC)
@@ -27,7 +35,7 @@ RUNNING = Instance(
     novita_name="trainer-gkabcd12345678",
     order=ORDER,
     status=Status.RUNNING,
-    desired=Desired.RUNNING,
+    desired=DesiredState.RUNNING,
     created_at=NOW - timedelta(minutes=3),
     deadline_at=NOW + timedelta(minutes=7),
     novita_id="37d312386c80a3b9",

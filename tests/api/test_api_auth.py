@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from pydantic import SecretStr
 
-from gpukeeper.api.keys import Keys
+from gpukeeper.web.keys import Keys
 from tests.api.conftest import KEY, connected
 from tests.api.double import ServiceDouble
 from tests.api.samples import RUNNING

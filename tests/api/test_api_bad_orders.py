@@ -6,8 +6,8 @@ import httpx2
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from gpukeeper.api.faults import faults_of
-from gpukeeper.api.orders import OrderBody
+from gpukeeper.api.params.orders import OrderBody
+from gpukeeper.api.params.validation_messages import faults_of
 from tests.api.double import ServiceDouble
 
 NAME = "must be 1 to 48 letters, digits or hyphens"

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from gpukeeper.api.orders import OrderBody
+from gpukeeper.api.params.orders import OrderBody
 from tests.api.conftest import connected
 from tests.api.double import ServiceDouble
 

@@ -7,10 +7,10 @@ from typing import Any
 import httpx2
 from fastapi import FastAPI
 
-from gpukeeper.api.health import HEALTH_PATHS
-from gpukeeper.api.problems import PROBLEM_TYPE
-from tests.api.checking import faults_in_value
+from gpukeeper.web.middleware import HEALTH_PATHS
+from gpukeeper.web.problems import PROBLEM_TYPE
 from tests.api.conftest import document
+from tests.api.openapi_check import faults_in_value
 
 MakeApp = Callable[..., FastAPI]
 

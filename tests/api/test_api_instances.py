@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from gpukeeper.domain.events import instance_body
-from gpukeeper.domain.instance import Status
+from gpukeeper.domain.instances import Status
 from gpukeeper.service import Service
 from tests.api.double import ServiceDouble
 from tests.api.samples import FAILED, NOW, RUNNING

@@ -7,9 +7,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from gpukeeper.api.orders import OrderBody
-from gpukeeper.domain.instance import OnFailure
-from gpukeeper.domain.market import BillingMode, Port
+from gpukeeper.api.params.orders import OrderBody
+from gpukeeper.domain.instances import OnFailure
+from gpukeeper.domain.products import BillingMode, Port
 from tests.api.double import ServiceDouble
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import httpx2
 import pytest
 
-from gpukeeper.api.problems import KINDS
 from gpukeeper.domain.errors import (
     BadCredentials,
     GpuKeeperError,
@@ -23,9 +22,10 @@ from gpukeeper.domain.errors import (
     RateLimited,
     StoreUnavailable,
 )
-from gpukeeper.domain.instance import Reason
+from gpukeeper.domain.instances import Reason
 from gpukeeper.service import OrderFailed, OrderRefused
 from gpukeeper.telemetry import Metrics, exposition
+from gpukeeper.web.problems import KINDS
 from tests.api.conftest import Lines
 from tests.api.double import ServiceDouble, failed
 from tests.api.samples import FAILED, OFFER

@@ -4,7 +4,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from gpukeeper.api.proxies import Proxies, network_of, read_address
+from gpukeeper.web.server.proxies import Proxies, network_of, read_address
 
 OURS = Proxies([ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
 

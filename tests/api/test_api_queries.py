@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from gpukeeper.domain.events import DeliveryStatus
-from gpukeeper.domain.market import BillingMode
+from gpukeeper.domain.products import BillingMode
 from tests.api.double import ServiceDouble
 
 LIMIT = "must be a whole number between 1 and 1000"

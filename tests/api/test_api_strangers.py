@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from gpukeeper.api.listening import ConnectionLimits
-from gpukeeper.api.proxies import Proxies
-from gpukeeper.api.root import RootPath
+from gpukeeper.web.server.connection_limits import ConnectionLimits
+from gpukeeper.web.server.proxies import Proxies
+from gpukeeper.web.server.root_path import RootPath
 from tests.api.conftest import KEY, Lines
-from tests.api.test_api_listening import (
+from tests.api.test_api_connection_limits import (
     AGES,
     ASK,
     BLINK,

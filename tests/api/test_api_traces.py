@@ -10,7 +10,7 @@ from opentelemetry.trace import SpanKind
 
 from tests.api.conftest import connected
 from tests.api.double import ServiceDouble
-from tests.telemetry.recording import CALLERS, CALLERS_SPAN, CALLERS_TRACE, Recording, trace_of
+from tests.telemetry.collector import CALLERS, CALLERS_SPAN, CALLERS_TRACE, Recording, trace_of
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ _EMPTY_NAMES = frozenset({"base", "common", "core", "helpers", "manager", "misc"
 # to the one who waits for the unit.
 _MAY_CATCH_ALL = {
     "src/gpukeeper/engine/loop.py": 2,
-    "src/gpukeeper/api/requests.py": 1,
-    "src/gpukeeper/store/database.py": 1,
-    "src/gpukeeper/store/lanes.py": 1,
+    "src/gpukeeper/web/middleware.py": 1,
+    "src/gpukeeper/store/db/database.py": 1,
+    "src/gpukeeper/store/db/batch_executor.py": 1,
 }
 
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from gpukeeper.domain.events import DeliveryStatus
-from gpukeeper.domain.instance import Status
+from gpukeeper.domain.instances import Status
 
 # Put together from halves, so that this file does not contain what it looks for.
 _UNFINISHED = re.compile("|".join((r"\bTO" r"DO\b", r"\bFIX" r"ME\b", r"\bXX" r"X\b")))

@@ -19,11 +19,11 @@ from sqlalchemy import func, select
 
 from gpukeeper.store import tables
 from tests import invariants
-from tests.chaos import weather
-from tests.chaos.judge import doubled, limited, violations
-from tests.chaos.people import Account, People
-from tests.chaos.stage import Stage, build_stage
+from tests.chaos import outages
+from tests.chaos.owners import Account, People
+from tests.chaos.service import Stage, build_stage
 from tests.chaos.timeline import SimulatedLoop, pass_time
+from tests.chaos.verdict import doubled, limited, violations
 
 # The last part of a run is calm, so that everything can come to an end: a start-up takes up to
 # ten minutes, a verb is repeated after five, an incident ends within the hour.
@@ -46,7 +46,7 @@ def run(directory: Path, *, orders: int, hours: float, seed: int) -> Result:
 
 
 async def _run(directory: Path, *, orders: int, hours: float, seed: int) -> Result:
-    stage = build_stage(directory, seed=seed, simulator=weather.habits(seed))
+    stage = build_stage(directory, seed=seed, simulator=outages.habits(seed))
     wild = max(hours * 3600 - _CALM_SECONDS, hours * 1800)
     people = People(stage, seed, orders, wild)
     async with AsyncExitStack() as stack:
@@ -54,8 +54,8 @@ async def _run(directory: Path, *, orders: int, hours: float, seed: int) -> Resu
         stack.push_async_callback(stage.novita.aclose)
         loops = [asyncio.create_task(loop.run()) for loop in stage.engine.loops]
         stack.push_async_callback(_end, stage, loops)
-        weather.break_out(stage.world)
-        stage.wire.refused = weather.REFUSED
+        outages.break_out(stage.world)
+        stage.wire.refused = outages.REFUSED
         await people.act()
         stage.wire.refused = 0
         spoilt = _spoilt(stage)
@@ -80,7 +80,7 @@ def _spoilt(stage: Stage) -> dict[str, object]:
     """Return how many answers Novita gave in the bad weather, and what was wrong with them."""
     spoilt: Counter[str] = Counter()
     for rule in stage.world.faults.rules():
-        spoilt[weather.word_for(rule.fault)] += rule.done
+        spoilt[outages.word_for(rule.fault)] += rule.done
     answers = sum(stage.world.journal.counts().values())
     in_outages = spoilt["in an outage"]
     by_weather = spoilt.total() - in_outages

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from gpukeeper.domain import buying
-from gpukeeper.engine.quote import Quote
-from tests.chaos import weather
+from gpukeeper.domain.lifecycle import purchases
+from gpukeeper.engine.price_check import Quote
+from tests.chaos import outages
 from tests.chaos.run import run
 
 # Each seed is another Novita (its lags, page numbers, refusals), other people, other weather.
@@ -29,7 +29,9 @@ def test_no_promise_is_broken_in_bad_weather(tmp_path: Path, seed: int) -> None:
 def test_buying_again_without_looking_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(buying, "lost_answer", lambda row, now, limits: replace(row, buying=None))
+    monkeypatch.setattr(
+        purchases, "record_lost_answer", lambda row, now, limits: replace(row, buying=None)
+    )
 
     result = run(tmp_path, orders=30, hours=1, seed=1)
 
@@ -57,7 +59,7 @@ def test_buying_without_asking_for_the_price_again_is_found_out(
 
     monkeypatch.setattr(Quote, "confirm", trust)
     # A Novita that holds no price for anybody, so that no seed has to be lucky.
-    monkeypatch.setattr(weather, "PRICE_HOLDS_SECONDS", 0.0)
+    monkeypatch.setattr(outages, "PRICE_HOLDS_SECONDS", 0.0)
 
     result = run(tmp_path, orders=120, hours=1, seed=7)
 

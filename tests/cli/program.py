@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gpukeeper.cli.access import Access
 from gpukeeper.cli.main import main
+from gpukeeper.cli.service_access import Access
 from tests.client.fake_service import FakeService, FakeTime
 
 _OF_THIS_MACHINE = (

@@ -9,9 +9,9 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 
-from gpukeeper.api.server import Server
 from gpukeeper.nudges import Nudges
-from gpukeeper.ports import CannotListen, check_port, open_ports, url_of
+from gpukeeper.port_check import CannotListen, check_port, format_url, open_ports
+from gpukeeper.web.server.http_server import Server
 from tests.cli.program import Program
 
 SECRET = "whsec_" + "YWJj" * 8
@@ -71,7 +71,7 @@ def test_all_addresses_of_a_host_are_taken_on_one_port() -> None:
     opened = open_ports("localhost", 0, setting="--port")
     try:
         assert len({each.getsockname()[1] for each in opened}) == 1
-        assert {url_of(each).rpartition(":")[2] for each in opened} == {
+        assert {format_url(each).rpartition(":")[2] for each in opened} == {
             str(opened[0].getsockname()[1])
         }
     finally:
@@ -91,7 +91,7 @@ def test_an_address_that_the_machine_lacks_is_passed_over_where_there_is_another
     (opened,) = open_ports("localhost", 0, setting="--port")
 
     with opened:
-        assert url_of(opened).startswith("http://127.0.0.1:")
+        assert format_url(opened).startswith("http://127.0.0.1:")
 
 
 def test_an_ipv6_address_is_shown_in_brackets() -> None:
@@ -100,7 +100,7 @@ def test_an_ipv6_address_is_shown_in_brackets() -> None:
             return ("::1", 8080, 0, 0)
 
     with Taken() as taken:
-        assert url_of(taken) == "http://[::1]:8080"
+        assert format_url(taken) == "http://[::1]:8080"
 
 
 def test_a_port_that_is_taken_in_the_last_moment_is_told_by_the_server() -> None:

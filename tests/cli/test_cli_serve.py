@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from gpukeeper import ports, process
-from gpukeeper.cli.serve import Role
+from gpukeeper import port_check, process
+from gpukeeper.cli.commands.daemon import Role
 from gpukeeper.process import CheckResult
 from gpukeeper.runtime import Role as RuntimeRole
-from gpukeeper.simulator import server
+from gpukeeper.simulator.novita_api import simulator_server
 from tests.cli.program import Program
 
 KEY = {"NOVITA_API_KEY": "sk-for-tests-0123456789"}
@@ -21,7 +21,7 @@ KEY = {"NOVITA_API_KEY": "sk-for-tests-0123456789"}
 def _in_an_empty_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     # Whoever uses a port of this machine at the moment has nothing to do with these tests.
-    monkeypatch.setattr(ports, "open_ports", lambda host, port, **_: (Taken(host, port),))
+    monkeypatch.setattr(port_check, "open_ports", lambda host, port, **_: (Taken(host, port),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def test_simulate_serves_and_says_where_and_how_to_use_it(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served: list[Any] = []
-    monkeypatch.setattr(server, "serve", lambda *arguments: served.append(arguments))
+    monkeypatch.setattr(simulator_server, "serve", lambda *arguments: served.append(arguments))
     ended = program.run("simulate", "--port", "9191", "--fast", "--speed", "10", "--seed", "7")
     assert (ended.status, ended.stdout) == (0, "")
     [(sockets, settings)] = served
@@ -132,7 +132,9 @@ def test_simulate_sells_other_ids_at_each_start_unless_a_seed_is_given(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seeds: list[int] = []
-    monkeypatch.setattr(server, "serve", lambda sockets, settings: seeds.append(settings.seed))
+    monkeypatch.setattr(
+        simulator_server, "serve", lambda sockets, settings: seeds.append(settings.seed)
+    )
     said = [program.run("simulate").stderr for _ in range(2)]
     assert seeds[0] != seeds[1]
     assert [f"--seed {seed}" in words for seed, words in zip(seeds, said, strict=True)] == [
@@ -144,7 +146,7 @@ def test_simulate_behaves_as_novita_does_unless_told_otherwise(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served: list[Any] = []
-    monkeypatch.setattr(server, "serve", lambda *arguments: served.append(arguments))
+    monkeypatch.setattr(simulator_server, "serve", lambda *arguments: served.append(arguments))
     ended = program.run("simulate", "--host", "::1")
     assert served[0][1].spot_lifetime_seconds > 0
     assert "http://[::1]:9090" in ended.stderr

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from gpukeeper.cli.cells import count_cells, cut, fill
-from gpukeeper.cli.output import age, hourly, remaining
-from gpukeeper.cli.tables import Column, layout
+from gpukeeper.cli.terminal.output import age, hourly, remaining
+from gpukeeper.cli.terminal.text_tables import Column, lay_out
 from tests.cli.program import NOW, Program
 from tests.client.fake_service import DELIVERY, INSTANCE
 
@@ -242,7 +242,7 @@ def test_nothing_is_cut_through_the_middle_of_a_letter(text: str, width: int) ->
 def test_wide_letters_stay_within_the_terminal_and_under_their_columns() -> None:
     columns = (Column("NAME", narrowest=5), Column("STATUS"))
     rows = [("訓練用の機械その一", "running"), ("plain", "failed, still billed")]
-    shown = layout(columns, rows, width=32, has_colours=False).splitlines()
+    shown = lay_out(columns, rows, width=32, has_colours=False).splitlines()
     assert max(map(count_cells, shown)) <= 32
     assert {
         count_cells(line[: line.index(word)])
@@ -252,7 +252,7 @@ def test_wide_letters_stay_within_the_terminal_and_under_their_columns() -> None
 
 def test_a_table_that_cannot_be_cut_any_more_stays_readable() -> None:
     columns = (Column("A"), Column("B", narrowest=3))
-    assert layout(columns, [("whole", "whole")], width=4, has_colours=False) == (
+    assert lay_out(columns, [("whole", "whole")], width=4, has_colours=False) == (
         "A      B\nwhole  wh…"
     )
 

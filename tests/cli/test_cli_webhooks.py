@@ -8,8 +8,8 @@ import pytest
 from pydantic import SecretStr
 from starlette.applications import Starlette
 
-from gpukeeper.cli import listen
-from gpukeeper.cli.listen import ReceivedEvent
+from gpukeeper.cli import webhook_receiver
+from gpukeeper.cli.webhook_receiver import ReceivedEvent
 from gpukeeper.webhooks.signing import parse_secret
 from tests.cli.program import Program
 from tests.client.fake_service import DELIVERY, INSTANCE, ORPHAN, FakeTime, problem
@@ -169,8 +169,8 @@ class Receiver:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.secrets: list[str] = []
         self.address: tuple[str, int] | None = None
-        monkeypatch.setattr(listen, "build_receiver", self._build)
-        monkeypatch.setattr(listen, "run_receiver", self._run)
+        monkeypatch.setattr(webhook_receiver, "build_receiver", self._build)
+        monkeypatch.setattr(webhook_receiver, "run_receiver", self._run)
 
     def _build(
         self,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gpukeeper.config import load, value_of
-from gpukeeper.network import find_faults
+from gpukeeper.http_environment import find_faults
 from tests.config.test_config_load import KEY, WEBHOOK_SECRET, faults_of, read
 
 NO_URL = "is no URL of a proxy such as http://proxy.example:3128; correct it, or remove it"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gpukeeper.domain.instance import Status
+from gpukeeper.domain.instances import Status
 from tests.counts.counting import Counts, counting
 from tests.engine.rig import ORDER, Rig, build_rig
 

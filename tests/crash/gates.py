@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 import httpx2
 
-from gpukeeper.store.database import Connection, Database
+from gpukeeper.store.db.database import Connection, Database
 from gpukeeper.webhooks.sender import Receipt
 from tests.engine.rig import Clock
 

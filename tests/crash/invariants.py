@@ -4,8 +4,8 @@ from collections import Counter
 
 from sqlalchemy import Connection, select
 
-from gpukeeper.domain.instance import Status
-from gpukeeper.simulator.world import World
+from gpukeeper.domain.instances import Status
+from gpukeeper.simulator.simulated_world import World
 from gpukeeper.store import tables
 
 # Statuses that are left only if somebody wants it.

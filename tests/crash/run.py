@@ -18,11 +18,11 @@ from threading import Event
 
 from sqlalchemy import Connection, create_engine
 
-from gpukeeper.simulator.faults import Fault
-from gpukeeper.simulator.journal import Visit
+from gpukeeper.simulator.novita_api.fault_rules import Fault
+from gpukeeper.simulator.novita_api.request_journal import RequestRecord
 from tests.crash.clients import Client
 from tests.crash.invariants import bought_twice, unrest
-from tests.crash.judging import Counts, count
+from tests.crash.verdict import Counts, count
 from tests.e2e.novita import Novita, simulating
 from tests.e2e.program import COMMAND, environment
 from tests.e2e.receiver import Hook, Receiver, receiving
@@ -86,7 +86,7 @@ class House:
         journal = novita.simulator.world.journal
         write = journal.write
 
-        def write_and_die(visit: Visit) -> None:
+        def write_and_die(visit: RequestRecord) -> None:
             write(visit)
             self.come(visit.route)
 

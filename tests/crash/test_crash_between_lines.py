@@ -21,11 +21,11 @@ from hypothesis.stateful import (
 )
 
 from gpukeeper.domain.errors import WrongStatus
-from gpukeeper.domain.instance import Verb
-from gpukeeper.domain.market import BillingMode
-from gpukeeper.simulator.console import Details, perform
-from gpukeeper.simulator.faults import Fault
-from tests.crash.house import HOOKS, House, build_empty, misbehave
+from gpukeeper.domain.instances import Command
+from gpukeeper.domain.products import BillingMode
+from gpukeeper.simulator.machines.interventions import ActionDetails, perform_action
+from gpukeeper.simulator.novita_api.fault_rules import Fault
+from tests.crash.engines import HOOKS, House, build_empty, misbehave
 from tests.crash.invariants import bought_twice, unrest
 from tests.engine.rig import ORDER
 from tests.invariants import broken_always, broken_at_novita, machines_in
@@ -109,8 +109,8 @@ class Crashes(RuleBasedStateMachine):
     def someone_orders(self, mode: BillingMode) -> None:
         self.ordered.append(self.order(len(self.ordered), mode))
 
-    @rule(index=numbers, verb=st.none() | st.sampled_from(Verb))
-    def someone_repeats_an_order_or_wants_something(self, index: int, verb: Verb | None) -> None:
+    @rule(index=numbers, verb=st.none() | st.sampled_from(Command))
+    def someone_repeats_an_order_or_wants_something(self, index: int, verb: Command | None) -> None:
         number = index % len(self.ordered)
         instance_id = self.ordered[number]
         if verb is None:
@@ -120,7 +120,7 @@ class Crashes(RuleBasedStateMachine):
             self.house.call(self.house.service.want(instance_id, verb))
         except WrongStatus:
             return
-        if verb is Verb.DELETE:
+        if verb is Command.DELETE:
             self.deleted.add(instance_id)
 
     @rule(steps=steps)
@@ -183,7 +183,7 @@ class Crashes(RuleBasedStateMachine):
         machine = self.house.world.machines.get(known or "")
         if machine is not None and machine.at(self.house.world.now()) is not None:
             seconds = 60.0 if action == "hang-delete" else None
-            perform(self.house.world, machine, action, Details(for_seconds=seconds))
+            perform_action(self.house.world, machine, action, ActionDetails(for_seconds=seconds))
 
     @invariant()
     def no_order_has_two_machines(self) -> None:
@@ -213,7 +213,7 @@ class Crashes(RuleBasedStateMachine):
                 trouble = random.choice(POOR + REFUSALS)
                 self.novita_misbehaves(Fault(kind=trouble, route="list", times=1 + number % 3))
             case 6:
-                verb = random.choice((None, *Verb))
+                verb = random.choice((None, *Command))
                 self.someone_repeats_an_order_or_wants_something(number, verb)
             case 7:
                 self.novita_lags(tuple(random.choices(LAGS, k=3)), is_swallowed=number % 2 == 0)

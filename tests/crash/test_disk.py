@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2
 from sqlalchemy import create_engine
 
-from gpukeeper.simulator.journal import Visit
+from gpukeeper.simulator.novita_api.request_journal import RequestRecord
 from tests.crash.disks import SmallDisk, locked, small_disk
 from tests.crash.invariants import bought_twice, unrest
 from tests.e2e.novita import Novita, simulating
@@ -101,7 +101,7 @@ def on_create(novita: Novita, disk: SmallDisk) -> None:
     journal = novita.simulator.world.journal
     write = journal.write
 
-    def fill(visit: Visit) -> None:
+    def fill(visit: RequestRecord) -> None:
         write(visit)
         if visit.route == "create":
             journal.write = write  # type: ignore[method-assign]  # only once

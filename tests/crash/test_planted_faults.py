@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import bindparam, select, update
 
-from gpukeeper.domain import buying
 from gpukeeper.domain.events import instance_body
-from gpukeeper.domain.instance import Buying, Instance, Status
-from gpukeeper.domain.lifecycle import Step, decide
+from gpukeeper.domain.instances import Instance, PurchaseIntent, Status
+from gpukeeper.domain.lifecycle import purchases
+from gpukeeper.domain.lifecycle.decide import Step, decide
 from gpukeeper.engine import reconcile
-from gpukeeper.engine.leasing import Leasing
-from gpukeeper.simulator.faults import Fault
+from gpukeeper.engine.leases import HeldLeases
+from gpukeeper.simulator.novita_api.fault_rules import Fault
 from gpukeeper.store import deliveries, tables
-from tests.crash.house import HOOKS, House, build_empty
+from tests.crash.engines import HOOKS, House, build_empty
 from tests.crash.invariants import bought_twice, unrest
 from tests.engine.rig import ORDER
 from tests.invariants import (
@@ -48,7 +48,7 @@ def test_a_worker_that_was_paused_before_it_bought_does_not_buy_any_more(house: 
 def test_without_a_look_at_its_lease_a_paused_worker_buys_a_second_machine(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Leasing, "check", lambda leasing, row_id, token, now: None)
+    monkeypatch.setattr(HeldLeases, "check", lambda leasing, row_id, token, now: None)
     pause_before_the_purchase(house)
     assert bought_twice(house.world) != []
 
@@ -98,7 +98,9 @@ def test_a_lost_answer_to_a_purchase_is_looked_up(house: House) -> None:
 def test_a_lost_answer_that_is_taken_for_a_refusal_is_noticed(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(buying, "lost_answer", lambda row, now, limits: replace(row, buying=None))
+    monkeypatch.setattr(
+        purchases, "record_lost_answer", lambda row, now, limits: replace(row, buying=None)
+    )
     lose_the_answer(house)
     assert bought_twice(house.world) != []
 
@@ -131,7 +133,7 @@ def bring_to(house: House, loop: str, where: str) -> None:
     go_on_to(house, where)
 
 
-def intended(house: House) -> Buying | None:
+def intended(house: House) -> PurchaseIntent | None:
     """Return what the one order is about to buy."""
     with house.database.engine.begin() as connection:
         (row,) = stored(connection)

@@ -15,13 +15,13 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from gpukeeper.api.app import create_app
-from gpukeeper.api.orders import order_of
-from gpukeeper.api.problems import kind_of
+from gpukeeper.api.params.orders import order_of
 from gpukeeper.dashboard import STATIC_PREFIX, Site, frame, install
-from gpukeeper.domain.instance import Instance
-from gpukeeper.service.overview import Overview
+from gpukeeper.domain.instances import Instance
+from gpukeeper.service.fleet import Overview
 from gpukeeper.store import instances
 from gpukeeper.telemetry import create_metrics
+from gpukeeper.web.problems import kind_of
 from gpukeeper.webhooks.guard import Allowance, check_url
 from tests.dashboard.pages import Page
 from tests.engine.rig import Rig, build_rig

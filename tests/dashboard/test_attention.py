@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from gpukeeper.domain.events import DeliveryStatus
-from gpukeeper.domain.instance import Instance, Phase, SpotSignal, Status, Verb
+from gpukeeper.domain.instances import Command, Instance, Phase, SpotSignal, Status
 from gpukeeper.store.tables import deliveries
 from tests.dashboard.conftest import Dashboard
 from tests.engine.rig import ORDER
@@ -162,7 +162,7 @@ async def test_webhooks_that_were_given_up_are_attention_and_lead_to_the_log(
 
 async def test_an_ended_machine_is_not_said_to_run_at_novita(dashboard: Dashboard) -> None:
     running = await dashboard.rig.running()
-    await dashboard.rig.service.want(running.id, Verb.DELETE)
+    await dashboard.rig.service.want(running.id, Command.DELETE)
     await dashboard.rig.advance(minutes=5)
     gone = await dashboard.rig.find(running.id)
     assert gone.status is Status.DELETED

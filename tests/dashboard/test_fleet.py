@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gpukeeper.domain.events import EventType
-from gpukeeper.domain.instance import Reason, Status
+from gpukeeper.domain.instances import Reason, Status
 from gpukeeper.service import OrderFailed
 from tests.dashboard.conftest import Dashboard
 

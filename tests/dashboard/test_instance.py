@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from gpukeeper.domain.instance import Status
+from gpukeeper.domain.instances import Status
 from gpukeeper.service import OrderFailed
 from tests.dashboard.conftest import Dashboard
 

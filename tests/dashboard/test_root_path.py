@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from gpukeeper.client import Client
-from gpukeeper.config.parsing import OWN_PATHS
+from gpukeeper.config.parsers import OWN_PATHS
 from tests.dashboard.conftest import HOST, browsing, build_app
 from tests.dashboard.pages import Page
 from tests.dashboard.test_safety import PATHS

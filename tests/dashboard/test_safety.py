@@ -7,7 +7,7 @@ from decimal import Decimal
 import httpx2
 import pytest
 
-from gpukeeper.domain.instance import Attempt, Endpoint, Reason, Status
+from gpukeeper.domain.instances import Attempt, Endpoint, Reason, Status
 from tests.dashboard.conftest import HOST, Dashboard, browsing, build_app
 from tests.dashboard.pages import Page
 from tests.engine.rig import Rig

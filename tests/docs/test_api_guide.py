@@ -10,7 +10,7 @@ import pytest
 
 from gpukeeper.client import Client
 from gpukeeper.domain.ids import novita_name
-from gpukeeper.simulator.console import Arrival, arrive
+from gpukeeper.simulator.machines.interventions import ForeignMachines, add_foreign_machines
 from tests.docs.pages import DOCS, program
 from tests.docs.running import run_page
 from tests.e2e.novita import Novita
@@ -84,5 +84,5 @@ def lose_two_machines(service: Service, novita: Novita) -> None:
     for number in range(2):
         name = novita_name(f"orphan-{number}", json.loads(body), bytes([number] * 5))
         with novita.simulator.world.lock:
-            arrive(novita.simulator.world, Arrival(name=name))
+            add_foreign_machines(novita.simulator.world, ForeignMachines(name=name))
     eventually(lambda: len(service.get("/api/orphans").json()["orphans"]) == 2, "the orphans")

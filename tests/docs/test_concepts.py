@@ -3,10 +3,10 @@
 import re
 
 from gpukeeper.domain.errors import WrongStatus
-from gpukeeper.domain.instance import Status, Verb
-from gpukeeper.domain.lifecycle import want
+from gpukeeper.domain.instances import Command, Status
+from gpukeeper.domain.lifecycle.decide import request_command
 from tests.docs.pages import DOCS, examples
-from tests.domain.making import NOW, instance
+from tests.domain.builders import NOW, instance
 
 
 def test_the_diagram_has_every_status_and_no_other() -> None:
@@ -23,7 +23,7 @@ def test_the_table_of_verbs_says_what_the_program_allows() -> None:
 
     # What is only ordered has no machine yet, whatever the verb.
     statuses = sorted(set(Status) - {Status.REQUESTED})
-    for verb in Verb:
+    for verb in Command:
         allowed = {status for status in statuses if is_taken(status, verb)}
         assert told[verb] - {Status.REQUESTED} == allowed, verb
 
@@ -33,10 +33,10 @@ def page() -> str:
     return (DOCS / "concepts.md").read_text()
 
 
-def is_taken(status: Status, verb: Verb) -> bool:
+def is_taken(status: Status, verb: Command) -> bool:
     """Whether the verb is allowed in this status."""
     try:
-        want(instance(status), verb, NOW)
+        request_command(instance(status), verb, NOW)
     except WrongStatus:
         return False
     return True

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpukeeper.domain.backoff import exponential, parse_retry_after
+from gpukeeper.domain.backoff import exponential_delay, parse_retry_after
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -20,13 +20,13 @@ randoms = st.floats(min_value=0, max_value=1, exclude_max=True)
     ("attempt", "seconds"), [(1, 2), (2, 4), (3, 8), (4, 16), (5, 20), (6, 20), (10**9, 20)]
 )
 def test_the_delay_doubles_up_to_the_ceiling(attempt: int, seconds: int) -> None:
-    delay = exponential(attempt, first=2 * SECOND, ceiling=20 * SECOND, random=MIDDLE)
+    delay = exponential_delay(attempt, first=2 * SECOND, ceiling=20 * SECOND, random=MIDDLE)
     assert delay == timedelta(seconds=seconds)
 
 
 def test_random_numbers_spread_the_delay_by_the_jitter_either_way() -> None:
     def delay(random: float) -> timedelta:
-        return exponential(1, first=10 * SECOND, ceiling=60 * SECOND, random=random)
+        return exponential_delay(1, first=10 * SECOND, ceiling=60 * SECOND, random=random)
 
     assert delay(0) == 8 * SECOND
     assert delay(MIDDLE) == 10 * SECOND
@@ -34,12 +34,12 @@ def test_random_numbers_spread_the_delay_by_the_jitter_either_way() -> None:
 
 
 def test_the_ceiling_is_spread_too_so_that_nobody_comes_back_in_step() -> None:
-    low = exponential(20, first=SECOND, ceiling=10 * SECOND, jitter=0.5, random=0)
+    low = exponential_delay(20, first=SECOND, ceiling=10 * SECOND, jitter=0.5, random=0)
     assert low == 5 * SECOND
 
 
 def test_without_a_first_delay_there_is_none() -> None:
-    assert exponential(5, first=timedelta(0), ceiling=SECOND, random=MIDDLE) == timedelta(0)
+    assert exponential_delay(5, first=timedelta(0), ceiling=SECOND, random=MIDDLE) == timedelta(0)
 
 
 @settings(deadline=None)
@@ -47,7 +47,7 @@ def test_without_a_first_delay_there_is_none() -> None:
 def test_no_delay_is_negative_or_above_the_spread_ceiling(
     attempt: int, first: timedelta, ceiling: timedelta, random: float
 ) -> None:
-    delay = exponential(attempt, first=first, ceiling=ceiling, random=random)
+    delay = exponential_delay(attempt, first=first, ceiling=ceiling, random=random)
     assert timedelta(0) <= delay <= ceiling * 1.2 + timedelta(microseconds=1)
 
 
@@ -56,8 +56,8 @@ def test_no_delay_is_negative_or_above_the_spread_ceiling(
 def test_a_later_attempt_never_waits_less(
     attempt: int, first: timedelta, ceiling: timedelta
 ) -> None:
-    earlier = exponential(attempt, first=first, ceiling=ceiling, random=MIDDLE)
-    later = exponential(attempt + 1, first=first, ceiling=ceiling, random=MIDDLE)
+    earlier = exponential_delay(attempt, first=first, ceiling=ceiling, random=MIDDLE)
+    later = exponential_delay(attempt + 1, first=first, ceiling=ceiling, random=MIDDLE)
     assert later >= earlier
 
 

@@ -8,18 +8,18 @@ import pytest
 
 from gpukeeper.domain.costs import (
     Rate,
-    billed_of,
-    charges_of,
+    billed_periods,
     cost_so_far,
+    describe_rate,
     disk_per_hour,
-    in_words,
+    list_charges,
     rate_of,
     rate_of_orphan,
     whole_dollars_per_hour,
 )
-from gpukeeper.domain.instance import Asked, Instance, Phase, Status, Surplus, Verb
-from gpukeeper.domain.spans import Life
-from tests.domain.making import NOW, ORDER, instance, seen
+from gpukeeper.domain.instances import Command, Duplicate, Instance, LastCommand, Phase, Status
+from gpukeeper.domain.status_timeline import Timeline
+from tests.domain.builders import NOW, ORDER, instance, seen
 
 S = Status
 
@@ -28,8 +28,8 @@ def at(minutes: float) -> datetime:
     return NOW + timedelta(minutes=minutes)
 
 
-def life(*entered: tuple[Status, float], gone_at: datetime | None = None) -> Life:
-    return Life("RTX", Decimal("0.60"), tuple((s, at(m)) for s, m in entered), gone_at)
+def life(*entered: tuple[Status, float], gone_at: datetime | None = None) -> Timeline:
+    return Timeline("RTX", Decimal("0.60"), tuple((s, at(m)) for s, m in entered), gone_at)
 
 
 @pytest.mark.parametrize(
@@ -62,13 +62,13 @@ def test_a_price_that_is_compared_keeps_all_its_places(amount: str, said: str) -
     ],
 )
 def test_a_machine_is_billed_from_its_acceptance_until_it_is_down(
-    way: Life, stretches: list[tuple[float, float | None]]
+    way: Timeline, stretches: list[tuple[float, float | None]]
 ) -> None:
     expected = tuple(
         (at(since), None if until is None else at(until)) for since, until in stretches
     )
 
-    assert billed_of(way) == expected
+    assert billed_periods(way) == expected
 
 
 def test_the_cost_so_far_is_the_billed_time_at_the_price_per_hour() -> None:
@@ -79,9 +79,9 @@ def test_the_cost_so_far_is_the_billed_time_at_the_price_per_hour() -> None:
 
 
 def test_what_was_never_bought_has_no_cost() -> None:
-    never = Life("RTX", None, ((S.REQUESTED, NOW),))
+    never = Timeline("RTX", None, ((S.REQUESTED, NOW),))
     assert cost_so_far(never, at(60)) is None
-    assert charges_of(never) == ()
+    assert list_charges(never) == ()
 
 
 def test_what_is_no_longer_known_of_has_no_cost() -> None:
@@ -139,18 +139,18 @@ def test_disk_above_the_free_size_costs_for_as_long_as_the_machine_exists() -> N
 def test_a_start_that_novita_has_accepted_costs_before_a_look_shows_it() -> None:
     earlier = NOW - timedelta(minutes=1)
     down = row(S.STARTING, Phase.DOWN, gpu_off_at=earlier, observed_at=earlier)
-    asked = Asked(Verb.START, NOW, is_acknowledged=True)
+    asked = LastCommand(Command.START, NOW, is_acknowledged=True)
     assert rate_of(down).gpu == 0
     assert rate_of(replace(down, asked=asked)).gpu == PRICE
     assert rate_of(replace(down, asked=asked, observed_at=None)).gpu == PRICE
     assert rate_of(replace(down, asked=replace(asked, is_acknowledged=False))).gpu == 0
-    assert rate_of(replace(down, asked=replace(asked, verb=Verb.STOP))).gpu == 0
+    assert rate_of(replace(down, asked=replace(asked, verb=Command.STOP))).gpu == 0
     # It was seen down after that.
     assert rate_of(replace(down, asked=asked, observed_at=NOW + timedelta(seconds=1))).gpu == 0
 
 
 def test_a_second_machine_costs_as_much_until_it_is_gone() -> None:
-    spare = Surplus("m2", NOW, NOW)
+    spare = Duplicate("m2", NOW, NOW)
     both = row(S.RUNNING, Phase.UP, disk_gb=500, surplus=(spare, replace(spare, gone_at=NOW)))
     assert rate_of(both) == Rate(2 * PRICE, 2 * DISK)
 
@@ -192,5 +192,5 @@ def test_each_hour_costs_the_price_of_its_time() -> None:
 
 
 def test_a_rate_is_told_in_dollars_an_hour_and_dollars_a_day() -> None:
-    assert in_words(Rate(Decimal("0.175"), DISK)) == "GPU $0.175/h, disk $2.20/day"
-    assert in_words(Rate(Decimal(0), Decimal(0))) == "GPU no, disk $0.00/day"
+    assert describe_rate(Rate(Decimal("0.175"), DISK)) == "GPU $0.175/h, disk $2.20/day"
+    assert describe_rate(Rate(Decimal(0), Decimal(0))) == "GPU no, disk $0.00/day"

@@ -23,8 +23,8 @@ from gpukeeper.domain.events import (
     instance_body,
     webhook_body,
 )
-from gpukeeper.domain.instance import Endpoint, Reason, SpotSignal, Status
-from tests.domain.making import (
+from gpukeeper.domain.instances import Endpoint, Reason, SpotSignal, Status
+from tests.domain.builders import (
     MINUTE,
     NOW,
     ORDER,

@@ -15,7 +15,7 @@ from gpukeeper.domain.ids import (
     novita_name,
     ordered_name,
 )
-from tests.domain.making import NOW, REPEATABLE
+from tests.domain.builders import NOW, REPEATABLE
 
 ZEROS, ONES = bytes(10), b"\xff" * 10
 names = st.from_regex(r"[A-Za-z0-9-]{1,48}", fullmatch=True)

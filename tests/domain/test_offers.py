@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpukeeper.domain.errors import InvalidOrder, NothingForSale
-from gpukeeper.domain.instance import Order
-from gpukeeper.domain.market import BillingMode, Cluster, Offer, Product
-from gpukeeper.domain.offers import find, find_name, price_list, rank
-from tests.domain.making import HONG_KONG, ON_DEMAND, ORDER, REPEATABLE, product
+from gpukeeper.domain.instances import Order
+from gpukeeper.domain.offers import find_offer, find_product_name, price_list, rank
+from gpukeeper.domain.products import BillingMode, Cluster, Offer, Product
+from tests.domain.builders import HONG_KONG, ON_DEMAND, ORDER, REPEATABLE, product
 
 NAME = "RTX 4090 24GB"
 CALIFORNIA = Cluster("us-ca-6", "US-CA-06 (California)")
@@ -158,16 +158,16 @@ def test_the_price_list_shows_every_product_of_a_region_cheapest_first() -> None
 @pytest.mark.parametrize("wanted", ["RTX 4090 24GB", "rtx4090 24gb", " RTX  4090\t24GB "])
 def test_a_name_is_found_whatever_its_case_and_spaces(wanted: str) -> None:
     names = ["RTX 4090 24GB", "RTX 4090 24GB x", ""]
-    assert find_name(wanted, names) == "RTX 4090 24GB"
+    assert find_product_name(wanted, names) == "RTX 4090 24GB"
 
 
 def test_a_part_that_only_one_name_contains_means_that_name() -> None:
-    assert find_name("3090", ["RTX 4090 24GB", "RTX 3090 24GB"]) == "RTX 3090 24GB"
+    assert find_product_name("3090", ["RTX 4090 24GB", "RTX 3090 24GB"]) == "RTX 3090 24GB"
 
 
 def test_a_part_of_several_names_lists_them() -> None:
     with pytest.raises(InvalidOrder) as refusal:
-        find_name("4090", ["RTX 4090 48GB", "RTX 4090 24GB", "L40"])
+        find_product_name("4090", ["RTX 4090 48GB", "RTX 4090 24GB", "L40"])
     assert refusal.value.error_code == "product_not_found"
     assert "several products: 'RTX 4090 24GB', 'RTX 4090 48GB'." in refusal.value.message
 
@@ -182,7 +182,7 @@ def test_a_part_of_several_names_lists_them() -> None:
 )
 def test_an_unknown_name_is_refused_with_the_nearest(wanted: str, said: str) -> None:
     with pytest.raises(InvalidOrder) as refusal:
-        find_name(wanted, ["RTX 4090 24GB"])
+        find_product_name(wanted, ["RTX 4090 24GB"])
     assert (refusal.value.error_code, refusal.value.message) == ("product_not_found", said)
 
 
@@ -228,11 +228,11 @@ def test_nothing_is_ever_bought_that_was_not_ordered_or_could_be_had_cheaper(
 def test_an_offer_is_found_again_at_its_new_price_or_not_at_all() -> None:
     (chosen,) = rank([(HONG_KONG, [product("a")])], ORDER, NAME)
     dearer = product("a", spot_price=Decimal("0.95"))
-    found = find([product("b"), dearer], chosen)
+    found = find_offer([product("b"), dearer], chosen)
     assert found == replace(chosen, price_per_hour=Decimal("0.95"))
-    assert find([product("b")], chosen) is None
-    assert find([product("a", is_deployable=False)], chosen) is None
-    assert find([product("a", spot_price=Decimal(0))], chosen) is None
+    assert find_offer([product("b")], chosen) is None
+    assert find_offer([product("a", is_deployable=False)], chosen) is None
+    assert find_offer([product("a", spot_price=Decimal(0))], chosen) is None
 
 
 def test_a_refusal_names_what_was_looked_at() -> None:

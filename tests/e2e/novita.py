@@ -5,13 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gpukeeper.simulator.console import Details, perform
-from gpukeeper.simulator.fates import Fate
-from gpukeeper.simulator.faults import Fault
-from gpukeeper.simulator.journal import Visit
-from gpukeeper.simulator.machine import Machine
-from gpukeeper.simulator.server import Simulator
-from gpukeeper.simulator.settings import PHASE_SECONDS, Settings
+from gpukeeper.simulator.machines.interventions import ActionDetails, perform_action
+from gpukeeper.simulator.machines.machine import Machine
+from gpukeeper.simulator.machines.scripted_fates import Fate
+from gpukeeper.simulator.novita_api.fault_rules import Fault
+from gpukeeper.simulator.novita_api.request_journal import RequestRecord
+from gpukeeper.simulator.novita_api.simulator_server import Simulator
+from gpukeeper.simulator.simulator_settings import PHASE_SECONDS, Settings
 
 # Every phase passes at once, and nothing happens that a test did not ask for.
 QUICK = Settings(
@@ -62,7 +62,7 @@ class Novita:
         """Do what the platform, or a person in the console, does to a machine."""
         world = self.simulator.world
         with world.lock:
-            perform(world, world.machines[novita_id], action, Details(**details))
+            perform_action(world, world.machines[novita_id], action, ActionDetails(**details))
 
     def machine(self, novita_id: str) -> Machine:
         """Return a machine that was bought."""
@@ -80,7 +80,7 @@ class Novita:
                 if machine.at(now) is not None and machine.order.name.startswith(name)
             ]
 
-    def visits(self, route: str | None = None) -> tuple[Visit, ...]:
+    def visits(self, route: str | None = None) -> tuple[RequestRecord, ...]:
         """Return the requests that Novita has had, oldest first."""
         with self.simulator.world.lock:
             return self.simulator.world.journal.visits(route=route)
@@ -102,7 +102,7 @@ class Novita:
             for machine in list(world.machines.values()):
                 is_there = machine.at(now) is not None
                 if is_there and machine.moments[-1].status not in _SETTLED:
-                    perform(world, machine, "set", Details(status="running"))
+                    perform_action(world, machine, "set", ActionDetails(status="running"))
 
 
 @contextmanager

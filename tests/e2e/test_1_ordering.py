@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpukeeper.simulator.orders import Env, Port, Tool
+from gpukeeper.simulator.market.create_request import Env, Port, Tool
 from tests.e2e.novita import Novita
 from tests.e2e.serving import ORDER, Json, Service
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from gpukeeper.simulator.journal import Visit
+from gpukeeper.simulator.novita_api.request_journal import RequestRecord
 from tests.e2e.conftest import starter
 from tests.e2e.novita import Novita, simulating
 from tests.e2e.receiver import Receiver
@@ -91,9 +91,9 @@ def test_a_change_at_novita_is_announced_within_the_poll_interval_and_half_a_sec
     assert hook.arrived_at - changed_at <= POLL_SECONDS + MARGIN_SECONDS
 
 
-def _looks(visits: Sequence[Visit]) -> list[list[Visit]]:
+def _looks(visits: Sequence[RequestRecord]) -> list[list[RequestRecord]]:
     """Return the visits of each look; within one, pages are read in their order."""
-    looks: list[list[Visit]] = []
+    looks: list[list[RequestRecord]] = []
     last_page = math.inf
     for visit in visits:
         page = int(visit.query["pageNum"])

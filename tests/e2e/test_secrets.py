@@ -11,8 +11,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from gpukeeper.simulator.catalogue import Credential
-from gpukeeper.simulator.orders import Env
+from gpukeeper.simulator.market.create_request import Env
+from gpukeeper.simulator.market.sample_catalogue import Credential
 from tests.e2e.canaries import shown
 from tests.e2e.conftest import Serve
 from tests.e2e.novita import Novita

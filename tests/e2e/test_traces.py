@@ -11,7 +11,7 @@ from tests.e2e.serving import (
     WEBHOOK_SECRET,
 )
 from tests.e2e.waiting import eventually
-from tests.telemetry.recording import CALLERS, CALLERS_TRACE, Collector, collecting
+from tests.telemetry.collector import CALLERS, CALLERS_TRACE, Collector, collecting
 
 COLLECTORS_KEY = "canary-collectors-key-4d1c"
 ENV_VALUE = "canary-env-value-5b2e"

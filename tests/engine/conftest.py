@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gpukeeper.store.database import sqlite_url
+from gpukeeper.store.db.database import sqlite_url
 from tests.engine.rig import STORE, Rig, build_rig
 from tests.postgres import Databases
 

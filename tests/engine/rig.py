@@ -15,29 +15,30 @@ from pydantic import SecretStr
 from gpukeeper.config import Settings
 from gpukeeper.config import load as load_settings
 from gpukeeper.domain.events import DeliveryStatus, EventType
-from gpukeeper.domain.instance import Instance, Order, Status
-from gpukeeper.domain.lifecycle import Limits
+from gpukeeper.domain.instances import Instance, Order, Status
+from gpukeeper.domain.lifecycle.decide import Limits
 from gpukeeper.novita.catalog import Catalog
 from gpukeeper.novita.client import NovitaClient
-from gpukeeper.novita.market import Market
+from gpukeeper.novita.quotes import Quotes
 from gpukeeper.nudges import Nudges
-from gpukeeper.reporting import Reporter
-from gpukeeper.runtime.engine import Engine, Tools, build_engine
+from gpukeeper.reporter import Reporter
+from gpukeeper.runtime.loops import Engine, Tools, build_engine
 from gpukeeper.service import Service
 from gpukeeper.service.feed import Feed
-from gpukeeper.service.health import Vitals, examine
+from gpukeeper.service.health import Vitals, examine_health
 from gpukeeper.service.ordering import Ordering
-from gpukeeper.simulator.app import build as build_simulator
-from gpukeeper.simulator.console import Details, perform
-from gpukeeper.simulator.fates import Fate
-from gpukeeper.simulator.faults import Fault
-from gpukeeper.simulator.settings import PHASE_SECONDS
-from gpukeeper.simulator.settings import Settings as SimulatorSettings
-from gpukeeper.simulator.world import World
-from gpukeeper.store import deliveries, facts, history, instances, migrations
-from gpukeeper.store.database import Database, sqlite_url
+from gpukeeper.simulator.machines.interventions import ActionDetails, perform_action
+from gpukeeper.simulator.machines.scripted_fates import Fate
+from gpukeeper.simulator.novita_api.fault_rules import Fault
+from gpukeeper.simulator.novita_api.simulator_app import build_app as build_simulator
+from gpukeeper.simulator.simulated_world import World
+from gpukeeper.simulator.simulator_settings import PHASE_SECONDS
+from gpukeeper.simulator.simulator_settings import Settings as SimulatorSettings
+from gpukeeper.store import deliveries, facts, instances, migrations
+from gpukeeper.store import events as history
+from gpukeeper.store.db.database import Database, sqlite_url
+from gpukeeper.store.encryption import EnvsCipher
 from gpukeeper.store.outbox import Outbox
-from gpukeeper.store.sealing import Seal
 from gpukeeper.telemetry import OFF, Traces, create_metrics, get_logger
 from gpukeeper.webhooks.sender import Receipt, Sender
 from tests import invariants
@@ -186,7 +187,7 @@ class Rig:
 
     async def history(self, instance_id: str) -> list[str]:
         """Return what an instance went through; how it was reached meanwhile is left out."""
-        events = await self.database.read(lambda c: history.of_instance(c, instance_id))
+        events = await self.database.read(lambda c: history.list_of_instance(c, instance_id))
         return [
             event.type.value.removeprefix("instance.")
             for event in events
@@ -196,7 +197,9 @@ class Rig:
     async def delivery_statuses(self) -> list[DeliveryStatus]:
         """Return the status of every delivery, oldest first."""
         found, _ = await self.database.read(
-            lambda c: deliveries.page(c, status=None, instance_id=None, before=None, limit=1000)
+            lambda c: deliveries.list_page(
+                c, status=None, instance_id=None, before=None, limit=1000
+            )
         )
         return [delivery.status for delivery in reversed(found)]
 
@@ -212,7 +215,7 @@ class Rig:
         """Let a person, or the platform, do something to a machine."""
         assert instance.novita_id is not None
         machine = self.world.machines[instance.novita_id]
-        perform(self.world, machine, action, Details(**details))
+        perform_action(self.world, machine, action, ActionDetails(**details))
 
     def switch(self, **settings: Any) -> None:
         """Change how Novita behaves from now on."""
@@ -292,7 +295,7 @@ def build_rig(
     database = Database(database_url or sqlite_url(directory / STORE))
     migrations.upgrade(database.engine)
     with database.engine.begin() as connection:
-        deployment = facts.deployment(connection, DEPLOYMENT)
+        deployment = facts.ensure_mark(connection, DEPLOYMENT)
     reporter = Reporter(create_metrics(), get_logger("test"), clock, traces)
 
     async def sleep(seconds: float) -> None:
@@ -312,12 +315,12 @@ def build_rig(
     tools = Tools(
         database=database,
         novita=novita,
-        market=Market(Catalog(novita, clock=clock), settings.region),
+        market=Quotes(Catalog(novita, clock=clock), settings.region),
         sender=cast(Sender, receiver),
         outbox=Outbox(
             settings.webhook_urls, settings.webhook_retries, lambda p, _: f"{p}_{next(counter):06}"
         ),
-        seal=Seal("A" * 43 + "="),
+        seal=EnvsCipher("A" * 43 + "="),
         limits=limits or Limits(adoption_window=settings.adoption_window),
         nudges=Nudges(),
         reporter=reporter,
@@ -353,7 +356,9 @@ def build_rig(
         clock=clock,
         random_bytes=random.randbytes,
         on_change=reporter.changed,
-        examine=lambda is_brief: examine(database, Vitals(), clock(), about={}, is_brief=is_brief),
+        examine=lambda is_brief: examine_health(
+            database, Vitals(), clock(), about={}, is_brief=is_brief
+        ),
         log=get_logger("test"),
         patience=timedelta(seconds=150),
         traces=traces,

@@ -3,7 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from gpukeeper.domain.instance import Status
+from gpukeeper.domain.instances import Status
 from tests.engine.rig import Rig
 
 CHANGES = [{"name_max_chars": 12}, {"name_case": "upper"}]

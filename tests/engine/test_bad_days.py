@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from gpukeeper.domain.instance import OnFailure, Status, Verb
+from gpukeeper.domain.instances import Command, OnFailure, Status
 from tests.engine.rig import ORDER, Rig
 
 
@@ -25,7 +25,7 @@ async def test_a_machine_thought_lost_is_watched_again_when_novita_shows_it(rig:
 async def test_a_machine_thought_deleted_is_deleted_again_when_novita_shows_it(rig: Rig) -> None:
     running = await rig.running()
     machine = rig.world.machines[str(running.novita_id)]
-    await rig.service.want(running.id, Verb.DELETE)
+    await rig.service.want(running.id, Command.DELETE)
     await rig.advance(minutes=2)
     assert (await rig.find(running.id)).status is Status.DELETED
     rig.world.machines[machine.id] = machine
@@ -83,7 +83,7 @@ async def test_a_long_retry_after_does_not_blind_the_watch(rig: Rig) -> None:
     running = await rig.running()
     rig.fault("rate-limit", "list", times=1, retry_after=86_400)
     await rig.advance(minutes=3)
-    await rig.service.want(running.id, Verb.STOP)
+    await rig.service.want(running.id, Command.STOP)
     await rig.advance(minutes=20)
     assert (await rig.find(running.id)).status is Status.STOPPED
 
@@ -119,7 +119,7 @@ async def test_purchases_that_hang_do_not_hold_up_a_delete(rig: Rig) -> None:
     while rig.engine.buyer.workers.room:
         await rig.engine.buyer.turn()
         await asyncio.sleep(0)
-    await rig.service.want(running.id, Verb.DELETE)
+    await rig.service.want(running.id, Command.DELETE)
     await rig.engine.reconciler.turn()
     await rig.engine.reconciler.workers.drain(timedelta(minutes=1))
     assert rig.calls("delete") == 1

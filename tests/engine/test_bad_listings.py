@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from gpukeeper.domain.instance import Instance, Status
-from gpukeeper.simulator.console import Details, perform
+from gpukeeper.domain.instances import Instance, Status
+from gpukeeper.simulator.machines.interventions import ActionDetails, perform_action
 from tests.engine.conftest import Build
 from tests.engine.rig import Rig, build_rig
 
@@ -136,7 +136,7 @@ async def _begin(rig: Rig, weather: Weather, fleet: list[Instance]) -> list[Inst
         rig.switch(**weather.switch)
     if weather.goes_back is not None:
         machine = rig.world.machines[str((await rig.find(fleet[weather.goes_back].id)).novita_id)]
-        perform(rig.world, machine, "stale-once", Details())
+        perform_action(rig.world, machine, "stale-once", ActionDetails())
     if not weather.loses_answer:
         return []
     rig.fault("reset", "create", when="after", times=1)

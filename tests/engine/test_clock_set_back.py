@@ -5,7 +5,7 @@ from datetime import timedelta
 from sqlalchemy import update
 
 from gpukeeper.domain.events import DeliveryStatus
-from gpukeeper.domain.instance import Status, Verb
+from gpukeeper.domain.instances import Command, Status
 from gpukeeper.store import tables
 from tests.engine.rig import Rig
 
@@ -33,7 +33,7 @@ async def test_a_lost_answer_is_looked_up_all_the_same(rig: Rig) -> None:
 async def test_a_delete_is_repeated_and_confirmed_all_the_same(rig: Rig) -> None:
     running = await rig.running()
     rig.fault("reset", "delete", when="before", times=2)
-    await rig.service.want(running.id, Verb.DELETE)
+    await rig.service.want(running.id, Command.DELETE)
     await rig.advance(seconds=1)
     set_back(rig)
     await rig.advance(minutes=5)
@@ -72,7 +72,7 @@ async def test_a_delivery_is_retried_all_the_same(rig: Rig) -> None:
 
 async def test_the_lease_of_a_dead_worker_ends_all_the_same(rig: Rig) -> None:
     running = await rig.running()
-    await rig.service.want(running.id, Verb.DELETE)
+    await rig.service.want(running.id, Command.DELETE)
     until = rig.clock() + timedelta(seconds=20)
     await rig.database.write(
         lambda c: c.execute(

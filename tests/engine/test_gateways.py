@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from gpukeeper.domain.errors import NovitaUnavailable
-from gpukeeper.domain.instance import Status, Verb
-from gpukeeper.domain.market import Purchase
+from gpukeeper.domain.instances import Command, Status
+from gpukeeper.domain.products import PurchaseRequest
 from gpukeeper.service.failing import OrderFailed
 from tests.engine.rig import Rig
 
@@ -19,7 +19,7 @@ async def test_a_gateway_that_answers_for_novita_deletes_nothing(rig: Rig, statu
     running = await rig.running()
     for route in ("delete", "get"):
         rig.fault("gateway", route, status=status, for_seconds=AN_HOUR)
-    await rig.service.want(running.id, Verb.DELETE)
+    await rig.service.want(running.id, Command.DELETE)
     for _ in range(20):
         await rig.advance(minutes=2)
         deleting = await rig.find(running.id)
@@ -53,7 +53,7 @@ async def test_a_deletion_that_was_never_accepted_takes_a_listing_without_the_ma
     running = await rig.running()
     for route in ("delete", "get"):
         rig.fault("error", route, status=404, reason="RESOURCE_NOT_FOUND", for_seconds=AN_HOUR / 2)
-    await rig.service.want(running.id, Verb.DELETE)
+    await rig.service.want(running.id, Command.DELETE)
     await rig.advance(minutes=20)
     assert (await rig.find(running.id)).status is Status.DELETING
     await rig.advance(minutes=20)
@@ -76,7 +76,7 @@ async def test_a_purchase_that_is_answered_with_a_known_id_takes_nobodys_machine
     held = await rig.running(name="held")
     create = rig.novita.create
 
-    async def answer_from_a_cache(purchase: Purchase, **checks: Any) -> str:
+    async def answer_from_a_cache(purchase: PurchaseRequest, **checks: Any) -> str:
         await create(purchase, **checks)
         return str(held.novita_id)
 
@@ -122,7 +122,7 @@ async def test_no_product_is_unknown_because_a_list_of_everything_is_empty(rig: 
 async def test_what_novita_refuses_for_good_is_said_in_a_webhook_within_one_try(rig: Rig) -> None:
     running = await rig.running()
     rig.fault("error", "stop", status=400, reason="ODD_REASON", message="never")
-    await rig.service.want(running.id, Verb.STOP)
+    await rig.service.want(running.id, Command.STOP)
     await rig.work()
     refused = await rig.find(running.id)
     assert refused.status is Status.RUNNING

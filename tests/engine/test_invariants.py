@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, delete, insert, select, update
 
-from gpukeeper.domain.instance import Verb
-from gpukeeper.simulator import views
-from gpukeeper.simulator.console import Arrival, arrive
+from gpukeeper.domain.instances import Command
+from gpukeeper.simulator.admin import world_views
+from gpukeeper.simulator.machines.interventions import ForeignMachines, add_foreign_machines
 from gpukeeper.store import tables
 from tests import invariants
 from tests.engine.rig import DEPLOYMENT, HOOK, Rig
@@ -111,7 +111,7 @@ async def test_a_lease_that_nobody_took_over_is_noticed(rig: Rig) -> None:
 
 
 async def test_a_machine_that_is_billed_unseen_is_noticed(rig: Rig) -> None:
-    arrive(rig.world, Arrival(name=f"worker-gk{DEPLOYMENT}12345678"))
+    add_foreign_machines(rig.world, ForeignMachines(name=f"worker-gk{DEPLOYMENT}12345678"))
     assert ["is billed" in sentence for sentence in await rig.broken_at_rest()] == [True]
     await rig.advance(minutes=4)
     assert await rig.broken_at_rest() == []
@@ -119,7 +119,7 @@ async def test_a_machine_that_is_billed_unseen_is_noticed(rig: Rig) -> None:
 
 async def test_a_second_machine_of_one_order_is_noticed(rig: Rig) -> None:
     running = await rig.running()
-    arrive(rig.world, Arrival(name=running.novita_name))
+    add_foreign_machines(rig.world, ForeignMachines(name=running.novita_name))
     assert any("at most one" in sentence for sentence in await rig.broken_at_rest())
 
 
@@ -134,6 +134,8 @@ async def test_a_machine_that_is_believed_in_and_gone_is_noticed(rig: Rig) -> No
 async def test_the_ledger_of_the_admin_api_says_the_same(rig: Rig) -> None:
 
     running = await rig.running()
-    await rig.service.want(running.id, Verb.DELETE)
+    await rig.service.want(running.id, Command.DELETE)
     await rig.running(name="other")
-    assert invariants.machines_of(views.ledger(rig.world)) == invariants.machines_in(rig.world)
+    assert invariants.machines_of(world_views.ledger(rig.world)) == invariants.machines_in(
+        rig.world
+    )

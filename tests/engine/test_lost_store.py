@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from gpukeeper.domain.errors import ForeignMachine, NotFound
-from gpukeeper.domain.instance import Status
-from gpukeeper.simulator.console import Arrival, arrive
+from gpukeeper.domain.instances import Status
+from gpukeeper.simulator.machines.interventions import ForeignMachines, add_foreign_machines
 from gpukeeper.store import facts
 from tests.engine.rig import Rig
 
@@ -16,12 +16,12 @@ THEIRS = "worker-gk0thr12345678"
 
 async def born(rig: Rig, at: datetime) -> None:
     """Have the store made at this time."""
-    await rig.database.write(lambda connection: facts.keep_birth(connection, at))
+    await rig.database.write(lambda connection: facts.record_birth(connection, at))
 
 
 async def lost_with_its_mark(rig: Rig) -> str:
     """Have a machine of a lost store that had another mark; the new store is ten minutes old."""
-    (machine,) = arrive(rig.world, Arrival(name=THEIRS))
+    (machine,) = add_foreign_machines(rig.world, ForeignMachines(name=THEIRS))
     await rig.advance(minutes=10)
     await born(rig, rig.clock())
     await rig.advance(minutes=3)
@@ -59,13 +59,13 @@ async def test_a_machine_with_another_mark_is_adopted_when_a_person_says_so(rig:
 
 async def test_the_machines_of_a_neighbour_that_still_buys_are_left_alone(rig: Rig) -> None:
     await lost_with_its_mark(rig)
-    arrive(rig.world, Arrival(name="other-gk0thr00000000"))
+    add_foreign_machines(rig.world, ForeignMachines(name="other-gk0thr00000000"))
     await rig.advance(minutes=4)
     assert await rig.service.orphans() == ()
 
 
 async def test_any_machine_of_the_account_is_adopted_by_its_id_when_it_is_meant(rig: Rig) -> None:
-    (machine,) = arrive(rig.world, Arrival(name="made-in-the-console"))
+    (machine,) = add_foreign_machines(rig.world, ForeignMachines(name="made-in-the-console"))
     await rig.advance(minutes=3)
     with pytest.raises(NotFound):
         await rig.service.adopt(machine.id)
@@ -82,7 +82,7 @@ async def test_any_machine_of_the_account_is_adopted_by_its_id_when_it_is_meant(
 async def test_a_store_that_is_older_than_the_question_takes_no_neighbour_for_its_own(
     rig: Rig,
 ) -> None:
-    arrive(rig.world, Arrival(name=THEIRS))
+    add_foreign_machines(rig.world, ForeignMachines(name=THEIRS))
     await rig.advance(minutes=10)
     assert await rig.service.orphans() == ()
 
@@ -91,4 +91,4 @@ async def test_when_a_store_was_made_is_told_once(rig: Rig) -> None:
     first = rig.clock()
     await born(rig, first)
     await born(rig, first + timedelta(days=1))
-    assert await rig.database.read(facts.born_at) == first
+    assert await rig.database.read(facts.find_birth) == first

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from gpukeeper.domain.errors import InvalidOrder
-from gpukeeper.domain.instance import OnFailure, Status, Verb
-from gpukeeper.domain.market import BillingMode
+from gpukeeper.domain.instances import Command, OnFailure, Status
+from gpukeeper.domain.products import BillingMode
 from gpukeeper.service import OrderRefused
 from tests.engine.conftest import Build
 from tests.engine.rig import HOOK, Rig
@@ -155,7 +155,7 @@ async def test_a_part_of_a_name_that_only_one_product_has_is_enough(rig: Rig) ->
 async def test_what_has_ended_is_left_out_of_what_is_current(rig: Rig) -> None:
     running = await rig.running()
     deleted = await rig.order(name="gone")
-    await rig.service.want(deleted.id, Verb.DELETE)
+    await rig.service.want(deleted.id, Command.DELETE)
     await rig.advance(minutes=3)
     current = await rig.service.instances(is_current=True, limit=9)
     assert [view.instance.id for view in current.views] == [running.id]

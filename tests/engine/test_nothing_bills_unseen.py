@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from gpukeeper.domain.events import instance_body
-from gpukeeper.domain.instance import Instance, OnFailure, Status, Verb
-from gpukeeper.domain.market import Purchase
-from gpukeeper.simulator.console import Arrival, arrive
+from gpukeeper.domain.instances import Command, Instance, OnFailure, Status
+from gpukeeper.domain.products import PurchaseRequest
+from gpukeeper.simulator.machines.interventions import ForeignMachines, add_foreign_machines
 from tests.engine.rig import DEPLOYMENT, ORDER, Rig
 
 LOSSES = [
@@ -30,8 +30,8 @@ def billed(rig: Rig) -> list[str]:
 
 async def monthly(rig: Rig) -> Instance:
     """Adopt a machine that is paid by the month, which Novita does not delete."""
-    (machine,) = arrive(
-        rig.world, Arrival(name=f"worker-gk{DEPLOYMENT}12345678", billing_mode="monthly")
+    (machine,) = add_foreign_machines(
+        rig.world, ForeignMachines(name=f"worker-gk{DEPLOYMENT}12345678", billing_mode="monthly")
     )
     await rig.advance(minutes=3)
     return (await rig.service.delete_orphan(machine.id)).instance
@@ -62,7 +62,7 @@ async def test_what_could_not_be_deleted_is_watched_until_it_ends_and_can_be_ask
 ) -> None:
     deleting = await monthly(rig)
     await rig.advance(minutes=10)
-    await rig.service.want(deleting.id, Verb.DELETE)
+    await rig.service.want(deleting.id, Command.DELETE)
     await rig.advance(minutes=1)
     assert rig.calls("delete") == 2
     rig.console(deleting, "vanish")
@@ -78,7 +78,7 @@ async def test_a_delete_whose_answers_were_lost_ends_what_is_billed(
     running = await rig.running()
     assert billed(rig) == [running.novita_id]
     rig.fault(kind, "delete", when=when, times=5)
-    await rig.service.want(running.id, Verb.DELETE)
+    await rig.service.want(running.id, Command.DELETE)
     await rig.advance(minutes=20)
     assert (await rig.find(running.id)).status is Status.DELETED
     assert billed(rig) == []
@@ -107,7 +107,7 @@ async def test_a_delete_that_hangs_for_hours_is_not_taken_for_done(
     rig.switch(repeated_delete=repeated_delete, not_found=not_found, removed_in_get=removed_in_get)
     running = await rig.running()
     rig.console(running, "hang-delete", for_seconds=7200)
-    await rig.service.want(running.id, Verb.DELETE)
+    await rig.service.want(running.id, Command.DELETE)
     await rig.advance(minutes=110)
     hanging = await rig.find(running.id)
     assert (hanging.status, hanging.novita_status) == (Status.DELETING, "toRemove")
@@ -120,10 +120,10 @@ async def test_a_delete_that_hangs_for_hours_is_not_taken_for_done(
 
 async def test_deleting_twice_is_one_deletion(rig: Rig) -> None:
     running = await rig.running()
-    await rig.service.want(running.id, Verb.DELETE)
-    await rig.service.want(running.id, Verb.DELETE)
+    await rig.service.want(running.id, Command.DELETE)
+    await rig.service.want(running.id, Command.DELETE)
     await rig.advance(minutes=3)
-    await rig.service.want(running.id, Verb.DELETE)
+    await rig.service.want(running.id, Command.DELETE)
     await rig.advance(minutes=3)
     history = await rig.history(running.id)
     assert (history.count("deleting"), history.count("deleted")) == (1, 1)
@@ -136,7 +136,7 @@ async def test_an_order_cancelled_while_its_create_is_under_way_leaves_nothing(
 ) -> None:
     create, asked, go_on = rig.novita.create, asyncio.Event(), asyncio.Event()
 
-    async def hold(purchase: Purchase, **options: Any) -> str:
+    async def hold(purchase: PurchaseRequest, **options: Any) -> str:
         asked.set()
         await go_on.wait()
         return await create(purchase, **options)
@@ -151,7 +151,7 @@ async def test_an_order_cancelled_while_its_create_is_under_way_leaves_nothing(
         await rig.engine.buyer.turn()
         await asyncio.sleep(0)
     (row,) = (await rig.service.instances(limit=9)).views
-    cancelled = await rig.service.want(row.instance.id, Verb.DELETE)
+    cancelled = await rig.service.want(row.instance.id, Command.DELETE)
     assert cancelled.instance.status is Status.DELETING
     go_on.set()
     while not order.done():
@@ -178,7 +178,7 @@ async def test_a_start_up_that_failed_is_kept_watched_and_shown_as_billing(
     assert billed(rig) == [ordered.novita_id]
     assert (await rig.history(ordered.id)).count("failed") == 1
     assert await rig.broken_at_rest() == []
-    await rig.service.want(ordered.id, Verb.DELETE)
+    await rig.service.want(ordered.id, Command.DELETE)
     await rig.advance(minutes=5)
     gone = await rig.find(ordered.id)
     assert (gone.status, instance_body(gone)["isBilling"]) == (Status.DELETED, False)
@@ -203,10 +203,10 @@ async def test_a_start_up_that_failed_is_deleted_if_the_order_says_so_and_verifi
 
 async def test_a_machine_that_ran_is_never_deleted_because_a_later_start_failed(rig: Rig) -> None:
     running = await rig.running(on_failure=OnFailure.DELETE)
-    await rig.service.want(running.id, Verb.STOP)
+    await rig.service.want(running.id, Command.STOP)
     await rig.advance(minutes=3)
     rig.switch(start_refused_after_stop=1.0)
-    await rig.service.want(running.id, Verb.START)
+    await rig.service.want(running.id, Command.START)
     await rig.advance(minutes=30)
     assert (await rig.find(running.id)).status is Status.FAILED
     assert rig.machines() == [running.novita_id]

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from gpukeeper.domain.instance import Status, Verb
+from gpukeeper.domain.instances import Command, Status
 from gpukeeper.service import OrderFailed, OrderRefused
-from gpukeeper.simulator.prices import PriceChange
+from gpukeeper.simulator.market.price_changes import PriceChange
 from tests.engine.rig import ORDER, Rig
 
 CHEAPEST, SECOND = "4090.16c62g", "4090.16c96g.v2"
@@ -144,10 +144,10 @@ async def test_what_novita_shows_is_the_price_and_above_the_limit_it_is_told_onc
 async def test_a_machine_that_is_started_again_at_another_price_is_told_of(rig: Rig) -> None:
     rig.switch(machine_price="start")
     running = await rig.running(max_price_per_hour=LIMIT)
-    await rig.service.want(running.id, Verb.STOP)
+    await rig.service.want(running.id, Command.STOP)
     await rig.advance(minutes=2)
     raise_price(rig, 0)
-    await rig.service.want(running.id, Verb.START)
+    await rig.service.want(running.id, Command.START)
     await rig.advance(minutes=3)
     assert "price_above_limit" in await rig.history(running.id)
     assert (await rig.find(running.id)).price_per_hour == Decimal("0.95")

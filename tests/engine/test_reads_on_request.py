@@ -11,14 +11,14 @@ import pytest
 from pydantic import SecretStr
 
 from gpukeeper.domain.errors import NovitaTimeout, NovitaUnavailable, RateLimited
-from gpukeeper.domain.instance import Status
-from gpukeeper.domain.market import BillingMode
+from gpukeeper.domain.instances import Status
+from gpukeeper.domain.products import BillingMode
 from gpukeeper.novita.catalog import Catalog
 from gpukeeper.novita.client import NovitaClient
-from gpukeeper.novita.market import Market
+from gpukeeper.novita.quotes import Quotes
 from gpukeeper.service import Service
-from gpukeeper.service.overview import Overview
-from gpukeeper.service.patience import READ_LIMIT
+from gpukeeper.service.fleet import Overview
+from gpukeeper.service.time_limit import READ_LIMIT
 from tests.engine.rig import Rig
 
 LIMIT = timedelta(milliseconds=100)
@@ -67,7 +67,7 @@ async def bad(rig: Rig, request: pytest.FixtureRequest) -> Service:
         random=lambda: 0.5,
     )
     catalog = Catalog(client, clock=rig.clock)
-    market = Market(catalog, default_region="CN-HK-01")
+    market = Quotes(catalog, default_region="CN-HK-01")
     return replace(rig.service, novita=client, market=market, read_limit=LIMIT)
 
 

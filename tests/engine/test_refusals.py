@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gpukeeper.domain.errors import InvalidOrder, KeyReused
-from gpukeeper.domain.instance import Order, Status
+from gpukeeper.domain.instances import Order, Status
 from gpukeeper.service import OrderFailed, OrderRefused, View
 from gpukeeper.service.ordering import BuyerElsewhere
 from tests.engine.rig import ORDER, Rig

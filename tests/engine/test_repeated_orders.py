@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gpukeeper.domain.errors import KeyReused
-from gpukeeper.domain.instance import Instance, Status, Verb
+from gpukeeper.domain.instances import Command, Instance, Status
 from gpukeeper.service import OrderFailed, View
 from gpukeeper.service.ordering import BuyerElsewhere
 from tests import invariants
@@ -127,7 +127,7 @@ async def test_an_order_whose_answer_was_lost_keeps_its_key_when_it_fails(rig: R
 
 async def test_a_key_outlives_its_machine(rig: Rig) -> None:
     (first,) = await all_of(rig, [send(rig, "key")])
-    await rig.service.want(first.instance.id, Verb.DELETE)
+    await rig.service.want(first.instance.id, Command.DELETE)
     await rig.advance(minutes=5)
     (again,) = await all_of(rig, [send(rig, "key")])
     assert again.instance.id == first.instance.id

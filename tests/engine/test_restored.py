@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from gpukeeper.domain.instance import Status, Verb
-from gpukeeper.domain.market import Purchase
+from gpukeeper.domain.instances import Command, Status
+from gpukeeper.domain.products import PurchaseRequest
 from gpukeeper.service.ordering import BuyerElsewhere
-from gpukeeper.simulator.console import Arrival, arrive
+from gpukeeper.simulator.machines.interventions import ForeignMachines, add_foreign_machines
 from tests.engine.conftest import Build
 from tests.engine.rig import ORDER, STORE, Rig
 
@@ -49,7 +49,7 @@ async def test_a_store_restored_from_an_old_copy_finds_its_newer_machines_as_orp
     gone = await rig.running(name="gone")
     old = copy(rig, tmp_path / "copy.db")
     newer = [await rig.running(name=f"newer-{number}") for number in range(3)]
-    await rig.service.want(gone.id, Verb.DELETE)
+    await rig.service.want(gone.id, Command.DELETE)
     await rig.advance(minutes=5)
 
     restored = restore(old)
@@ -76,7 +76,7 @@ async def test_a_copy_taken_while_an_order_was_bought_finds_its_machine_and_buys
 ) -> None:
     create = rig.novita.create
 
-    async def copied_first(purchase: Purchase, **options: Any) -> str:
+    async def copied_first(purchase: PurchaseRequest, **options: Any) -> str:
         copy(rig, tmp_path / "copy.db")
         return await create(purchase, **options)
 
@@ -112,7 +112,7 @@ async def test_a_copy_from_before_a_delete_lets_the_machine_be_gone(
     rig: Rig, restore: Restore, tmp_path: Path
 ) -> None:
     running = await rig.running()
-    await rig.service.want(running.id, Verb.DELETE)
+    await rig.service.want(running.id, Command.DELETE)
     old = copy(rig, tmp_path / "copy.db")
     await rig.advance(minutes=5)
     restored = restore(old)
@@ -126,8 +126,8 @@ async def test_a_second_machine_is_deleted_by_whoever_takes_the_store_over(
 ) -> None:
     rig.fault("reset", "create", when="before", times=1)
     ordered = await rig.order()
-    arrive(rig.world, Arrival(name=ordered.novita_name))
-    arrive(rig.world, Arrival(name=ordered.novita_name))
+    add_foreign_machines(rig.world, ForeignMachines(name=ordered.novita_name))
+    add_foreign_machines(rig.world, ForeignMachines(name=ordered.novita_name))
     rig.fault("reset", "delete", when="before")
     await rig.advance(minutes=1)
     assert len((await rig.find(ordered.id)).surplus_ids) == 1

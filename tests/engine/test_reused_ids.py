@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from gpukeeper.domain.instance import Instance, Status, Verb
+from gpukeeper.domain.instances import Command, Instance, Status
 from tests.engine.rig import Rig
 
 
@@ -36,7 +36,7 @@ async def test_an_order_keeps_the_machine_that_it_was_sold_under_an_older_ones_i
     assert given_up.reason is not None
     assert sold.id in given_up.reason.message
     assert (await rig.history(older.id))[-1] == "lost"
-    await rig.service.want(older.id, Verb.DELETE)
+    await rig.service.want(older.id, Command.DELETE)
     assert await is_sound(rig, sold, older)
     assert (await rig.find(older.id)).status is Status.DELETED
     assert rig.calls("delete") == 0
@@ -48,7 +48,7 @@ async def test_an_older_instance_that_has_ended_stays_as_it_ended(
 ) -> None:
     older = await replaced(rig)
     if is_deleted:
-        await rig.service.want(older.id, Verb.DELETE)
+        await rig.service.want(older.id, Command.DELETE)
     await rig.advance(minutes=5)
     ended = await rig.find(older.id)
     history = await rig.history(older.id)
@@ -63,7 +63,7 @@ async def test_an_older_instance_that_is_being_deleted_is_deleted(rig: Rig) -> N
     older = await replaced(rig)
     rig.fault("html", "delete", status=503, for_seconds=600)
     rig.fault("html", "get", status=503, for_seconds=600)
-    await rig.service.want(older.id, Verb.DELETE)
+    await rig.service.want(older.id, Command.DELETE)
     sold = await rig.order(name="newer")
     assert (await rig.find(older.id)).status is Status.DELETED
     assert await is_sound(rig, sold, older)

@@ -1,6 +1,6 @@
 """Spot machines: the notice, its withdrawal, the reclaim with and without notice."""
 
-from gpukeeper.domain.instance import SpotSignal, Status
+from gpukeeper.domain.instances import SpotSignal, Status
 from tests.engine.rig import Rig
 
 

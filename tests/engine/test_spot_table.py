@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from gpukeeper.domain.instance import Instance, Status, Verb
-from gpukeeper.domain.market import BillingMode
+from gpukeeper.domain.instances import Command, Instance, Status
+from gpukeeper.domain.products import BillingMode
 from tests.engine.rig import QUICK, Rig
 
 NOTIFIED, RECLAIMED = "reclaim_notified", "reclaimed"
@@ -165,9 +165,9 @@ async def test_a_spot_machine_has_the_right_status_and_each_event_once(
     assert await rig.broken_at_rest() == []
 
 
-@pytest.mark.parametrize("verb", [Verb.STOP, Verb.DELETE])
+@pytest.mark.parametrize("verb", [Command.STOP, Command.DELETE])
 async def test_a_noticed_machine_that_its_owner_ends_was_not_reclaimed(
-    rig: Rig, verb: Verb
+    rig: Rig, verb: Command
 ) -> None:
     running = await rig.running()
     rig.console(running, "spot-notice", in_seconds=3600)
@@ -177,7 +177,7 @@ async def test_a_noticed_machine_that_its_owner_ends_was_not_reclaimed(
     history = await rig.history(running.id)
     assert history.count(NOTIFIED) == 1
     assert RECLAIMED not in history
-    expected = {Verb.STOP: Status.STOPPED, Verb.DELETE: Status.DELETED}
+    expected = {Command.STOP: Status.STOPPED, Command.DELETE: Status.DELETED}
     assert (await rig.find(running.id)).status is expected[verb]
     assert await rig.broken_at_rest() == []
 
@@ -189,7 +189,7 @@ async def test_the_next_life_of_a_reclaimed_machine_has_notices_of_its_own(rig: 
         rig.console(running, "spot-notice", in_seconds=300)
         await rig.advance(minutes=10)
         assert (await rig.find(running.id)).status is Status.RECLAIMED
-        await rig.service.want(running.id, Verb.START)
+        await rig.service.want(running.id, Command.START)
         await rig.advance(minutes=5)
         assert (await rig.find(running.id)).status is Status.RUNNING
     history = await rig.history(running.id)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from gpukeeper.domain.instance import Instance, Status, Verb
+from gpukeeper.domain.instances import Command, Instance, Status
 from gpukeeper.service.ordering import BuyerElsewhere
-from gpukeeper.simulator.console import Arrival, arrive
+from gpukeeper.simulator.machines.interventions import ForeignMachines, add_foreign_machines
 from tests.engine.conftest import Build
 from tests.engine.rig import ORDER, Rig
 from tests.engine.test_restored import copy
-from tests.telemetry.recording import CALLERS, Recording, trace_of, traceparent_of
+from tests.telemetry.collector import CALLERS, Recording, trace_of, traceparent_of
 
 API = "/gpu-instance/openapi/v1"
 
@@ -100,12 +100,12 @@ async def test_a_later_wish_is_a_trace_of_its_own(build: Build, recording: Recor
     ordered = await asked(rig, recording, "order")
     await rig.advance(minutes=2)
     with recording.traces().span("stop"):
-        await rig.service.want(ordered.id, Verb.STOP)
+        await rig.service.want(ordered.id, Command.STOP)
     await rig.advance(minutes=2)
     with recording.traces().span("delete"):
-        await rig.service.want(ordered.id, Verb.DELETE)
+        await rig.service.want(ordered.id, Command.DELETE)
     with recording.traces().span("delete again"):
-        await rig.service.want(ordered.id, Verb.DELETE)
+        await rig.service.want(ordered.id, Command.DELETE)
     await rig.advance(minutes=2)
 
     ways = recording.ways()
@@ -132,7 +132,7 @@ async def test_an_orphan_belongs_to_the_request_that_adopts_it(
     build: Build, recording: Recording
 ) -> None:
     rig = build(traces=recording.traces())
-    (machine,) = arrive(rig.world, Arrival(name="worker-gkte5t12345678"))
+    (machine,) = add_foreign_machines(rig.world, ForeignMachines(name="worker-gkte5t12345678"))
     await rig.advance(minutes=5)
     with recording.traces().span("adopt"):
         await rig.service.adopt(machine.id)

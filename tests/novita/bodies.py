@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from gpukeeper.novita.exchange import Answer
+from gpukeeper.novita.messages import Response
 
 SSH_PASSWORD = "ssh-password-in-clear"
 VARIABLE_VALUE = "hf_token_in_clear"
@@ -129,9 +129,9 @@ def error(code: int, reason: str = "", message: str = "") -> dict[str, Any]:
 ASKED_AT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
-def answer(status: int, body: object = None, headers: dict[str, str] | None = None) -> Answer:
+def answer(status: int, body: object = None, headers: dict[str, str] | None = None) -> Response:
     """An answer with a JSON body, or with the text or bytes given."""
     if isinstance(body, str):
         body = body.encode()
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer(status, headers or {}, content, ASKED_AT)
+    return Response(status, headers or {}, content, ASKED_AT)

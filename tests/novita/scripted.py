@@ -11,19 +11,12 @@ import httpx2
 from anyio.lowlevel import checkpoint
 from pydantic import SecretStr
 
-from gpukeeper.domain.market import (
-    BillingMode,
-    Offer,
-    Port,
-    Purchase,
-    Template,
-    Tool,
-)
+from gpukeeper.domain.products import BillingMode, Offer, Port, PurchaseRequest, Template, Tool
 from gpukeeper.novita.client import CallReport, NovitaClient
 
 API_KEY = "sk_the-api-key"
 
-PURCHASE = Purchase(
+PURCHASE = PurchaseRequest(
     name="trainer-gkabc",
     offer=Offer(
         product_id="4090.16c62g",

@@ -8,7 +8,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from gpukeeper.domain.errors import InvalidOrder, NovitaUnavailable
-from gpukeeper.domain.market import BillingMode, Product
+from gpukeeper.domain.products import BillingMode, Product
 from gpukeeper.novita.catalog import Catalog
 from tests.novita.bodies import CLUSTERS, error, product, template
 from tests.novita.scripted import FakeTime, ScriptedNovita, client_of, reply

@@ -21,8 +21,8 @@ from gpukeeper.domain.errors import (
     QuotaExceeded,
     RateLimited,
 )
-from gpukeeper.domain.instance import Phase
-from gpukeeper.domain.market import BillingMode
+from gpukeeper.domain.instances import Phase
+from gpukeeper.domain.products import BillingMode
 from gpukeeper.novita.client import NovitaClient
 from tests.novita.bodies import error, machine
 from tests.novita.scripted import (

@@ -10,19 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpukeeper.domain.errors import GpuKeeperError
-from gpukeeper.domain.instance import Verb
-from gpukeeper.domain.market import BillingMode
+from gpukeeper.domain.instances import Command
+from gpukeeper.domain.products import BillingMode
 from gpukeeper.novita import protocol
-from gpukeeper.novita.exchange import Answer, Request
+from gpukeeper.novita.messages import Request, Response
 from tests.novita import bodies
 
 ASKED_AT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
-Reader = Callable[[Request, Answer], object]
+Reader = Callable[[Request, Response], object]
 
 READERS: dict[str, tuple[Request, Reader]] = {
     "created": (Request("POST", "/create", "create"), protocol.created_id),
-    "verb": (protocol.verb_request(Verb.STOP, "m1"), protocol.acknowledged),
+    "verb": (protocol.verb_request(Command.STOP, "m1"), protocol.check_change),
     "machine": (protocol.machine_request("m1"), protocol.observation),
     "connection": (protocol.machine_request("m1"), protocol.connection),
     "page": (protocol.page_request(0, name=None), protocol.page),
@@ -105,7 +105,7 @@ _contents = (
     | st.sampled_from([b"[" * 100_000, b'{"a":' * 100_000, b"\xef\xbb\xbf{}", b"1" * 5000])
 )
 _answers = st.builds(
-    Answer,
+    Response,
     st.sampled_from([200, 200, 200, 201, 204, 301, 400, 401, 403, 404, 409, 429, 500, 502, 599]),
     st.dictionaries(
         st.sampled_from(["retry-after", "content-type", "x-request-id"]), st.text(max_size=20)
@@ -117,7 +117,7 @@ _answers = st.builds(
 
 @pytest.mark.parametrize("name", READERS)
 @given(answer=_answers)
-def test_any_answer_is_read_or_refused_in_our_own_words(name: str, answer: Answer) -> None:
+def test_any_answer_is_read_or_refused_in_our_own_words(name: str, answer: Response) -> None:
     request, read = READERS[name]
     refusal: GpuKeeperError | None = None
     try:

@@ -7,19 +7,19 @@ from decimal import Decimal
 import pytest
 
 from gpukeeper.domain.errors import NovitaError, NovitaRejected, NovitaUnavailable, OutcomeUnknown
-from gpukeeper.domain.instance import Phase, Verb
-from gpukeeper.domain.market import BillingMode
+from gpukeeper.domain.instances import Command, Phase
+from gpukeeper.domain.products import BillingMode
 from gpukeeper.novita import protocol
-from gpukeeper.novita.exchange import Answer, Request
+from gpukeeper.novita.messages import Request, Response
 from tests.novita.bodies import CLUSTERS, answer, error, machine, product, rows, template
 from tests.novita.scripted import PURCHASE
 
 GPU = "/gpu-instance/openapi/v1"
-Reader = Callable[[Request, Answer], object]
+Reader = Callable[[Request, Response], object]
 
 CREATE = protocol.create_request(PURCHASE)
-STOP = protocol.verb_request(Verb.STOP, "m1")
-DELETE = protocol.verb_request(Verb.DELETE, "m1")
+STOP = protocol.verb_request(Command.STOP, "m1")
+DELETE = protocol.verb_request(Command.DELETE, "m1")
 GET = protocol.machine_request("m1")
 LIST = protocol.page_request(0, name=None)
 PRODUCTS = protocol.products_request(cluster_id="us-ca-6", billing_mode=BillingMode.SPOT, gpu_num=2)
@@ -136,8 +136,8 @@ def test_a_read_is_a_get_with_its_query(
     assert not request_.is_change
 
 
-@pytest.mark.parametrize("verb", list(Verb))
-def test_a_verb_is_a_post_that_names_the_machine(verb: Verb) -> None:
+@pytest.mark.parametrize("verb", list(Command))
+def test_a_verb_is_a_post_that_names_the_machine(verb: Command) -> None:
     request = protocol.verb_request(verb, "m1")
     assert request.path == f"{GPU}/gpu/instance/{verb.value}"
     assert request.body == {"instanceId": "m1"}
@@ -164,14 +164,14 @@ def test_a_successful_purchase_without_an_id_has_an_unknown_outcome(body: object
     [{}, None, "", "ok", "<html></html>", [], {"instanceId": "m1", "state": "toStop"}, {"code": 0}],
 )
 def test_a_verb_accepts_any_success(body: object) -> None:
-    protocol.acknowledged(STOP, answer(200, body))
+    protocol.check_change(STOP, answer(200, body))
 
 
 @pytest.mark.parametrize(
     "body", [{}, "", " ", [], {"instanceId": "m1"}, {"message": "", "state": "toRemove"}]
 )
 def test_a_deletion_is_accepted_by_what_novita_answers(body: object) -> None:
-    protocol.acknowledged(DELETE, answer(200, body))
+    protocol.check_change(DELETE, answer(200, body))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_deletion_is_accepted_by_what_novita_answers(body: object) -> None:
 )
 def test_a_success_that_may_be_a_gateways_does_not_accept_a_deletion(body: object) -> None:
     with pytest.raises(OutcomeUnknown):
-        protocol.acknowledged(DELETE, answer(200, body))
+        protocol.check_change(DELETE, answer(200, body))
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_success_that_may_be_a_gateways_does_not_accept_a_deletion(body: objec
 )
 def test_a_success_shaped_like_an_error_is_one(body: object, kind: type[NovitaError]) -> None:
     with pytest.raises(kind):
-        protocol.acknowledged(STOP, answer(200, body))
+        protocol.check_change(STOP, answer(200, body))
     for request, read in READS:
         with pytest.raises(NovitaRejected):
             read(request, answer(200, body))
@@ -217,14 +217,14 @@ def test_what_is_said_of_another_machine_is_no_answer_to_a_question_about_this_o
         read(GET, answer(200, machine("m2")))
 
 
-@pytest.mark.parametrize("verb", Verb)
+@pytest.mark.parametrize("verb", Command)
 def test_a_verb_that_was_answered_for_another_machine_may_have_been_carried_out(
-    verb: Verb,
+    verb: Command,
 ) -> None:
     request = protocol.verb_request(verb, "m1")
-    protocol.acknowledged(request, answer(200, {"instanceId": "m1", "state": "toStop"}))
+    protocol.check_change(request, answer(200, {"instanceId": "m1", "state": "toStop"}))
     with pytest.raises(OutcomeUnknown):
-        protocol.acknowledged(request, answer(200, {"instanceId": "m2", "state": "toStop"}))
+        protocol.check_change(request, answer(200, {"instanceId": "m2", "state": "toStop"}))
 
 
 def test_another_template_is_not_the_one_that_was_asked_for() -> None:

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from gpukeeper.domain.errors import NovitaNotFound
-from gpukeeper.domain.market import BillingMode
+from gpukeeper.domain.products import BillingMode
 from gpukeeper.novita.client import CallReport
 from tests.novita.bodies import CLUSTERS, SSH_PASSWORD, error, machine, product, rows, template
 from tests.novita.scripted import FakeTime, ScriptedNovita, client_of, outcomes, reply

@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpukeeper.domain.errors import NovitaError
-from gpukeeper.novita import protocol, wire
-from gpukeeper.novita.exchange import Answer, Request
+from gpukeeper.novita import models, protocol
+from gpukeeper.novita.messages import Request, Response
 from tests.novita.bodies import answer, error, machine, product, rows, template
 from tests.novita.test_novita_protocol import CREATE, READS, STOP, Reader
 
 EVERY_QUESTION: list[tuple[Request, Reader]] = [
     *READS,
     (CREATE, protocol.created_id),
-    (STOP, protocol.acknowledged),
+    (STOP, protocol.check_change),
 ]
 WELL_FORMED: list[dict[str, Any]] = [
     machine(),
@@ -87,7 +87,13 @@ def test_any_field_of_a_good_answer_may_hold_anything(
 @settings(deadline=None)
 @given(values.filter(lambda value: isinstance(value, dict)))
 def test_any_object_reads_as_any_model_and_can_be_stored(value: dict[str, Any]) -> None:
-    for model in (wire.Machine, wire.Product, wire.Template, wire.MachinePage, wire.ErrorBody):
+    for model in (
+        models.Machine,
+        models.Product,
+        models.Template,
+        models.MachinePage,
+        models.ErrorBody,
+    ):
         text = repr(model.model_validate(value))
         assert text.encode("utf-8")
 
@@ -98,5 +104,5 @@ def test_what_is_no_json_reads_as_nothing(body: bytes) -> None:
 
 
 def test_no_repr_of_an_answer_shows_its_body() -> None:
-    shown = Answer(200, {}, b"secret-in-body", answer(200).asked_at)
+    shown = Response(200, {}, b"secret-in-body", answer(200).asked_at)
     assert "secret-in-body" not in repr(shown)

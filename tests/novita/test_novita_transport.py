@@ -20,7 +20,7 @@ from gpukeeper.domain.errors import (
     OutcomeUnknown,
 )
 from gpukeeper.novita import protocol
-from gpukeeper.novita.exchange import Answer, Request
+from gpukeeper.novita.messages import Request, Response
 from gpukeeper.novita.transport import BODY_MAX_BYTES, Transport
 from tests.novita.scripted import API_KEY, PURCHASE
 
@@ -67,7 +67,7 @@ def transport_of(base_url: str, timeout: float = 30) -> Transport:
     )
 
 
-async def send(port: int, request: Request, scheme: str = "http", timeout: float = 30) -> Answer:
+async def send(port: int, request: Request, scheme: str = "http", timeout: float = 30) -> Response:
     transport = transport_of(f"{scheme}://127.0.0.1:{port}", timeout)
     try:
         return await transport.send(request, asked_at=ASKED_AT)

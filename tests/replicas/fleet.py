@@ -11,17 +11,18 @@ from threading import Event
 
 from sqlalchemy import Connection, Engine
 
-from gpukeeper.store import migrations, postgres
+from gpukeeper.store import migrations
+from gpukeeper.store.db import postgres
 from tests.crash.clients import Client
 from tests.crash.invariants import bought_twice, unrest
-from tests.crash.judging import Counts, count
+from tests.crash.verdict import Counts, count
 from tests.e2e.novita import Novita
 from tests.e2e.receiver import Hook, Receiver
 from tests.e2e.serving import QUICK, Service
 from tests.e2e.waiting import eventually, pause
 from tests.invariants import broken_always, broken_at_novita, machines_in
 from tests.postgres import Server
-from tests.replicas.holding import Ledger
+from tests.replicas.lease_record import Ledger
 
 CLIENTS = 6
 RETRIES = 3
@@ -134,7 +135,7 @@ class Fleet:
     @contextmanager
     def store(self) -> Iterator[Connection]:
         """Give a connection that sees everything as it is at one moment."""
-        with self._engine() as engine, postgres.reading(engine).connect() as connection:
+        with self._engine() as engine, postgres.read_only_engine(engine).connect() as connection:
             yield connection
 
     @contextmanager

@@ -14,13 +14,13 @@ from pathlib import Path
 from random import Random
 from statistics import quantiles
 
-from tests.crash.judging import Counts
+from tests.crash.verdict import Counts
 from tests.e2e.novita import simulating
 from tests.e2e.receiver import receiving
 from tests.e2e.waiting import eventually, pause
 from tests.postgres import server
 from tests.replicas.fleet import Fleet
-from tests.replicas.holding import Inheritance
+from tests.replicas.lease_record import Inheritance
 
 ROLES = ("all", "all", "all")
 # A replica is killed at a moment within this time, and comes back within the same.

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tests.replicas.holding import Held, Inheritance, inherited
+from tests.replicas.lease_record import Held, Inheritance, inherited
 from tests.replicas.run import run, summed_up
 
 # `make replicas` takes 50.

@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 import pytest
 
 from gpukeeper.domain.errors import InvalidConfiguration
-from gpukeeper.domain.instance import Order
+from gpukeeper.domain.instances import Order
 from gpukeeper.runtime import Role, build
 from gpukeeper.service import OrderFailed
 from gpukeeper.store import instances

@@ -15,7 +15,7 @@ from gpukeeper.config import Settings
 from gpukeeper.domain.errors import InvalidConfiguration
 from gpukeeper.process import backup, migrate
 from gpukeeper.runtime import build, maintenance
-from gpukeeper.runtime.locks import only_engine
+from gpukeeper.runtime.engine_lock import lock_engine
 from gpukeeper.runtime.restore import NotRestored, restore
 from gpukeeper.store import facts, instances
 from tests.postgres import Databases
@@ -44,7 +44,7 @@ def looks_to_go(settings: Settings) -> int:
     """Return how many looks the store needs before it takes orders."""
     runtime = build(settings)
     with runtime.database.engine.begin() as connection:
-        count = facts.looks_to_go(connection)
+        count = facts.count_sweeps_to_go(connection)
     runtime.database.close()
     return count
 
@@ -150,7 +150,7 @@ def test_a_backup_without_secrets_says_which_are_missing(settings: Settings, sav
 
 def test_a_store_that_is_in_use_is_left_alone(settings: Settings, saved: Path) -> None:
     with (
-        only_engine(settings, has_engine=True),
+        lock_engine(settings, has_engine=True),
         pytest.raises(InvalidConfiguration, match="another gpukeeper runs"),
     ):
         restore(settings, saved, print, may_replace=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gpukeeper.store import migrations
-from gpukeeper.store.database import Database, sqlite_url
+from gpukeeper.store.db.database import Database, sqlite_url
 
 
 @pytest.fixture

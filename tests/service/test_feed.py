@@ -10,12 +10,12 @@ from datetime import timedelta
 import pytest
 
 from gpukeeper.domain.errors import InvalidOrder
-from gpukeeper.domain.instance import Status
+from gpukeeper.domain.instances import Status
 from gpukeeper.nudges import Nudges
 from gpukeeper.service import feed as feed_module
 from gpukeeper.service.feed import Feed, Follower
 from gpukeeper.store import retention
-from gpukeeper.store.database import Connection, Database
+from gpukeeper.store.db.database import Connection, Database
 from tests.store.rows import NOW, an_instance, an_outbox, became, stored
 
 OUTBOX = an_outbox()

@@ -10,19 +10,19 @@ import pytest
 from sqlalchemy import event, text
 
 from gpukeeper.domain.errors import StoreUnavailable
-from gpukeeper.domain.instance import Observation, Phase, Status
+from gpukeeper.domain.instances import Observation, Phase, Status
 from gpukeeper.service.health import (
     MIN_FREE_BYTES,
     Disk,
     Health,
     Heartbeat,
     Vitals,
-    examine,
+    examine_health,
     take_census,
 )
 from gpukeeper.store import facts, instances, migrations, orphans
-from gpukeeper.store.database import Database
-from gpukeeper.store.facts import Looks
+from gpukeeper.store.db.database import Database
+from gpukeeper.store.facts import SweepState
 from gpukeeper.store.leases import Lease
 from tests.store.newer.programs import additive, breaking
 from tests.store.rows import HOOK, NOW, SECOND, an_instance, an_outbox, became, stored
@@ -31,12 +31,12 @@ BEAT = Heartbeat("look", NOW, 20 * SECOND, is_running=True)
 
 
 async def _health(database: Database, *beats: Heartbeat, now: datetime = NOW) -> Health:
-    return await examine(database, Vitals(beats), now, about={"version": "1", "role": "all"})
+    return await examine_health(database, Vitals(beats), now, about={"version": "1", "role": "all"})
 
 
 async def _body(database: Database, **looks: Any) -> dict[str, Any]:
     if looks:
-        await database.write(lambda c: facts.keep_looks(c, Looks(**looks)))
+        await database.write(lambda c: facts.store_state(c, SweepState(**looks)))
     return (await _health(database)).body
 
 
@@ -108,7 +108,7 @@ async def test_a_database_that_does_not_answer_is_named_and_not_waited_for(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(database, "read", hang)
-    health = await examine(database, Vitals((BEAT,)), NOW, about={}, patience_seconds=0)
+    health = await examine_health(database, Vitals((BEAT,)), NOW, about={}, patience_seconds=0)
     assert health.problems == ("the database has not answered for 0 s",)
 
 
@@ -129,7 +129,7 @@ async def test_a_disk_without_room_is_named(database: Database) -> None:
         Disk("logs", MIN_FREE_BYTES - 1),
         Disk("database", None),
     )
-    health = await examine(database, Vitals((BEAT,), disks), NOW, about={})
+    health = await examine_health(database, Vitals((BEAT,), disks), NOW, about={})
     assert health.problems == (
         "the disk of the logs has 31 MiB left of the 32 that are needed",
         "the disk of the database cannot be examined",
@@ -148,7 +148,7 @@ async def test_what_is_brief_reads_no_table_of_rows(database: Database) -> None:
         statements.append(statement)
 
     event.listen(database._reader, "before_cursor_execute", read)
-    health = await examine(database, Vitals((BEAT,)), NOW, about={}, is_brief=True)
+    health = await examine_health(database, Vitals((BEAT,)), NOW, about={}, is_brief=True)
     assert health.is_ready
     assert statements != []
     tables = {"instances", "deliveries", "events", "orphans"}
@@ -187,7 +187,7 @@ async def test_what_there_is_and_what_is_owed_is_counted(database: Database) -> 
     await stored(database, an_instance(1, due_at=None), an_instance(2, due_at=None), an_instance(3))
     await became(database, "ins_000001", Status.CREATING, outbox=an_outbox(HOOK))
     machine = Observation("nv9", "x-gkte5t00000009", "running", Phase.UP, NOW)
-    await database.write(lambda c: orphans.see(c, [machine], NOW))
+    await database.write(lambda c: orphans.record_listing(c, [machine], NOW))
     body = await _body(database)
     assert body["instances"] == {"creating": 1, "requested": 2}
     assert body["orphans"] == 1
@@ -247,7 +247,7 @@ async def test_the_census_names_every_status_and_what_all_machines_cost(
         an_instance(1, status=Status.RUNNING, novita_id="nv1", price_per_hour=price),
         an_instance(2),
     )
-    await database.write(lambda c: facts.keep_looks(c, Looks(vanished=7)))
+    await database.write(lambda c: facts.store_state(c, SweepState(vanished=7)))
     census = await database.read(lambda c: take_census(c, NOW))
     assert census.vanished == 7
     assert set(census.by_status) == set(Status)

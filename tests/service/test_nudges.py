@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from gpukeeper.domain.events import Change
-from gpukeeper.domain.instance import Instance, Status
+from gpukeeper.domain.instances import Instance, Status
 from gpukeeper.nudges import Nudges
 from tests.store.rows import NOW, SECOND, an_instance
 

@@ -11,9 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpukeeper.domain.errors import InvalidOrder
-from gpukeeper.domain.instance import Instance, Observation, Phase, Status
-from gpukeeper.service.views import Listed, View, decode_cursor, encode_cursor, orphan_view, view
-from gpukeeper.store.facts import Looks
+from gpukeeper.domain.instances import Instance, Observation, Phase, Status
+from gpukeeper.service.views import (
+    CachedPage,
+    View,
+    build_orphan_view,
+    build_view,
+    decode_cursor,
+    encode_cursor,
+)
+from gpukeeper.store.facts import SweepState
 from gpukeeper.store.orphans import Orphan
 from tests.store.rows import NOW, SECOND, an_instance
 
@@ -34,7 +41,7 @@ def _viewed(
     patience: timedelta | None = PATIENCE,
     **looks: Any,
 ) -> View:
-    return view(row, Looks(**looks), _at(at), patience=patience)
+    return build_view(row, SweepState(**looks), _at(at), patience=patience)
 
 
 def test_a_machine_that_was_seen_lately_is_fresh() -> None:
@@ -121,7 +128,7 @@ def test_an_orphan_is_shown_with_the_name_of_its_region() -> None:
         price_per_hour=Decimal("0.175"),
         created_at=NOW,
     )
-    shown = orphan_view(Orphan(machine, NOW, NOW + SECOND), "te5t")
+    shown = build_orphan_view(Orphan(machine, NOW, NOW + SECOND), "te5t")
     assert (shown.novita_id, shown.name, shown.novita_status) == (
         "nv1",
         "trainer-gkte5t00000001",
@@ -130,7 +137,7 @@ def test_an_orphan_is_shown_with_the_name_of_its_region() -> None:
     assert (shown.region, shown.product_name) == ("CN-HK-01", "RTX 4090 24GB")
     assert (shown.first_seen_at, shown.last_seen_at) == (NOW, NOW + SECOND)
     unnamed = replace(machine, cluster_name="")
-    assert orphan_view(Orphan(unnamed, NOW, NOW), "te5t").region == "cn-1"
+    assert build_orphan_view(Orphan(unnamed, NOW, NOW), "te5t").region == "cn-1"
 
 
 @given(st.integers(1, 2**62 - 1))
@@ -183,8 +190,8 @@ def test_any_text_is_a_cursor_or_is_refused(text: str) -> None:
     assert 0 < number < 2**62
 
 
-def _listed(*rows: Instance) -> Listed:
-    return Listed(rows, 7, 3, Looks())
+def _listed(*rows: Instance) -> CachedPage:
+    return CachedPage(rows, 7, 3, SweepState())
 
 
 def test_a_page_has_the_views_of_its_rows() -> None:

@@ -4,14 +4,14 @@ from typing import Any
 
 import httpx2
 
-from gpukeeper.simulator.app import build
-from gpukeeper.simulator.settings import Settings, Span
-from gpukeeper.simulator.world import World
+from gpukeeper.simulator.novita_api.simulator_app import build_app
+from gpukeeper.simulator.simulated_world import World
+from gpukeeper.simulator.simulator_settings import SecondsRange, Settings
 
 GPU = "/gpu-instance/openapi/v1"
 START = "2026-08-01T00:00:00+00:00"
 # Every phase lasts a known time: a new machine is `pulling` after 4 s and `running` after 15 s.
-PHASES: dict[str, Span] = {
+PHASES: dict[str, SecondsRange] = {
     "pending": (1, 1),
     "toCreate": (1, 1),
     "creating": (2, 2),
@@ -46,7 +46,7 @@ class Novita:
 
     def __init__(self, **settings: Any) -> None:
         known = {"clock": "manual", "clock_start": START, "phase_seconds": PHASES, **settings}
-        app = build(Settings(**known))
+        app = build_app(Settings(**known))
         self.world: World = app.state.world
         self.http = httpx2.AsyncClient(
             transport=httpx2.ASGITransport(app),

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from gpukeeper.simulator.clock import Clock, utc_now
-from gpukeeper.simulator.codec import BadInput
-from gpukeeper.simulator.settings import PHASE_SECONDS, Settings
-from gpukeeper.simulator.world import World
+from gpukeeper.simulator.json_codec import BadInput
+from gpukeeper.simulator.simulated_clock import SimulatedClock, utc_now
+from gpukeeper.simulator.simulated_world import World
+from gpukeeper.simulator.simulator_settings import PHASE_SECONDS, Settings
 from tests.simulator.simulator_driver import GPU, START, Novita
 
 NOON = datetime(2026, 8, 1, 12, tzinfo=UTC)
@@ -140,7 +140,7 @@ async def test_a_clock_cannot_be_moved_to_where_it_cannot_go(
 
 def test_a_clock_follows_its_wall_at_its_speed() -> None:
     wall = [NOON]
-    clock = Clock(lambda: wall[0], speed=10)
+    clock = SimulatedClock(lambda: wall[0], speed=10)
     wall[0] += timedelta(seconds=3)
     assert clock.now() == NOON + timedelta(seconds=30)
     clock.follow(speed=1)

@@ -5,22 +5,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
-from gpukeeper.simulator.admin import DEEDS
-from gpukeeper.simulator.console import ACTIONS
-from gpukeeper.simulator.fates import FateKind
-from gpukeeper.simulator.faults import KINDS, ROUTES
-from gpukeeper.simulator.settings import FAST_PHASE_SECONDS, PHASE_SECONDS, Settings, meanings
+from gpukeeper.simulator.admin.admin_routes import ADMIN_ROUTES
+from gpukeeper.simulator.machines.interventions import ACTIONS
+from gpukeeper.simulator.machines.scripted_fates import FateKind
+from gpukeeper.simulator.novita_api.fault_rules import FAULT_KINDS, ROUTE_NAMES
+from gpukeeper.simulator.simulator_settings import (
+    FAST_PHASE_SECONDS,
+    PHASE_SECONDS,
+    Settings,
+    meanings,
+)
 
 PAGE = Path(__file__).parents[2] / "docs" / "simulator.md"
 
 
 def rows() -> Iterator[str]:
     """Yield every table row that the page must have."""
-    for deed in DEEDS:
+    for deed in ADMIN_ROUTES:
         yield f"| `{deed.method} {deed.path}` | {deed.does} |"
     for name, action in ACTIONS.items():
         yield f"| `{name}` | {action.does} |"
-    for kind, does in KINDS.items():
+    for kind, does in FAULT_KINDS.items():
         yield f"| `{kind}` | {does} |"
     yield from setting_rows()
     for phase, (shortest, longest) in PHASE_SECONDS.items():
@@ -47,4 +52,4 @@ def test_the_page_has_every_route_action_fault_setting_and_phase() -> None:
 
 def test_the_page_names_every_route_of_novita_and_every_fate() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    assert [word for word in (*ROUTES, *get_args(FateKind)) if f"`{word}`" not in text] == []
+    assert [word for word in (*ROUTE_NAMES, *get_args(FateKind)) if f"`{word}`" not in text] == []

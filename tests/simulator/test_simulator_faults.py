@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gpukeeper.simulator.faults import KINDS, LIST_ONLY, ROUTES
+from gpukeeper.simulator.novita_api.fault_rules import FAULT_KINDS, LIST_ONLY, ROUTE_NAMES
 from tests.simulator.simulator_driver import GPU, ORDER, Novita
 
 
@@ -192,8 +192,8 @@ async def test_a_rule_that_makes_no_sense_is_refused(novita: Novita, wrong: Any)
 
 
 async def test_every_kind_of_fault_can_be_switched_on_for_every_route(novita: Novita) -> None:
-    for kind in KINDS:
-        for route in ("list",) if kind in LIST_ONLY else ROUTES:
+    for kind in FAULT_KINDS:
+        for route in ("list",) if kind in LIST_ONLY else ROUTE_NAMES:
             await novita.sim("DELETE", "/faults")
             await novita.sim("POST", "/faults", {"kind": kind, "route": route, "seconds": 0})
             if route == "list" and kind not in ("reset", "timeout", "cut"):

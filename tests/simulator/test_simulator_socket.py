@@ -11,9 +11,9 @@ import httpx2
 import pytest
 import uvicorn
 
-from gpukeeper.simulator import server
-from gpukeeper.simulator.server import Simulator
-from gpukeeper.simulator.settings import Settings
+from gpukeeper.simulator.novita_api import simulator_server
+from gpukeeper.simulator.novita_api.simulator_server import Simulator
+from gpukeeper.simulator.simulator_settings import Settings
 from tests.simulator.simulator_driver import GPU, ORDER, PHASES
 
 KEY = {"authorization": "Bearer key"}
@@ -134,7 +134,7 @@ def test_serve_runs_the_simulator_for_the_command_line(monkeypatch: pytest.Monke
 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        server.serve([taken], Settings.fast())
+        simulator_server.serve([taken], Settings.fast())
         assert seen == [("127.0.0.1", taken.getsockname()[1], [taken])]
 
 

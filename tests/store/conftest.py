@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gpukeeper.store import migrations
-from gpukeeper.store.database import Database, sqlite_url
+from gpukeeper.store.db.database import Database, sqlite_url
 from tests.postgres import Databases
 
 

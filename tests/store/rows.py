@@ -6,23 +6,23 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from gpukeeper.domain.delivering import RetryPolicy, after_attempt
+from gpukeeper.domain.deliveries import RetryPolicy, record_attempt
 from gpukeeper.domain.events import Change, Delivery, DeliveryAttempt
-from gpukeeper.domain.instance import Desired, Instance, Order, Status
-from gpukeeper.domain.sharing import Room
+from gpukeeper.domain.fairness import Capacity
+from gpukeeper.domain.instances import DesiredState, Instance, Order, Status
 from gpukeeper.store import deliveries, instances
-from gpukeeper.store.database import Connection, Database
+from gpukeeper.store.db.database import Connection, Database
+from gpukeeper.store.encryption import EnvsCipher
 from gpukeeper.store.leases import Lease
 from gpukeeper.store.outbox import Outbox
-from gpukeeper.store.sealing import Seal
 
 NOW = datetime(2026, 1, 1, 12, 30, 15, 123_456, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 HOOK = "https://hooks.example/all"
 OWN = "https://caller.example/own"
-SEAL = Seal("A" * 43 + "=")
+SEAL = EnvsCipher("A" * 43 + "=")
 LEASE = Lease("mine", NOW + 20 * SECOND)
-PLENTY = Room(workers=256, free=256, under_way={}, prompt=())
+PLENTY = Capacity(workers=256, free=256, under_way={}, prompt=())
 OTHER_LEASE = Lease("theirs", NOW + 20 * SECOND)
 
 Fold = Callable[[Instance], Instance]
@@ -45,7 +45,7 @@ def an_instance(number: int = 1, *, order: dict[str, Any] | None = None, **facts
         novita_name=f"trainer-{number}-gkte5t{number:08}",
         order=replace(plain, **(order or {})),
         status=Status.REQUESTED,
-        desired=Desired.RUNNING,
+        desired=DesiredState.RUNNING,
         created_at=NOW,
         deadline_at=NOW + 600 * SECOND,
         due_at=NOW,
@@ -111,7 +111,7 @@ async def claimed(
     now: datetime = NOW,
     *,
     lease: Lease = LEASE,
-    room: Room = PLENTY,
+    room: Capacity = PLENTY,
 ) -> list[Delivery]:
     """Claim deliveries."""
     return await database.write(lambda c: deliveries.claim(c, now, lease, room=room))
@@ -126,7 +126,7 @@ async def tried(
     lease_token: str = LEASE.token,
 ) -> Delivery:
     """Store an attempt at a claimed delivery that got this answer; return what it decided."""
-    after = after_attempt(
+    after = record_attempt(
         delivery,
         is_delivered=answer is not None and 200 <= answer < 300,
         is_gone=answer == 410,
@@ -150,7 +150,7 @@ async def tried(
 async def every_delivery(database: Database) -> list[Delivery]:
     """Return all deliveries, oldest first."""
     newest_first, _ = await database.read(
-        lambda c: deliveries.page(c, status=None, instance_id=None, before=None, limit=1000)
+        lambda c: deliveries.list_page(c, status=None, instance_id=None, before=None, limit=1000)
     )
     return newest_first[::-1]
 

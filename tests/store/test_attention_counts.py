@@ -11,9 +11,9 @@ from alembic.config import Config
 from sqlalchemy import text
 
 from gpukeeper.domain.events import DeliveryStatus
-from gpukeeper.domain.instance import Instance, SpotSignal, Status
-from gpukeeper.store import deliveries, instances, migrations, pages, tables
-from gpukeeper.store.database import Database
+from gpukeeper.domain.instances import Instance, SpotSignal, Status
+from gpukeeper.store import deliveries, instances, migrations, pagination, tables
+from gpukeeper.store.db.database import Database
 from gpukeeper.store.deliveries import Undelivered
 from tests.store.rows import HOOK, NOW, SECOND, an_instance, an_outbox, became, changed, stored
 
@@ -42,7 +42,7 @@ async def test_a_machine_is_counted_for_as_long_as_novita_may_take_it_back(
 
     assert await database.read(instances.count_notified) == int(is_notified)
     listed, total, _ = await database.read(
-        lambda c: pages.page(
+        lambda c: pagination.list_page(
             c, statuses=[Status.LOST], has_notified=True, name=None, before=None, limit=10
         )
     )
@@ -73,17 +73,17 @@ def _without_notice(row: Instance) -> Instance:
 async def test_webhooks_that_were_given_up_are_counted_since_a_time_and_by_receiver(
     database: Database,
 ) -> None:
-    assert await database.read(lambda c: deliveries.undelivered(c, NOW)) == Undelivered()
+    assert await database.read(lambda c: deliveries.count_undelivered(c, NOW)) == Undelivered()
     outbox = an_outbox(HOOK, "https://other.example/")
     await stored(database, an_instance(1))
     await became(database, "ins_000001", Status.CREATING, Status.RUNNING, outbox=outbox)
     exhausted = {"status": DeliveryStatus.EXHAUSTED.value, "finished_at": NOW}
     await database.write(lambda c: c.execute(tables.deliveries.update().values(**exhausted)))
 
-    found = await database.read(lambda c: deliveries.undelivered(c, NOW - SECOND))
+    found = await database.read(lambda c: deliveries.count_undelivered(c, NOW - SECOND))
     assert (found.count, found.receivers) == (4, 2)
     later = NOW + timedelta(hours=1)
-    assert (await database.read(lambda c: deliveries.undelivered(c, later))).count == 0
+    assert (await database.read(lambda c: deliveries.count_undelivered(c, later))).count == 0
 
 
 def test_notices_of_an_older_version_are_found(empty_database: Database) -> None:

@@ -6,9 +6,9 @@ from datetime import datetime
 import pytest
 
 from gpukeeper.domain.events import DeliveryStatus
-from gpukeeper.domain.instance import Status
+from gpukeeper.domain.instances import Status
 from gpukeeper.store import deliveries
-from gpukeeper.store.database import Database
+from gpukeeper.store.db.database import Database
 from gpukeeper.store.outbox import Outbox
 from tests.store.rows import HOOK, an_instance, an_outbox, became, claimed, stored, tried
 
@@ -22,7 +22,7 @@ async def _page(
     limit: int = 10,
 ) -> tuple[list[str], int | None]:
     rows, following = await database.read(
-        lambda c: deliveries.page(
+        lambda c: deliveries.list_page(
             c, status=status, instance_id=instance_id, before=before, limit=limit
         )
     )

@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from gpukeeper.domain.errors import KeyReused
-from gpukeeper.domain.instance import Status
-from gpukeeper.domain.lifecycle import fail
+from gpukeeper.domain.instances import Status
+from gpukeeper.domain.lifecycle.decide import fail
 from gpukeeper.store import idempotency, instances
-from gpukeeper.store.database import Connection, Database, StoreError
+from gpukeeper.store.db.database import Connection, Database, StoreError
 from tests.store.rows import NOW, SEAL, SILENT, an_instance, changed
 
 
@@ -19,7 +19,7 @@ async def _ordered(
     row = an_instance(number)
 
     def place(connection: Connection) -> str:
-        known = idempotency.keep(connection, key, body_hash, row.id, NOW)
+        known = idempotency.record(connection, key, body_hash, row.id, NOW)
         if known is not None:
             return known
         instances.add(connection, row, SEAL, SILENT)

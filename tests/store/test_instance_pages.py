@@ -2,9 +2,9 @@
 
 import pytest
 
-from gpukeeper.domain.instance import Status
-from gpukeeper.store import pages
-from gpukeeper.store.database import Database
+from gpukeeper.domain.instances import Status
+from gpukeeper.store import pagination
+from gpukeeper.store.db.database import Database
 from tests.store.rows import an_instance, stored
 
 Shown = tuple[list[int], int, int | None]
@@ -19,7 +19,7 @@ async def _page(
     limit: int = 10,
 ) -> Shown:
     rows, total, following = await database.read(
-        lambda c: pages.page(
+        lambda c: pagination.list_page(
             c, statuses=[status] if status else [], name=name, before=before, limit=limit
         )
     )

@@ -10,10 +10,11 @@ import pytest
 from sqlalchemy import event
 
 from gpukeeper.domain.errors import LeaseLost
-from gpukeeper.domain.instance import Instance, Status
-from gpukeeper.store import history, instances
-from gpukeeper.store.database import Connection, Database, StoreError
-from gpukeeper.store.instances import Watched
+from gpukeeper.domain.instances import Instance, Status
+from gpukeeper.store import events as history
+from gpukeeper.store import instances
+from gpukeeper.store.db.database import Connection, Database, StoreError
+from gpukeeper.store.instances import SweepRow
 from tests.store.rows import (
     HOOK,
     LEASE,
@@ -31,7 +32,7 @@ from tests.store.rows import (
 
 
 async def _event_types(database: Database, instance_id: str = "ins_000001") -> list[str]:
-    events = await database.read(lambda c: history.of_instance(c, instance_id))
+    events = await database.read(lambda c: history.list_of_instance(c, instance_id))
     return [event.type.value for event in events]
 
 
@@ -206,7 +207,7 @@ async def test_environment_values_stay_with_their_instance_through_changes(
     await changed(database, "ins_000001", _created)
     assert (await found(database, "ins_000001")).order.envs == {}
     envs = await database.read(
-        lambda c: [instances.envs_of(c, i, SEAL) for i in ("ins_000001", "ins_000002")]
+        lambda c: [instances.read_envs(c, i, SEAL) for i in ("ins_000001", "ins_000002")]
     )
     assert envs == [{"TOKEN": "hush"}, {}]
 
@@ -219,10 +220,10 @@ async def test_a_look_is_told_of_every_machine_that_may_exist(database: Database
         an_instance(3, novita_id="nv3", status=Status.DELETED, gone_at=NOW),
         an_instance(4, novita_id="nv4", status=Status.FAILED),
     )
-    rows = await database.read(instances.watched)
+    rows = await database.read(instances.list_sweep_rows)
     assert sorted(rows, key=lambda row: row.id) == [
-        Watched("ins_000002", "nv2", Status.RUNNING, "abc"),
-        Watched("ins_000004", "nv4", Status.FAILED, None),
+        SweepRow("ins_000002", "nv2", Status.RUNNING, "abc"),
+        SweepRow("ins_000004", "nv4", Status.FAILED, None),
     ]
 
 
@@ -236,7 +237,7 @@ async def test_instances_are_counted_by_status(database: Database) -> None:
 async def test_what_all_machines_cost_leaves_out_those_at_rest_and_those_that_are_gone(
     database: Database,
 ) -> None:
-    assert await database.read(instances.spend_per_hour) == 0
+    assert await database.read(instances.sum_spend_per_hour) == 0
     price: dict[str, Any] = {"price_per_hour": Decimal("0.175001")}
     await stored(
         database,
@@ -248,21 +249,23 @@ async def test_what_all_machines_cost_leaves_out_those_at_rest_and_those_that_ar
         an_instance(6, novita_id="nv6", status=Status.LOST, gone_at=NOW, **price),
         an_instance(7, status=Status.REQUESTED, **price),
     )
-    assert await database.read(instances.spend_per_hour) == Decimal("0.350002")
+    assert await database.read(instances.sum_spend_per_hour) == Decimal("0.350002")
 
 
 async def test_rows_are_found_by_the_exact_names_of_their_machines(database: Database) -> None:
     first, second = an_instance(1), an_instance(2, status=Status.DELETED, due_at=None)
     await stored(database, first, second, an_instance(3))
     wanted = [first.novita_name, second.novita_name, first.novita_name[:-1], "stranger"]
-    found = await database.read(lambda c: instances.named(c, wanted))
+    found = await database.read(lambda c: instances.find_by_novita_names(c, wanted))
     assert found == {first.novita_name: first, second.novita_name: second}
 
 
 async def test_rows_are_found_by_any_number_of_names(database: Database) -> None:
     await stored(database, an_instance(1))
     names = [f"stranger-{number}" for number in range(40_000)] + [an_instance(1).novita_name]
-    assert list(await database.read(lambda c: instances.named(c, names))) == names[-1:]
+    assert (
+        list(await database.read(lambda c: instances.find_by_novita_names(c, names))) == names[-1:]
+    )
 
 
 async def test_known_machines_are_told_from_strangers_in_a_fleet_of_any_size(
@@ -276,8 +279,11 @@ async def test_known_machines_are_told_from_strangers_in_a_fleet_of_any_size(
     )
     strangers = [f"stranger-{number}" for number in range(40_000)]
     machines = ["nv1", *strangers, "nv2"]
-    assert await database.read(lambda c: instances.known_machines(c, machines)) == {"nv1", "nv2"}
-    assert await database.read(lambda c: instances.known_machines(c, [])) == set()
+    assert await database.read(lambda c: instances.find_known_novita_ids(c, machines)) == {
+        "nv1",
+        "nv2",
+    }
+    assert await database.read(lambda c: instances.find_known_novita_ids(c, [])) == set()
 
 
 async def test_rows_whose_machine_counts_as_gone_are_told_by_its_id(database: Database) -> None:
@@ -288,5 +294,5 @@ async def test_rows_whose_machine_counts_as_gone_are_told_by_its_id(database: Da
         an_instance(3, novita_id="nv3", gone_at=NOW),
     )
     machines = ["nv1", "nv2", *(f"stranger-{number}" for number in range(40_000))]
-    ended = await database.read(lambda c: instances.ended_among(c, machines))
+    ended = await database.read(lambda c: instances.find_gone(c, machines))
     assert ended == {"ins_000002": "nv2"}

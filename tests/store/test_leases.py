@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from gpukeeper.domain.errors import LeaseLost
-from gpukeeper.domain.instance import Instance, Status
+from gpukeeper.domain.instances import Instance, Status
 from gpukeeper.store import instances, leases, tables
-from gpukeeper.store.database import Database
+from gpukeeper.store.db.database import Database
 from gpukeeper.store.leases import Lease
 from tests.store.rows import (
     LEASE,

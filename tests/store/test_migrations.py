@@ -15,7 +15,7 @@ from sqlalchemy import event, inspect, text
 
 from gpukeeper.domain.errors import InvalidConfiguration
 from gpukeeper.store import facts, migrations
-from gpukeeper.store.database import Connection, Database
+from gpukeeper.store.db.database import Connection, Database
 from gpukeeper.store.tables import metadata
 
 
@@ -55,10 +55,10 @@ def test_an_empty_database_gets_every_table_and_says_its_revision(
 
 def test_a_database_that_is_up_to_date_is_left_as_it_is(database: Database) -> None:
     with database.engine.begin() as connection:
-        facts.deployment(connection, "kept")
+        facts.ensure_mark(connection, "kept")
     assert migrations.upgrade(database.engine) == migrations.newest()
     with database.engine.connect() as connection:
-        assert facts.deployment(connection, "other") == "kept"
+        assert facts.ensure_mark(connection, "other") == "kept"
 
 
 def test_the_revisions_lead_to_the_tables_that_the_program_knows(database: Database) -> None:

@@ -9,9 +9,9 @@ from sqlalchemy import inspect, text
 
 from gpukeeper import __version__
 from gpukeeper.domain.errors import InvalidConfiguration
-from gpukeeper.domain.instance import Status
+from gpukeeper.domain.instances import Status
 from gpukeeper.store import deliveries, facts, migrations
-from gpukeeper.store.database import Database
+from gpukeeper.store.db.database import Database
 from gpukeeper.store.facts import Schema
 from tests.store.newer.programs import additive, breaking
 from tests.store.rows import (
@@ -56,7 +56,7 @@ def test_a_schema_says_who_works_on_it_and_which_version_made_it(database: Datab
     revision = migrations.newest()
     oldest = migrations.ours().oldest_programs[revision]
     with database.engine.connect() as connection:
-        assert facts.schema(connection) == Schema(revision, oldest, __version__)
+        assert facts.find_schema(connection) == Schema(revision, oldest, __version__)
 
 
 def test_a_later_version_with_the_same_schema_leaves_the_name_of_its_maker(
@@ -65,7 +65,7 @@ def test_a_later_version_with_the_same_schema_leaves_the_name_of_its_maker(
     later = migrations.program_of("8.0.0", *migrations.ours().folders)
     migrations.upgrade(database.engine, later)
     with database.engine.connect() as connection:
-        told = facts.schema(connection)
+        told = facts.find_schema(connection)
     assert told is not None
     assert told.version == __version__
 
@@ -77,7 +77,7 @@ def test_a_schema_of_a_version_that_said_nothing_is_described_at_the_next_start(
         connection.execute(text("DELETE FROM facts WHERE key = 'schema'"))
     migrations.upgrade(database.engine)
     with database.engine.connect() as connection:
-        assert facts.schema(connection) == migrations.ours().schema
+        assert facts.find_schema(connection) == migrations.ours().schema
 
 
 async def test_a_program_starts_and_works_on_a_newer_schema_that_only_adds(
@@ -87,7 +87,7 @@ async def test_a_program_starts_and_works_on_a_newer_schema_that_only_adds(
     assert migrations.upgrade(database.engine) == "9001"
     assert _complaint(database) is None
     with database.engine.connect() as connection:
-        assert facts.schema(connection) == additive().schema
+        assert facts.find_schema(connection) == additive().schema
         assert inspect(connection).has_table("notes")
     await stored(database, an_instance(1))
     await became(database, "ins_000001", Status.CREATING, outbox=an_outbox(HOOK))

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from gpukeeper.domain.events import ANNOUNCED, DeliveryStatus
-from gpukeeper.domain.instance import Instance, SpotSignal, Status
-from gpukeeper.store import history, instances
-from gpukeeper.store.database import Connection, Database
-from gpukeeper.store.outbox import Origin, Outbox, wish_of
+from gpukeeper.domain.instances import Instance, SpotSignal, Status
+from gpukeeper.store import events as history
+from gpukeeper.store import instances
+from gpukeeper.store.db.database import Connection, Database
+from gpukeeper.store.outbox import Origin, Outbox, command_trace
 from tests.store.rows import (
     HOOK,
     NOW,
@@ -73,7 +74,7 @@ async def test_an_event_keeps_the_place_in_a_trace_of_what_it_came_of(database: 
     outbox = an_outbox(HOOK)
     await stored(database, an_instance(1, traceparent="of the order"))
 
-    def become(connection: Connection, status: Status, origin: Origin = wish_of) -> None:
+    def become(connection: Connection, status: Status, origin: Origin = command_trace) -> None:
         instances.change(
             connection,
             "ins_000001",
@@ -95,7 +96,7 @@ async def test_an_event_keeps_the_place_in_a_trace_of_what_it_came_of(database: 
         "of the work",
         "of the test",
     ]
-    told = await database.read(lambda c: history.of_instance(c, "ins_000001"))
+    told = await database.read(lambda c: history.list_of_instance(c, "ins_000001"))
     assert [event.traceparent for event in told] == ["of the order", "of the order", "of the work"]
 
 
@@ -103,7 +104,7 @@ async def test_without_any_url_the_event_is_history_alone(database: Database) ->
     await stored(database, an_instance(1))
     await became(database, "ins_000001", Status.CREATING, outbox=an_outbox())
     assert await every_delivery(database) == []
-    events = await database.read(lambda c: history.of_instance(c, "ins_000001"))
+    events = await database.read(lambda c: history.list_of_instance(c, "ins_000001"))
     assert len(events) == 2
 
 
@@ -113,7 +114,7 @@ async def test_every_change_of_status_is_one_event_and_outcomes_are_announced(
     await stored(database, an_instance(1))
     others = [status for status in Status if status is not Status.REQUESTED]
     await became(database, "ins_000001", *others, outbox=an_outbox(HOOK))
-    events = await database.read(lambda c: history.of_instance(c, "ins_000001"))
+    events = await database.read(lambda c: history.list_of_instance(c, "ins_000001"))
     assert [event.data["instance"]["status"] for event in events] == list(Status)
     announced = [event.id for event in events if event.type in ANNOUNCED]
     assert [delivery.event.id for delivery in await every_delivery(database)] == announced
@@ -124,7 +125,7 @@ async def test_a_notice_and_the_status_that_comes_with_it_are_two_events_in_orde
 ) -> None:
     await stored(database, an_instance(1, status=Status.RUNNING))
     await changed(database, "ins_000001", _taken_back, outbox=an_outbox(HOOK))
-    events = await database.read(lambda c: history.of_instance(c, "ins_000001"))
+    events = await database.read(lambda c: history.list_of_instance(c, "ins_000001"))
     assert [event.type.value for event in events[1:]] == [
         "instance.reclaim_notified",
         "instance.stopping",
@@ -240,7 +241,7 @@ async def test_the_history_of_an_instance_is_its_own_and_in_order(database: Data
     await stored(database, an_instance(1), an_instance(2), outbox=outbox)
     await became(database, "ins_000001", Status.CREATING, Status.RUNNING, outbox=outbox)
     await became(database, "ins_000002", Status.FAILED, outbox=outbox)
-    first = await database.read(lambda c: history.of_instance(c, "ins_000001"))
+    first = await database.read(lambda c: history.list_of_instance(c, "ins_000001"))
     assert [event.type.value for event in first] == [
         "instance.requested",
         "instance.created",
@@ -249,4 +250,4 @@ async def test_the_history_of_an_instance_is_its_own_and_in_order(database: Data
     assert [event.at for event in first] == [NOW, NOW, NOW + SECOND]
     assert [event.number for event in first] == sorted({event.number for event in first})
     assert {event.instance_id for event in first} == {"ins_000001"}
-    assert await database.read(lambda c: history.of_instance(c, "ins_404")) == []
+    assert await database.read(lambda c: history.list_of_instance(c, "ins_404")) == []

@@ -11,23 +11,23 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from gpukeeper.domain.delivering import RetryPolicy, after_attempt
+from gpukeeper.domain.deliveries import RetryPolicy, record_attempt
 from gpukeeper.domain.events import DeliveryAttempt, DeliveryStatus
-from gpukeeper.domain.instance import Status
-from gpukeeper.domain.sharing import Room
+from gpukeeper.domain.fairness import Capacity
+from gpukeeper.domain.instances import Status
 from gpukeeper.store import (
     deliveries,
-    history,
+    events,
     idempotency,
     instances,
     leases,
-    lives,
-    pages,
+    pagination,
     retention,
     tables,
+    timelines,
 )
-from gpukeeper.store.database import Connection, Database
-from gpukeeper.store.instances import Kind
+from gpukeeper.store.db.database import Connection, Database
+from gpukeeper.store.instances import DueQueue
 from tests.store.rows import (
     HOOK,
     LEASE,
@@ -49,7 +49,7 @@ def kind() -> str:
     return "sqlite"
 
 
-_ROOM = Room(10, 10, {"busy.example:443": 1}, prompt=["quick.example:443"])
+_ROOM = Capacity(10, 10, {"busy.example:443": 1}, prompt=["quick.example:443"])
 _UNITS: dict[str, Unit] = {
     "find": lambda c: instances.find(c, "ins_000001"),
     "envs_of": lambda c: c.execute(
@@ -59,19 +59,19 @@ _UNITS: dict[str, Unit] = {
         c, "ins_000001", lambda row: replace(row, status=Status.LOST), NOW, an_outbox(HOOK)
     ),
     "claim": lambda c: instances.claim(c, NOW + SECOND, 10, LEASE),
-    "claim orders": lambda c: instances.claim(c, NOW + SECOND, 10, LEASE, kind=Kind.ORDERS),
-    "claim machines": lambda c: instances.claim(c, NOW + SECOND, 10, LEASE, kind=Kind.MACHINES),
+    "claim orders": lambda c: instances.claim(c, NOW + SECOND, 10, LEASE, kind=DueQueue.ORDERS),
+    "claim machines": lambda c: instances.claim(c, NOW + SECOND, 10, LEASE, kind=DueQueue.MACHINES),
     "next_due_at": lambda c: instances.next_due_at(c, NOW),
-    "next order": lambda c: instances.next_due_at(c, NOW, kind=Kind.ORDERS),
-    "next machine": lambda c: instances.next_due_at(c, NOW, kind=Kind.MACHINES),
-    "waiting instances": lambda c: instances.waiting(c, NOW),
-    "waiting deliveries": lambda c: deliveries.waiting(c, NOW),
-    "watched": instances.watched,
+    "next order": lambda c: instances.next_due_at(c, NOW, kind=DueQueue.ORDERS),
+    "next machine": lambda c: instances.next_due_at(c, NOW, kind=DueQueue.MACHINES),
+    "waiting instances": lambda c: instances.count_due(c, NOW),
+    "waiting deliveries": lambda c: deliveries.count_due(c, NOW),
+    "watched": instances.list_sweep_rows,
     "count_by_status": instances.count_by_status,
-    "spend_per_hour": instances.spend_per_hour,
+    "spend_per_hour": instances.sum_spend_per_hour,
     "count_notified": instances.count_notified,
-    "undelivered": lambda c: deliveries.undelivered(c, NOW),
-    "page of attention": lambda c: pages.page(
+    "undelivered": lambda c: deliveries.count_undelivered(c, NOW),
+    "page of attention": lambda c: pagination.list_page(
         c,
         statuses=[Status.FAILED, Status.LOST],
         has_refused=False,
@@ -80,13 +80,13 @@ _UNITS: dict[str, Unit] = {
         before=None,
         limit=10,
     ),
-    "named": lambda c: instances.named(c, ["a", "b"]),
-    "known_machines": lambda c: instances.known_machines(c, ["a", "b"]),
-    "ended_among": lambda c: instances.ended_among(c, ["a", "b"]),
-    "page by status": lambda c: pages.page(
+    "named": lambda c: instances.find_by_novita_names(c, ["a", "b"]),
+    "known_machines": lambda c: instances.find_known_novita_ids(c, ["a", "b"]),
+    "ended_among": lambda c: instances.find_gone(c, ["a", "b"]),
+    "page by status": lambda c: pagination.list_page(
         c, statuses=[Status.RUNNING], name=None, before=None, limit=10
     ),
-    "page after another": lambda c: pages.page(c, name=None, before=9, limit=10),
+    "page after another": lambda c: pagination.list_page(c, name=None, before=9, limit=10),
     "renew instances": lambda c: leases.renew(c, tables.instances, {"a": "b"}, NOW),
     "release": lambda c: leases.release(c, tables.instances, "a", "b"),
     "release_all instances": lambda c: leases.release_all(c, tables.instances),
@@ -97,31 +97,31 @@ _UNITS: dict[str, Unit] = {
     ),
     "renew deliveries": lambda c: leases.renew(c, tables.deliveries, {"a": "b"}, NOW),
     "release_all deliveries": lambda c: leases.release_all(c, tables.deliveries),
-    "events since": lambda c: history.since(c, 9, 10),
+    "events since": lambda c: events.list_since(c, 9, 10),
     "old deliveries": lambda c: retention.old_deliveries(c, NOW, "", 10),
     "old events": lambda c: retention.old_events(c, NOW, "", 10),
     "remove deliveries": lambda c: retention.remove_deliveries(c, [1, 2], NOW),
     "remove events": lambda c: retention.remove_events(c, [1, 2], NOW),
     "find delivery": lambda c: deliveries.find(c, "dlv"),
-    "attempts_of": lambda c: deliveries.attempts_of(c, "dlv"),
-    "deliveries of an instance": lambda c: deliveries.page(
+    "attempts_of": lambda c: deliveries.list_attempts(c, "dlv"),
+    "deliveries of an instance": lambda c: deliveries.list_page(
         c, status=None, instance_id="ins_000001", before=None, limit=10
     ),
-    "deliveries after others": lambda c: deliveries.page(
+    "deliveries after others": lambda c: deliveries.list_page(
         c, status=None, instance_id=None, before=9, limit=10
     ),
     "redeliver": lambda c: deliveries.redeliver(c, "dlv", NOW, 3),
-    "pending": deliveries.pending,
-    "history": lambda c: history.of_instance(c, "ins_000001"),
-    "lives of a page": lambda c: lives.entered_by(c, ["ins_000001", "ins_000002"]),
-    "lives lately": lambda c: lives.since(c, NOW),
-    "idempotency": lambda c: idempotency.instance_of(c, "key", "hash"),
+    "pending": deliveries.count_pending,
+    "history": lambda c: events.list_of_instance(c, "ins_000001"),
+    "lives of a page": lambda c: timelines.find_statuses(c, ["ins_000001", "ins_000002"]),
+    "lives lately": lambda c: timelines.list_since(c, NOW),
+    "idempotency": lambda c: idempotency.find_instance_id(c, "key", "hash"),
 }
 
 
 def _finish(connection: Connection, *, is_gone: bool = False) -> None:
     (delivery,) = deliveries.claim(connection, NOW, LEASE, room=PLENTY)
-    tried = after_attempt(
+    tried = record_attempt(
         delivery,
         is_delivered=not is_gone,
         is_gone=is_gone,

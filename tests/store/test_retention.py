@@ -11,9 +11,10 @@ from sqlalchemy import select
 
 from gpukeeper.domain import ids
 from gpukeeper.domain.events import Delivery
-from gpukeeper.domain.instance import Instance, Status
-from gpukeeper.store import deliveries, facts, history, retention, tables
-from gpukeeper.store.database import Database
+from gpukeeper.domain.instances import Instance, Status
+from gpukeeper.store import deliveries, facts, retention, tables
+from gpukeeper.store import events as history
+from gpukeeper.store.db.database import Database
 from gpukeeper.store.outbox import Outbox
 from tests.store.rows import (
     HOOK,
@@ -156,19 +157,19 @@ async def test_what_stays_does_not_hide_what_may_go(database: Database) -> None:
     await announced(database, 3, at=NOW + DAY)
     await deliver_all(database, at=NOW + DAY)
     await remove(database, limit=1)
-    events = await database.read(lambda c: history.since(c, 0, 9))
+    events = await database.read(lambda c: history.list_since(c, 0, 9))
     assert [event.number for event in events] == [1]
 
 
 async def test_those_who_follow_are_told_after_which_event_nothing_is_missing(
     database: Database,
 ) -> None:
-    assert await database.read(history.bounds) == (0, 0)
+    assert await database.read(history.find_bounds) == (0, 0)
     await announced(database, 4)
     await database.write(lambda c: retention.remove_events(c, [3], BEFORE))
-    assert await database.read(history.bounds) == (3, 4)
+    assert await database.read(history.find_bounds) == (3, 4)
     await deliver_all(database)
     await remove(database)
-    assert await database.read(history.bounds) == (4, 4)
-    await database.write(lambda c: facts.note_removed(c, 2))
-    assert await database.read(history.bounds) == (4, 4)
+    assert await database.read(history.find_bounds) == (4, 4)
+    await database.write(lambda c: facts.record_removed(c, 2))
+    assert await database.read(history.find_bounds) == (4, 4)

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from sqlalchemy import select, update
 from sqlalchemy.dialects import sqlite
 
-from gpukeeper.domain.instance import Instance, Observation, Order
+from gpukeeper.domain.instances import Instance, Observation, Order
 from gpukeeper.store import facts, instances, orphans, tables
-from gpukeeper.store.database import Connection, Database, StoreError
-from gpukeeper.store.facts import Looks
+from gpukeeper.store.db.database import Connection, Database, StoreError
+from gpukeeper.store.facts import SweepState
 from gpukeeper.store.tables import UtcTime
 from tests.store.rows import NOW, SEAL, SILENT, an_instance, changed, found, stored
 
@@ -58,7 +58,7 @@ FULL_WITHOUT_ENVS = replace(FULL, order=replace(FULL.order, envs={}))
 async def test_every_field_of_an_instance_comes_back(database: Database) -> None:
     await stored(database, FULL)
     assert await found(database, FULL.id) == FULL_WITHOUT_ENVS
-    envs = await database.read(lambda c: instances.envs_of(c, FULL.id, SEAL))
+    envs = await database.read(lambda c: instances.read_envs(c, FULL.id, SEAL))
     assert envs == FULL.order.envs
 
 
@@ -73,20 +73,20 @@ async def test_money_keeps_its_digits(database: Database) -> None:
     price = Decimal("0.17500")
     await stored(database, an_instance(1, price_per_hour=price, novita_id="nv1"))
     assert str((await found(database, "nv1")).price_per_hour) == "0.17500"
-    assert await database.read(instances.spend_per_hour) == price
+    assert await database.read(instances.sum_spend_per_hour) == price
 
 
 async def test_every_field_of_an_orphan_comes_back(database: Database) -> None:
     machine: Observation = _filled(Observation)
-    await database.write(lambda c: orphans.see(c, [machine], NOW))
-    (orphan,) = await database.read(orphans.every)
+    await database.write(lambda c: orphans.record_listing(c, [machine], NOW))
+    (orphan,) = await database.read(orphans.list_all)
     assert orphan.machine == machine
 
 
 async def test_every_field_of_the_looks_comes_back(database: Database) -> None:
-    looks: Looks = _filled(Looks)
-    await database.write(lambda c: facts.keep_looks(c, looks))
-    assert await database.read(facts.looks) == looks
+    looks: SweepState = _filled(SweepState)
+    await database.write(lambda c: facts.store_state(c, looks))
+    assert await database.read(facts.find_state) == looks
 
 
 async def test_a_row_of_an_older_or_newer_version_can_be_read(database: Database) -> None:

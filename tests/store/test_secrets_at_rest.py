@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from gpukeeper.domain.instance import Instance, Status
-from gpukeeper.store import instances, migrations, orphans, postgres
-from gpukeeper.store.database import Database, sqlite_url
+from gpukeeper.domain.instances import Instance, Status
+from gpukeeper.store import instances, migrations, orphans
+from gpukeeper.store.db import postgres
+from gpukeeper.store.db.database import Database, sqlite_url
 from tests.store.rows import HOOK, NOW, SEAL, an_instance, an_outbox, became, changed, stored
 
 CANARY = "canary-4f1d9b"
@@ -29,8 +30,8 @@ async def _lived(database: Database) -> None:
         return replace(now, order=replace(now.order, envs=envs), failures=1)
 
     await changed(database, row.id, order_again, outbox=outbox)
-    await database.write(lambda c: orphans.see(c, [], NOW))
-    assert await database.read(lambda c: instances.envs_of(c, row.id, SEAL)) == envs
+    await database.write(lambda c: orphans.record_listing(c, [], NOW))
+    assert await database.read(lambda c: instances.read_envs(c, row.id, SEAL)) == envs
 
 
 def _bytes_in(folder: Path) -> bytes:

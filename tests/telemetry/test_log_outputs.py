@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gpukeeper.telemetry import configure_logging, get_logger, shut_down_logging
-from gpukeeper.telemetry.log_outputs import fault_of_file, sentence_of
+from gpukeeper.telemetry.log_outputs import describe_file_fault, find_file_fault
 
 log = get_logger("tests")
 
@@ -131,14 +131,14 @@ def test_a_stream_on_a_full_disk_is_told_of_once(tmp_path: Path) -> None:
 
 
 def test_a_file_is_looked_at_beforehand_and_left_as_it_is(tmp_path: Path) -> None:
-    assert fault_of_file(tmp_path / "gpukeeper.log") is None
-    assert fault_of_file(tmp_path / "none" / "gpukeeper.log") is None
+    assert find_file_fault(tmp_path / "gpukeeper.log") is None
+    assert find_file_fault(tmp_path / "none" / "gpukeeper.log") is None
     assert list(tmp_path.iterdir()) == []
 
     (tmp_path / "file").touch()
-    assert fault_of_file(tmp_path / "file") is None
+    assert find_file_fault(tmp_path / "file") is None
     for path, why in ((tmp_path, "Is a directory"), (tmp_path / "file" / "x", "Not a directory")):
-        fault = fault_of_file(path)
+        fault = find_file_fault(path)
         assert fault is not None
         assert fault.startswith(f"{path} cannot be written to ({why})")
 
@@ -149,7 +149,7 @@ def test_a_folder_in_which_no_file_can_be_made_is_named(
     # Root may write anywhere.
     monkeypatch.setattr(os, "access", lambda *_: False)
 
-    fault = fault_of_file(tmp_path / "gpukeeper.log")
+    fault = find_file_fault(tmp_path / "gpukeeper.log")
 
     assert fault is not None
     assert fault.startswith(f"{tmp_path} cannot be written to (no file can be made in it)")
@@ -163,7 +163,7 @@ def test_who_owns_a_file_that_cannot_be_written_to_is_told(
     owner = path.stat().st_uid
     monkeypatch.setattr(os, "geteuid", lambda: owner + 10_001)
 
-    said = sentence_of(path, PermissionError(13, "Permission denied"))
+    said = describe_file_fault(path, PermissionError(13, "Permission denied"))
 
     assert said == (
         f"{path} cannot be written to (Permission denied): it belongs to user {owner}, "

@@ -20,7 +20,7 @@ from gpukeeper.telemetry import (
     server_of,
     shut_down_logging,
 )
-from tests.telemetry.recording import (
+from tests.telemetry.collector import (
     CALLERS,
     CALLERS_SPAN,
     CALLERS_TRACE,

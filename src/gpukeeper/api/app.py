@@ -15,24 +15,23 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 from starlette.types import Scope
 
-from gpukeeper.api import deliveries, health, instances, live, offers, orphans
-from gpukeeper.api.auth import Auth
+from gpukeeper.api import deliveries, events, health, instances, offers, orphans
 from gpukeeper.api.context import Context
-from gpukeeper.api.faults import faults_of
-from gpukeeper.api.health import HEALTH_PATHS
-from gpukeeper.api.keys import Keys
-from gpukeeper.api.login import LOGIN_PATH, LOGOUT_PATH, login_routes
 from gpukeeper.api.openapi import build_openapi
-from gpukeeper.api.pages import Frame, api_page, plain, problems_page
-from gpukeeper.api.problems import KINDS, kind_of, problem
-from gpukeeper.api.proxies import Proxies
-from gpukeeper.api.requests import Requests
-from gpukeeper.api.root import RootPath
-from gpukeeper.api.session import Sessions
-from gpukeeper.api.streams import Pace
+from gpukeeper.api.params.validation_messages import faults_of
+from gpukeeper.api.server_sent_events import Pace
 from gpukeeper.domain.errors import GpuKeeperError, InvalidOrder
 from gpukeeper.service import Service
 from gpukeeper.telemetry import OFF, Metrics, Traces
+from gpukeeper.web.auth import Auth
+from gpukeeper.web.keys import Keys
+from gpukeeper.web.login import LOGIN_PATH, LOGOUT_PATH, login_routes
+from gpukeeper.web.middleware import HEALTH_PATHS, RequestMiddleware
+from gpukeeper.web.pages import Frame, api_page, plain_frame, problems_page
+from gpukeeper.web.problems import KINDS, kind_of, problem
+from gpukeeper.web.server.proxies import Proxies
+from gpukeeper.web.server.root_path import RootPath
+from gpukeeper.web.sessions import Sessions
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -59,7 +58,7 @@ def create_app(
     metrics: Metrics,
     version: str,
     is_public: Callable[[str], bool] = lambda path: False,
-    frame: Frame = plain,
+    frame: Frame = plain_frame,
     new_request_id: Callable[[], str] = lambda: f"req_{secrets.token_hex(8)}",
     timer: Callable[[], float] = time.perf_counter,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -96,7 +95,7 @@ def create_app(
     )
     keys = Keys(api_keys, clock=clock, proxies=proxies)
     sessions = Sessions(secret_key=secret_key, digests=keys.digests, clock=clock)
-    for routes in (instances, live, offers, deliveries, orphans, health):
+    for routes in (instances, events, offers, deliveries, orphans, health):
         # As an included router, it would look for the route of each request twice.
         app.router.routes.extend(routes.router.routes)
     app.include_router(login_routes(keys, sessions, frame, root_path=root_path))
@@ -112,7 +111,11 @@ def create_app(
         is_public=lambda path: path in _OPEN_PATHS or is_public(path),
     )
     app.add_middleware(
-        Requests, metrics=metrics, new_request_id=new_request_id, timer=timer, traces=traces
+        RequestMiddleware,
+        metrics=metrics,
+        new_request_id=new_request_id,
+        timer=timer,
+        traces=traces,
     )
     if root_path:
         app.add_middleware(RootPath, root_path=root_path)
@@ -175,6 +178,6 @@ def _allowed(request: Request) -> str:
 
     served = set(filter(is_served, _METHODS))
     if "GET" in served:
-        # Whatever answers GET answers HEAD (:class:`gpukeeper.api.requests.Requests`).
+        # Whatever answers GET answers HEAD (:class:`gpukeeper.web.middleware.RequestMiddleware`).
         served.add("HEAD")
     return ", ".join(method for method in _METHODS if method in served)

@@ -11,7 +11,7 @@ from fastapi import Depends, Query
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 
-from gpukeeper.api.streams import Pace
+from gpukeeper.api.server_sent_events import Pace
 from gpukeeper.domain.errors import Fault, InvalidOrder, NotFound
 from gpukeeper.service import Service
 from gpukeeper.telemetry import Metrics
@@ -49,7 +49,7 @@ def service_of(request: Request) -> Service:
     return context_of(request).service
 
 
-def checked_id(text: str, *, code: str = NotFound.code) -> str:
+def check_id(text: str, *, code: str = NotFound.code) -> str:
     """Return an id from a path; raises NotFound for one that nothing can have."""
     if not _ID.fullmatch(text):
         raise NotFound("There is nothing with such an id.", code=code)

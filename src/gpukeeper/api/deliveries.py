@@ -7,12 +7,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from gpukeeper.api import schemas
-from gpukeeper.api.body import NO_BODY
-from gpukeeper.api.context import NO_QUERY, NO_REPEATS, checked_id, service_of
-from gpukeeper.api.documented import answer, refusals
-from gpukeeper.api.queries import DeliveriesQuery
+from gpukeeper.api.context import NO_QUERY, NO_REPEATS, check_id, service_of
+from gpukeeper.api.openapi_responses import document_problems, document_success
+from gpukeeper.api.params.queries import DeliveriesQuery
 from gpukeeper.domain.events import DeliveryAttempt, format_time
 from gpukeeper.service import DeliveryView
+from gpukeeper.web.body import NO_BODY
 
 router = APIRouter(tags=["webhooks"], dependencies=[NO_REPEATS])
 
@@ -25,7 +25,8 @@ DeliveryId = Annotated[str, Path(alias="id", description="The delivery's id.")]
     "/api/deliveries",
     operation_id="listDeliveries",
     summary="List webhook deliveries",
-    responses=answer(200, schemas.DeliveryList, "A page of deliveries.") | refusals(),
+    responses=document_success(200, schemas.DeliveryList, "A page of deliveries.")
+    | document_problems(),
 )
 async def list_deliveries(request: Request, query: Annotated[DeliveriesQuery, Query()]) -> Response:
     """Show deliveries without their attempts, newest first."""
@@ -43,11 +44,12 @@ async def list_deliveries(request: Request, query: Annotated[DeliveriesQuery, Qu
     operation_id="getDelivery",
     summary="Show a delivery",
     dependencies=[NO_QUERY],
-    responses=answer(200, schemas.Delivery, "The delivery.") | refusals(_NOT_FOUND),
+    responses=document_success(200, schemas.Delivery, "The delivery.")
+    | document_problems(_NOT_FOUND),
 )
 async def get_delivery(request: Request, delivery_id: DeliveryId) -> Response:
     """Show a delivery with every attempt and the beginning of the receiver's answers."""
-    view = await service_of(request).delivery(checked_id(delivery_id, code=_NOT_FOUND))
+    view = await service_of(request).delivery(check_id(delivery_id, code=_NOT_FOUND))
     return JSONResponse(_body(view))
 
 
@@ -57,12 +59,12 @@ async def get_delivery(request: Request, delivery_id: DeliveryId) -> Response:
     summary="Deliver again",
     status_code=202,
     dependencies=[NO_QUERY, NO_BODY],
-    responses=answer(202, schemas.Delivery, "The delivery is due again.")
-    | refusals(_NOT_FOUND, "body_too_large", "unsupported_media_type"),
+    responses=document_success(202, schemas.Delivery, "The delivery is due again.")
+    | document_problems(_NOT_FOUND, "body_too_large", "unsupported_media_type"),
 )
 async def redeliver(request: Request, delivery_id: DeliveryId) -> Response:
     """Send a delivery again, with its retries renewed."""
-    view = await service_of(request).redeliver(checked_id(delivery_id, code=_NOT_FOUND))
+    view = await service_of(request).redeliver(check_id(delivery_id, code=_NOT_FOUND))
     return JSONResponse(_body(view), 202)
 
 
@@ -72,8 +74,8 @@ async def redeliver(request: Request, delivery_id: DeliveryId) -> Response:
     summary="Send a test event",
     status_code=202,
     dependencies=[NO_QUERY, NO_BODY],
-    responses=answer(202, schemas.TestDeliveries, "The test is on its way.")
-    | refusals("body_too_large", "unsupported_media_type"),
+    responses=document_success(202, schemas.TestDeliveries, "The test is on its way.")
+    | document_problems("body_too_large", "unsupported_media_type"),
 )
 async def send_test(request: Request) -> Response:
     """Send a `webhook.test` event to every URL of GPUKEEPER_WEBHOOK_URL."""

@@ -6,17 +6,17 @@ from starlette.responses import JSONResponse, Response
 
 from gpukeeper.api import schemas
 from gpukeeper.api.context import context_of, service_of
-from gpukeeper.api.documented import Responses, answer, refusal
+from gpukeeper.api.openapi_responses import Responses, document_problem, document_success
 from gpukeeper.telemetry import EXPOSITION_TYPE, exposition, show_fleet
 
 router = APIRouter(tags=["health"])
 
-# Asked by those who have no key: supervisors and load balancers.
-HEALTH_PATHS = frozenset({"/health", "/health/live", "/health/ready"})
+_FAULT: Responses = {500: document_problem("internal_error")}
 
-_FAULT: Responses = {500: refusal("internal_error")}
-
-_REFUSED: Responses = {401: refusal("unauthorized"), 429: refusal("too_many_wrong_keys")}
+_REFUSED: Responses = {
+    401: document_problem("unauthorized"),
+    429: document_problem("too_many_wrong_keys"),
+}
 
 _METRICS: Responses = {
     200: {
@@ -30,7 +30,7 @@ _METRICS: Responses = {
     "/health/live",
     operation_id="isLive",
     summary="Is the process up?",
-    responses=answer(200, schemas.Live, "It is.") | _FAULT,
+    responses=document_success(200, schemas.Live, "It is.") | _FAULT,
 )
 async def is_live() -> Response:
     """Answer as long as the process can."""
@@ -41,8 +41,8 @@ async def is_live() -> Response:
     "/health/ready",
     operation_id="isReady",
     summary="Can the service serve, and are its loops alive?",
-    responses=answer(200, schemas.Ready, "Yes.")
-    | answer(503, schemas.Ready, "No; `problems` says what is not.")
+    responses=document_success(200, schemas.Ready, "Yes.")
+    | document_success(503, schemas.Ready, "No; `problems` says what is not.")
     | _FAULT,
 )
 async def is_ready(request: Request) -> Response:
@@ -57,8 +57,8 @@ async def is_ready(request: Request) -> Response:
     "/health",
     operation_id="getHealth",
     summary="How is the service?",
-    responses=answer(200, schemas.Health, "Ready.")
-    | answer(503, schemas.Health, "Not ready.")
+    responses=document_success(200, schemas.Health, "Ready.")
+    | document_success(503, schemas.Health, "Not ready.")
     | _FAULT,
 )
 async def get_health(request: Request) -> Response:
@@ -74,7 +74,7 @@ async def get_health(request: Request) -> Response:
     operation_id="getMetrics",
     summary="Metrics for Prometheus",
     response_class=Response,
-    responses=_METRICS | _REFUSED | {503: refusal("store_unavailable")} | _FAULT,
+    responses=_METRICS | _REFUSED | {503: document_problem("store_unavailable")} | _FAULT,
 )
 async def get_metrics(request: Request) -> Response:
     """Show every metric of this process, and what the store counts at this moment."""

@@ -8,17 +8,23 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from gpukeeper.api import schemas
-from gpukeeper.api.body import NO_BODY, body_hash, json_body
-from gpukeeper.api.context import NO_QUERY, checked_id, context_of, no_repeats, service_of
-from gpukeeper.api.documented import LOCATED, REF, STALE, answer, refusals
-from gpukeeper.api.frequent import FrequentRoute
-from gpukeeper.api.orders import OrderBody, order_of
-from gpukeeper.api.queries import InstanceQuery, InstancesQuery
+from gpukeeper.api.cached_route import CachedRoute
+from gpukeeper.api.context import NO_QUERY, check_id, context_of, no_repeats, service_of
+from gpukeeper.api.openapi_responses import (
+    LOCATION_HEADERS,
+    REF,
+    STALE_HEADERS,
+    document_problems,
+    document_success,
+)
+from gpukeeper.api.params.orders import OrderBody, order_of
+from gpukeeper.api.params.queries import InstanceQuery, InstancesQuery
 from gpukeeper.api.rendering import instance_json, page_json
 from gpukeeper.domain.errors import Fault
 from gpukeeper.domain.events import event_body
-from gpukeeper.domain.instance import Verb
+from gpukeeper.domain.instances import Command
 from gpukeeper.service import View
+from gpukeeper.web.body import NO_BODY, body_hash, json_body
 
 router = APIRouter(tags=["instances"], dependencies=[no_repeats("status")])
 
@@ -40,7 +46,7 @@ _BUYING_REFUSALS = (
     "unsupported_media_type",
     "store_restored",
 )
-NOVITA_REFUSALS = (
+NOVITA_PROBLEMS = (
     "novita_rejected",
     "novita_credentials",
     "novita_rate_limited",
@@ -59,14 +65,16 @@ InstanceId = Annotated[
     summary="Order an instance",
     status_code=201,
     dependencies=[NO_QUERY],
-    responses=answer(201, schemas.Instance, "Novita has accepted the order.", headers=LOCATED)
-    | answer(
+    responses=document_success(
+        201, schemas.Instance, "Novita has accepted the order.", headers=LOCATION_HEADERS
+    )
+    | document_success(
         202,
         schemas.Instance,
         "The order is stored; Novita's answer takes longer, or was lost and is looked up.",
-        headers=LOCATED,
+        headers=LOCATION_HEADERS,
     )
-    | refusals(*_BUYING_REFUSALS, *NOVITA_REFUSALS),
+    | document_problems(*_BUYING_REFUSALS, *NOVITA_PROBLEMS),
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -114,7 +122,7 @@ async def create_instance(
         idempotency_key=idempotency_key,
         body_hash="" if idempotency_key is None else body_hash(body),
     )
-    return located(view, status=201 if view.instance.novita_id else 202)
+    return new_instance_response(view, status=201 if view.instance.novita_id else 202)
 
 
 async def _list_instances(request: Request, query: Annotated[InstancesQuery, Query()]) -> Response:
@@ -134,8 +142,11 @@ router.add_api_route(
     _list_instances,
     operation_id="listInstances",
     summary="List instances",
-    responses=answer(200, schemas.InstanceList, "A page of instances.", headers=STALE) | refusals(),
-    route_class_override=FrequentRoute,
+    responses=document_success(
+        200, schemas.InstanceList, "A page of instances.", headers=STALE_HEADERS
+    )
+    | document_problems(),
+    route_class_override=CachedRoute,
 )
 
 
@@ -143,8 +154,8 @@ async def _get_instance(
     request: Request, instance_id: InstanceId, query: Annotated[InstanceQuery, Query()]
 ) -> Response:
     """Show what is known of an instance; when Novita cannot be asked, the last known state."""
-    view = await service_of(request).instance(checked_id(instance_id), refresh=query.refresh)
-    return shown(view)
+    view = await service_of(request).instance(check_id(instance_id), refresh=query.refresh)
+    return instance_response(view)
 
 
 router.add_api_route(
@@ -152,9 +163,9 @@ router.add_api_route(
     _get_instance,
     operation_id="getInstance",
     summary="Show an instance",
-    responses=answer(200, schemas.Instance, "The instance.", headers=STALE)
-    | refusals("instance_not_found"),
-    route_class_override=FrequentRoute,
+    responses=document_success(200, schemas.Instance, "The instance.", headers=STALE_HEADERS)
+    | document_problems("instance_not_found"),
+    route_class_override=CachedRoute,
 )
 
 
@@ -163,11 +174,12 @@ router.add_api_route(
     operation_id="listInstanceEvents",
     summary="Show an instance's history",
     dependencies=[NO_QUERY],
-    responses=answer(200, schemas.EventList, "The history.") | refusals("instance_not_found"),
+    responses=document_success(200, schemas.EventList, "The history.")
+    | document_problems("instance_not_found"),
 )
 async def list_events(request: Request, instance_id: InstanceId) -> Response:
     """Show what happened to an instance, oldest first."""
-    events = await service_of(request).events(checked_id(instance_id))
+    events = await service_of(request).events(check_id(instance_id))
     return JSONResponse({"events": [event_body(event) for event in events]})
 
 
@@ -176,12 +188,14 @@ async def list_events(request: Request, instance_id: InstanceId) -> Response:
     operation_id="getConnection",
     summary="Show how to reach an instance",
     dependencies=[NO_QUERY],
-    responses=answer(200, schemas.Connection, "Endpoints, and the SSH command with its password.")
-    | refusals("instance_not_found", "wrong_status", *NOVITA_REFUSALS),
+    responses=document_success(
+        200, schemas.Connection, "Endpoints, and the SSH command with its password."
+    )
+    | document_problems("instance_not_found", "wrong_status", *NOVITA_PROBLEMS),
 )
 async def get_connection(request: Request, instance_id: InstanceId) -> Response:
     """Ask Novita for the way to a running machine; no other answer holds its password."""
-    found = await service_of(request).connection(checked_id(instance_id))
+    found = await service_of(request).connection(check_id(instance_id))
     body = {
         "endpoints": [
             {"port": endpoint.port, "type": endpoint.type, "url": endpoint.url}
@@ -193,9 +207,11 @@ async def get_connection(request: Request, instance_id: InstanceId) -> Response:
     return JSONResponse(body)
 
 
-def _verb(verb: Verb, method: str, path: str, summary: str, description: str) -> None:
+def _verb(verb: Command, method: str, path: str, summary: str, description: str) -> None:
     async def carry_out(request: Request, instance_id: InstanceId) -> Response:
-        return shown(await service_of(request).want(checked_id(instance_id), verb), status=202)
+        return instance_response(
+            await service_of(request).want(check_id(instance_id), verb), status=202
+        )
 
     router.add_api_route(
         path,
@@ -206,38 +222,38 @@ def _verb(verb: Verb, method: str, path: str, summary: str, description: str) ->
         description=description,
         status_code=202,
         dependencies=[NO_QUERY, NO_BODY],
-        responses=answer(
-            202, schemas.Instance, "The wish is stored and carried out.", headers=STALE
+        responses=document_success(
+            202, schemas.Instance, "The wish is stored and carried out.", headers=STALE_HEADERS
         )
-        | refusals(
+        | document_problems(
             "instance_not_found", "wrong_status", "body_too_large", "unsupported_media_type"
         ),
     )
 
 
 _verb(
-    Verb.START,
+    Command.START,
     "POST",
     "/api/instances/{instanceId}/start",
     "Start an instance",
     "Start a stopped instance.",
 )
 _verb(
-    Verb.STOP,
+    Command.STOP,
     "POST",
     "/api/instances/{instanceId}/stop",
     "Stop an instance",
     "Stop an instance; its disk stays and may still cost money.",
 )
 _verb(
-    Verb.RESTART,
+    Command.RESTART,
     "POST",
     "/api/instances/{instanceId}/restart",
     "Restart an instance",
     "Restart a running instance.",
 )
 _verb(
-    Verb.DELETE,
+    Command.DELETE,
     "DELETE",
     "/api/instances/{instanceId}",
     "Delete an instance",
@@ -245,14 +261,14 @@ _verb(
 )
 
 
-def shown(view: View, *, status: int = 200) -> Response:
+def instance_response(view: View, *, status: int = 200) -> Response:
     """Return an instance as an answer."""
     return _json(instance_json(view), status, is_stale=view.is_stale)
 
 
-def located(view: View, *, status: int) -> Response:
+def new_instance_response(view: View, *, status: int) -> Response:
     """Return an instance that is new to the caller, with the place where it is found."""
-    response = shown(view, status=status)
+    response = instance_response(view, status=status)
     response.headers["Location"] = f"/api/instances/{view.instance.id}"
     return response
 

@@ -8,11 +8,11 @@ from starlette.responses import JSONResponse, Response
 
 from gpukeeper.api import schemas
 from gpukeeper.api.context import NO_QUERY, NO_REPEATS, service_of
-from gpukeeper.api.documented import answer, refusals
-from gpukeeper.api.instances import NOVITA_REFUSALS
-from gpukeeper.api.queries import OffersQuery
+from gpukeeper.api.instances import NOVITA_PROBLEMS
+from gpukeeper.api.openapi_responses import document_problems, document_success
+from gpukeeper.api.params.queries import OffersQuery
 from gpukeeper.domain.events import format_money
-from gpukeeper.domain.market import Offer
+from gpukeeper.domain.products import Offer
 
 router = APIRouter(tags=["offers"], dependencies=[NO_REPEATS])
 
@@ -21,8 +21,8 @@ router = APIRouter(tags=["offers"], dependencies=[NO_REPEATS])
     "/api/offers",
     operation_id="listOffers",
     summary="List what is for sale",
-    responses=answer(200, schemas.OfferList, "What is for sale.")
-    | refusals("product_not_found", "region_not_found", *NOVITA_REFUSALS),
+    responses=document_success(200, schemas.OfferList, "What is for sale.")
+    | document_problems("product_not_found", "region_not_found", *NOVITA_PROBLEMS),
 )
 async def list_offers(request: Request, query: Annotated[OffersQuery, Query()]) -> Response:
     """Show what Novita sells at the moment, cheapest first: the first is what an order buys."""
@@ -41,7 +41,8 @@ async def list_offers(request: Request, query: Annotated[OffersQuery, Query()]) 
     operation_id="listTemplates",
     summary="List templates",
     dependencies=[NO_QUERY],
-    responses=answer(200, schemas.TemplateList, "The templates.") | refusals(*NOVITA_REFUSALS),
+    responses=document_success(200, schemas.TemplateList, "The templates.")
+    | document_problems(*NOVITA_PROBLEMS),
 )
 async def list_templates(request: Request) -> Response:
     """Show the account's own templates, then Novita's; an order may name any by its id."""
@@ -60,7 +61,8 @@ async def list_templates(request: Request) -> Response:
     operation_id="listRegions",
     summary="List regions",
     dependencies=[NO_QUERY],
-    responses=answer(200, schemas.RegionList, "The regions.") | refusals(*NOVITA_REFUSALS),
+    responses=document_success(200, schemas.RegionList, "The regions.")
+    | document_problems(*NOVITA_PROBLEMS),
 )
 async def list_regions(request: Request) -> Response:
     """Show Novita's regions by the names that orders give."""

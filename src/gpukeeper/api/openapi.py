@@ -6,10 +6,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from gpukeeper.api.documented import REF
-from gpukeeper.api.health import HEALTH_PATHS
-from gpukeeper.api.orders import OrderBody
+from gpukeeper.api.openapi_responses import REF
+from gpukeeper.api.params.orders import OrderBody
 from gpukeeper.api.schemas import Problem
+from gpukeeper.web.middleware import HEALTH_PATHS
 
 _DESCRIPTION = """Orders, starts, watches and announces GPU instances at Novita.ai.
 

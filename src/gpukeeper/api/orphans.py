@@ -7,13 +7,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from gpukeeper.api import schemas
-from gpukeeper.api.body import NO_BODY
-from gpukeeper.api.context import NO_QUERY, NO_REPEATS, checked_id, service_of
-from gpukeeper.api.documented import LOCATED, answer, refusals
-from gpukeeper.api.instances import NOVITA_REFUSALS, located
-from gpukeeper.api.queries import AdoptionQuery
+from gpukeeper.api.context import NO_QUERY, NO_REPEATS, check_id, service_of
+from gpukeeper.api.instances import NOVITA_PROBLEMS, new_instance_response
+from gpukeeper.api.openapi_responses import LOCATION_HEADERS, document_problems, document_success
+from gpukeeper.api.params.queries import AdoptionQuery
 from gpukeeper.domain.events import format_money, format_rate, format_time
 from gpukeeper.service import OrphanView
+from gpukeeper.web.body import NO_BODY
 
 router = APIRouter(tags=["orphans"], dependencies=[NO_REPEATS])
 
@@ -25,7 +25,7 @@ NovitaId = Annotated[str, Path(alias="novitaId", description="Novita's id of the
     operation_id="listOrphans",
     summary="List orphans",
     dependencies=[NO_QUERY],
-    responses=answer(200, schemas.OrphanList, "The orphans.") | refusals(),
+    responses=document_success(200, schemas.OrphanList, "The orphans.") | document_problems(),
 )
 async def list_orphans(request: Request) -> Response:
     """Show machines at Novita that may be ours and that the store does not know.
@@ -41,21 +41,23 @@ async def list_orphans(request: Request) -> Response:
     summary="Adopt an orphan",
     status_code=201,
     dependencies=[NO_BODY],
-    responses=answer(201, schemas.Instance, "The machine is an instance now.", headers=LOCATED)
-    | refusals(
+    responses=document_success(
+        201, schemas.Instance, "The machine is an instance now.", headers=LOCATION_HEADERS
+    )
+    | document_problems(
         "instance_not_found",
         "foreign_machine",
         "body_too_large",
         "unsupported_media_type",
-        *NOVITA_REFUSALS,
+        *NOVITA_PROBLEMS,
     ),
 )
 async def adopt_orphan(
     request: Request, novita_id: NovitaId, query: Annotated[AdoptionQuery, Query()]
 ) -> Response:
     """Take an orphan in as an instance; with `foreign=true` any machine that nobody here knows."""
-    adopted = await service_of(request).adopt(checked_id(novita_id), is_any_meant=query.foreign)
-    return located(adopted, status=201)
+    adopted = await service_of(request).adopt(check_id(novita_id), is_any_meant=query.foreign)
+    return new_instance_response(adopted, status=201)
 
 
 @router.delete(
@@ -64,10 +66,10 @@ async def adopt_orphan(
     summary="Delete an orphan",
     status_code=202,
     dependencies=[NO_QUERY, NO_BODY],
-    responses=answer(
-        202, schemas.Instance, "The machine is adopted and being deleted.", headers=LOCATED
+    responses=document_success(
+        202, schemas.Instance, "The machine is adopted and being deleted.", headers=LOCATION_HEADERS
     )
-    | refusals(
+    | document_problems(
         "instance_not_found",
         "foreign_machine",
         "wrong_status",
@@ -77,7 +79,9 @@ async def adopt_orphan(
 )
 async def delete_orphan(request: Request, novita_id: NovitaId) -> Response:
     """Adopt an orphan and delete it, so that it is followed until it is gone."""
-    return located(await service_of(request).delete_orphan(checked_id(novita_id)), status=202)
+    return new_instance_response(
+        await service_of(request).delete_orphan(check_id(novita_id)), status=202
+    )
 
 
 def _body(orphan: OrphanView) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from gpukeeper.domain.events import DeliveryStatus, EventType
-from gpukeeper.domain.instance import Status
-from gpukeeper.domain.market import BillingMode
+from gpukeeper.domain.instances import Status
+from gpukeeper.domain.products import BillingMode
 
 Money = Annotated[
     str, Field(pattern=r"^[0-9]+(\.[0-9]+)?$", description="US dollars per hour, all GPUs.")

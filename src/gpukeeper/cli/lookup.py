@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from gpukeeper.cli.output import clean
+from gpukeeper.cli.terminal.output import clean
 from gpukeeper.client import AmbiguousName, Client, InstanceInfo, Page
-from gpukeeper.client.lookup import LARGEST_PAGE
-from gpukeeper.domain.instance import Status
+from gpukeeper.client.name_lookup import LARGEST_PAGE
+from gpukeeper.domain.instances import Status
 
 # The argument of every command about one instance.
 InstanceId = Annotated[
@@ -17,7 +17,7 @@ InstanceId = Annotated[
 ]
 
 
-def pages(
+def list_pages(
     client: Client,
     *,
     limit: int,
@@ -44,7 +44,7 @@ def pages(
             return
 
 
-def find(client: Client, given: str) -> str:
+def find_instance(client: Client, given: str) -> str:
     """Return the id of the one instance that is meant (:meth:`Client.find_id`).
 
     A name that several have is a usage error: any choice between them may delete the wrong one.

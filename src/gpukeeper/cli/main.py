@@ -10,25 +10,25 @@ from typing import Annotated, NoReturn
 import typer
 
 from gpukeeper import __version__
-from gpukeeper.cli import (
+from gpukeeper.cli import exit_status
+from gpukeeper.cli.command_group import CommandGroup
+from gpukeeper.cli.commands import (
+    backups,
+    daemon,
     deliveries,
     events,
-    exits,
     instances,
     offers,
-    order,
+    orders,
     orphans,
-    restore,
-    serve,
     webhooks,
 )
-from gpukeeper.cli.access import DEFAULT_URL, Access
-from gpukeeper.cli.commands import Commands
+from gpukeeper.cli.service_access import DEFAULT_URL, Access
 from gpukeeper.domain.errors import GpuKeeperError
 
 app = typer.Typer(
     name="gpukeeper",
-    cls=Commands,
+    cls=CommandGroup,
     help=(
         "Order, start, watch and announce GPU instances at Novita.ai.\n\n"
         "Data goes to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 usage, "
@@ -41,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for commands in (serve, order, instances, events, offers, deliveries, webhooks, orphans, restore):
+for commands in (daemon, orders, instances, events, offers, deliveries, webhooks, orphans, backups):
     commands.register(app)
 
 
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None, *, access: Access | None = None
     try:
         app(args=arguments, prog_name="gpukeeper", obj=access)
     except GpuKeeperError as error:
-        sys.exit(exits.report(error))
+        sys.exit(exit_status.report_error(error))
     sys.exit(0)
 
 

@@ -13,7 +13,7 @@ from gpukeeper.client.answers import (
     RegionInfo,
     TemplateInfo,
 )
-from gpukeeper.client.client import Client
+from gpukeeper.client.api_client import Client
 from gpukeeper.client.problems import (
     AmbiguousName,
     ApiProblem,

@@ -2,7 +2,7 @@
 
 Each value keeps the JSON that it was read from in ``raw``.  Unknown fields are passed over and
 missing ones are ``None`` or empty, so that a client and a service of different versions get on.
-A ``status`` is text: one of :class:`~gpukeeper.domain.instance.Status`, or newer than this client.
+A ``status`` is text: one of :class:`~gpukeeper.domain.instances.Status`, or newer than this client.
 Times are aware UTC datetimes, money is :class:`~decimal.Decimal` US dollars per hour.
 """
 
@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
-from gpukeeper.domain.instance import Attempt, Endpoint, Reason
+from gpukeeper.domain.instances import Attempt, Endpoint, Reason
 
 Json = dict[str, Any]
 Item = TypeVar("Item")

@@ -17,7 +17,7 @@ Duration = timedelta | float
 Dollars = Decimal | int | float | str
 
 
-def order_body(**given: Any) -> dict[str, Any]:
+def build_order(**given: Any) -> dict[str, Any]:
     """Return the body of an order by the names of the client; what is None is left out."""
     body = {}
     for name, value in given.items():
@@ -27,7 +27,7 @@ def order_body(**given: Any) -> dict[str, Any]:
     return body
 
 
-def seconds(name: str, value: Duration) -> float:
+def check_seconds(name: str, value: Duration) -> float:
     """Return a duration above zero, of a timedelta or a number of seconds, in seconds."""
     number = value.total_seconds() if isinstance(value, timedelta) else value
     is_number = isinstance(number, int | float) and not isinstance(number, bool)
@@ -38,7 +38,7 @@ def seconds(name: str, value: Duration) -> float:
     return float(number)
 
 
-def dollars(name: str, value: Dollars) -> str:
+def check_dollars(name: str, value: Dollars) -> str:
     """Return an amount as the service reads it."""
     try:
         amount = Decimal(str(value))
@@ -49,7 +49,7 @@ def dollars(name: str, value: Dollars) -> str:
     return f"{amount:f}"
 
 
-def texts(name: str, value: str | Collection[str]) -> list[str]:
+def check_texts(name: str, value: str | Collection[str]) -> list[str]:
     """Return texts as a list; one text is a list of one, and not of its letters."""
     given = [value] if isinstance(value, str) else value
     if not isinstance(given, Collection) or not all(isinstance(each, str) for each in given):
@@ -57,21 +57,21 @@ def texts(name: str, value: str | Collection[str]) -> list[str]:
     return [str(each) for each in given]
 
 
-def pairs(name: str, value: Mapping[str, str]) -> dict[str, str]:
+def check_pairs(name: str, value: Mapping[str, str]) -> dict[str, str]:
     """Return names and texts; a fault shows none of them, for they may be secrets."""
     if not isinstance(value, Mapping):
         raise InvalidArgument(f"{name} must be a mapping of names to texts.")
-    return {key: plain(name, each) for key, each in value.items()}
+    return {key: check_plain(name, each) for key, each in value.items()}
 
 
-def plain(name: str, value: Any) -> Any:
+def check_plain(name: str, value: Any) -> Any:
     """Return what JSON can hold as it is: a text, a number, or a truth."""
     if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise InvalidArgument(f"{name} holds a {type(value).__name__}: it must be a text or a number.")
 
 
-def header(name: str, value: str) -> str:
+def check_header(name: str, value: str) -> str:
     """Return what can be sent in a header."""
     if not (isinstance(value, str) and value.isascii() and value.isprintable()):
         raise InvalidArgument(f"{name} must be a text of printable ASCII characters.")
@@ -79,24 +79,24 @@ def header(name: str, value: str) -> str:
 
 
 def _whole_seconds(name: str, value: Duration) -> int:
-    return int(seconds(name, value))
+    return int(check_seconds(name, value))
 
 
 _ORDER_FIELDS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
-    "name": ("name", plain),
-    "product_name": ("productName", plain),
-    "template_id": ("templateId", plain),
-    "gpu_num": ("gpuNum", plain),
-    "rootfs_size_gb": ("rootfsSize", plain),
-    "billing_mode": ("billingMode", plain),
-    "region": ("region", plain),
-    "regions": ("regions", texts),
-    "max_price_per_hour": ("maxPricePerHour", dollars),
-    "envs": ("envs", pairs),
-    "ports": ("ports", texts),
-    "command": ("command", plain),
-    "webhook_url": ("webhookUrl", plain),
-    "labels": ("labels", pairs),
+    "name": ("name", check_plain),
+    "product_name": ("productName", check_plain),
+    "template_id": ("templateId", check_plain),
+    "gpu_num": ("gpuNum", check_plain),
+    "rootfs_size_gb": ("rootfsSize", check_plain),
+    "billing_mode": ("billingMode", check_plain),
+    "region": ("region", check_plain),
+    "regions": ("regions", check_texts),
+    "max_price_per_hour": ("maxPricePerHour", check_dollars),
+    "envs": ("envs", check_pairs),
+    "ports": ("ports", check_texts),
+    "command": ("command", check_plain),
+    "webhook_url": ("webhookUrl", check_plain),
+    "labels": ("labels", check_pairs),
     "startup_timeout": ("startupTimeout", _whole_seconds),
-    "on_failure": ("onFailure", plain),
+    "on_failure": ("onFailure", check_plain),
 }

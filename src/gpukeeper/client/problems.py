@@ -10,7 +10,7 @@ import httpx2
 from gpukeeper.client.answers import InstanceInfo
 from gpukeeper.client.reading import UNREADABLE, attempts_of
 from gpukeeper.domain.errors import Fault, GpuKeeperError
-from gpukeeper.domain.instance import Attempt
+from gpukeeper.domain.instances import Attempt
 
 # What a proxy answers when it cannot reach the service behind it.
 _GATEWAY_STATUSES = frozenset({502, 503, 504})
@@ -132,9 +132,9 @@ def is_temporary(error: GpuKeeperError) -> bool:
     return isinstance(error, ServiceUnreachable)
 
 
-def problem_of(response: httpx2.Response) -> GpuKeeperError:
+def read_problem(response: httpx2.Response) -> GpuKeeperError:
     """Return the error that an answer other than success stands for."""
-    body = json_of(response)
+    body = read_json(response)
     if not isinstance(body, dict) or not isinstance(body.get("code"), str):
         return _foreign(response)
     title = str(body.get("title") or "")
@@ -152,7 +152,7 @@ def problem_of(response: httpx2.Response) -> GpuKeeperError:
     )
 
 
-def json_of(response: httpx2.Response) -> Any:
+def read_json(response: httpx2.Response) -> Any:
     """Return the JSON of an answer, or None when it is not JSON."""
     try:
         return response.json()
@@ -160,12 +160,12 @@ def json_of(response: httpx2.Response) -> Any:
         return None
 
 
-def without_secrets(address: str) -> str:
+def redact_address(address: str) -> str:
     """Return an address without what stands before an @ or after a question mark."""
     return re.sub("//[^/]*@", "//", re.split("[?#]", address)[0])
 
 
-def unreadable(response: httpx2.Response) -> ApiProblem:
+def unreadable_response(response: httpx2.Response) -> ApiProblem:
     """Return the error for an answer that claims success and is not the service's."""
     return ApiProblem(
         f"{response.url} answered {response.status_code}, but not as gpukeeper does: "
@@ -181,7 +181,7 @@ def _foreign(response: httpx2.Response) -> GpuKeeperError:
             f"{said}: the service behind it does not answer.", may_have_arrived=True
         )
     if response.has_redirect_location:
-        place = without_secrets(response.headers["location"])
+        place = redact_address(response.headers["location"])
         message = f"{said} to {place}: use that address."
     else:
         message = f"{said}, but not as gpukeeper does: is another program listening there?"

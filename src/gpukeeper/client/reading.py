@@ -22,7 +22,7 @@ from gpukeeper.client.answers import (
     RegionInfo,
     TemplateInfo,
 )
-from gpukeeper.domain.instance import Attempt, Endpoint, Reason
+from gpukeeper.domain.instances import Attempt, Endpoint, Reason
 
 UNREADABLE = (KeyError, TypeError, ValueError, ArithmeticError, AttributeError)
 

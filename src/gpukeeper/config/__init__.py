@@ -1,6 +1,6 @@
 """Say what may be configured, read it, and keep the secrets that are generated once."""
 
-from gpukeeper.config import ownership
+from gpukeeper.config import file_owner
 from gpukeeper.config.data_dir import (
     Secrets,
     create_data_dir,
@@ -9,7 +9,7 @@ from gpukeeper.config.data_dir import (
     kept_deployment,
     prepare_data_dir,
 )
-from gpukeeper.config.reading import load, value_of
+from gpukeeper.config.environment import load, value_of
 from gpukeeper.config.settings import Settings, Variable, variables
 
 __all__ = [
@@ -18,10 +18,10 @@ __all__ = [
     "Variable",
     "create_data_dir",
     "examine_data_dir",
+    "file_owner",
     "keep_deployment",
     "kept_deployment",
     "load",
-    "ownership",
     "prepare_data_dir",
     "value_of",
     "variables",

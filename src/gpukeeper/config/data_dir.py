@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from gpukeeper import texts
-from gpukeeper.config import ownership, parsing
+from gpukeeper import text_encoding
+from gpukeeper.config import file_owner, parsers
 from gpukeeper.config.settings import Settings
 from gpukeeper.domain import ids
 from gpukeeper.domain.errors import Fault, InvalidConfiguration
@@ -50,8 +50,8 @@ def prepare_data_dir(
     secret_key = settings.secret_key or _kept(
         settings.data_dir / SECRET_KEY_FILE,
         variable="GPUKEEPER_SECRET_KEY",
-        parse=parsing.secret_key,
-        generate=lambda: urlsafe_b64encode(random_bytes(parsing.SECRET_KEY_BYTES)).decode(),
+        parse=parsers.secret_key,
+        generate=lambda: urlsafe_b64encode(random_bytes(parsers.SECRET_KEY_BYTES)).decode(),
     )
     if settings.webhook_secrets:
         return Secrets(settings.webhook_secrets, secret_key)
@@ -100,7 +100,7 @@ def examine_data_dir(settings: Settings) -> None:
     if directory != settings.data_dir:
         return
     for name, variable, parse in (
-        (SECRET_KEY_FILE, "GPUKEEPER_SECRET_KEY", parsing.secret_key),
+        (SECRET_KEY_FILE, "GPUKEEPER_SECRET_KEY", parsers.secret_key),
         (WEBHOOK_SECRET_FILE, "GPUKEEPER_WEBHOOK_SECRET", parse_secret),
     ):
         if (directory / name).exists():
@@ -117,7 +117,7 @@ def _nearest_directory(path: Path) -> Path:
     try:
         nearest = next(each for each in (path, *path.parents) if each.exists())
     except OSError as error:
-        whose = ownership.explain(path)
+        whose = file_owner.explain_owner(path)
         raise _invalid("GPUKEEPER_DATA_DIR", f"cannot be reached{whose}") from error
     if not nearest.is_dir():
         raise _invalid("GPUKEEPER_DATA_DIR", f"{nearest} is a file, not a directory")
@@ -126,7 +126,7 @@ def _nearest_directory(path: Path) -> Path:
 
 def _check_writable(directory: Path) -> None:
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
-        message = f"{directory} cannot be written to{ownership.explain(directory)}"
+        message = f"{directory} cannot be written to{file_owner.explain_owner(directory)}"
         raise _invalid("GPUKEEPER_DATA_DIR", message)
 
 
@@ -157,7 +157,7 @@ def _kept(
 
 def _read(path: Path, *, variable: str, parse: Callable[[str], SecretStr]) -> SecretStr:
     try:
-        return parse(texts.decode(path.read_bytes()).strip())
+        return parse(text_encoding.decode(path.read_bytes()).strip())
     except OSError as error:
         raise _unkept(path, error) from error
     except ValueError as error:
@@ -193,7 +193,7 @@ def _sync_directory(directory: Path) -> None:
 
 
 def _unkept(path: Path, error: OSError) -> InvalidConfiguration:
-    whose = ownership.explain(path) if isinstance(error, PermissionError) else f": {error}"
+    whose = file_owner.explain_owner(path) if isinstance(error, PermissionError) else f": {error}"
     return _invalid("GPUKEEPER_DATA_DIR", f"{path.name} cannot be read or kept{whose}")
 
 

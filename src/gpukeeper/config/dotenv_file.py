@@ -8,7 +8,7 @@ from pathlib import Path
 from dotenv.parser import Binding, parse_stream
 from dotenv.variables import parse_variables
 
-from gpukeeper import texts
+from gpukeeper import text_encoding
 from gpukeeper.domain.errors import Fault
 
 # A line that looks like a setting of ours is meant as one.
@@ -17,7 +17,9 @@ _OURS = ("GPUKEEPER_", "NOVITA_")
 _IN_SINGLE_QUOTES = re.compile(r"\s*(export\s+)?('[^']+'|[^=#\s]+)\s*=\s*'")
 
 
-def read(path: Path | None, environ: Mapping[str, str], faults: list[Fault]) -> dict[str, str]:
+def read_env_file(
+    path: Path | None, environ: Mapping[str, str], faults: list[Fault]
+) -> dict[str, str]:
     """Return the variables of the file, if there is one; what is wrong with it joins ``faults``.
 
     ``${NAME}`` and ``${NAME:-default}`` stand for variables of the lines above or of ``environ``,
@@ -46,7 +48,7 @@ def _lines(path: Path | None) -> list[Binding]:
     # A folder of that name is often a virtual environment; a pipe is how password managers do it.
     if path is None or not path.exists() or path.is_dir():
         return []
-    return list(parse_stream(StringIO(texts.decode(path.read_bytes()), newline=None)))
+    return list(parse_stream(StringIO(text_encoding.decode(path.read_bytes()), newline=None)))
 
 
 def _value(line: Binding, text: str, known: Mapping[str, str]) -> str:

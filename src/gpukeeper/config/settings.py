@@ -11,7 +11,7 @@ from pydantic import Field, PlainValidator, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from gpukeeper.config import parsing
+from gpukeeper.config import parsers
 from gpukeeper.webhooks.guard import Allowance
 
 # Variables that may be given as NAME_FILE=/run/secrets/… instead.
@@ -51,7 +51,7 @@ def _text(default: Any) -> str:
     return "" if default is ... else str(default)
 
 
-Seconds = Annotated[timedelta, PlainValidator(parsing.seconds())]
+Seconds = Annotated[timedelta, PlainValidator(parsers.seconds())]
 
 
 class Settings(BaseSettings):
@@ -62,56 +62,56 @@ class Settings(BaseSettings):
         frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False
     )
 
-    novita_api_key: Annotated[SecretStr, PlainValidator(parsing.token)] = _variable(
+    novita_api_key: Annotated[SecretStr, PlainValidator(parsers.token)] = _variable(
         "NOVITA_API_KEY", "The API key of the Novita account that pays for the machines. Required."
     )
-    novita_base_url: Annotated[str, PlainValidator(parsing.base_url)] = _variable(
+    novita_base_url: Annotated[str, PlainValidator(parsers.base_url)] = _variable(
         "NOVITA_BASE_URL",
         "Where Novita's API is; `/gpu-instance/openapi/v1/…` and `/openapi/v1/billing/…` follow.",
         default="https://api.novita.ai",
     )
-    host: Annotated[str, PlainValidator(parsing.host)] = _variable(
+    host: Annotated[str, PlainValidator(parsers.host)] = _variable(
         "GPUKEEPER_HOST",
         "The address to listen on; one that other machines reach needs GPUKEEPER_API_KEYS.",
         default="127.0.0.1",
     )
-    port: Annotated[int, PlainValidator(parsing.whole_number(0, 65535))] = _variable(
+    port: Annotated[int, PlainValidator(parsers.whole_number(0, 65535))] = _variable(
         "GPUKEEPER_PORT", "The port to listen on; 0 takes any free one.", default=8080
     )
-    api_keys: Annotated[tuple[SecretStr, ...], PlainValidator(parsing.api_keys)] = _variable(
+    api_keys: Annotated[tuple[SecretStr, ...], PlainValidator(parsers.api_keys)] = _variable(
         "GPUKEEPER_API_KEYS",
         "Comma-separated bearer keys of at least 16 characters that callers must send. "
         "Empty is allowed on a loopback host only.",
         default=(),
         shown="empty",
     )
-    root_path: Annotated[str, PlainValidator(parsing.root_path)] = _variable(
+    root_path: Annotated[str, PlainValidator(parsers.root_path)] = _variable(
         "GPUKEEPER_ROOT_PATH",
         "The path under which a proxy serves it, such as `/gpukeeper`; dashboard, redirects and "
         "links follow, whether the proxy takes it off or leaves it on.",
         default="",
         shown="empty",
     )
-    data_dir: Annotated[Path, PlainValidator(parsing.directory)] = _variable(
+    data_dir: Annotated[Path, PlainValidator(parsers.directory)] = _variable(
         "GPUKEEPER_DATA_DIR",
         "The directory of the SQLite file, the logs and the generated secrets.",
         default=Path("data"),
         shown="./data",
     )
-    database_url: Annotated[SecretStr | None, PlainValidator(parsing.database_url)] = _variable(
+    database_url: Annotated[SecretStr | None, PlainValidator(parsers.database_url)] = _variable(
         "GPUKEEPER_DATABASE_URL",
         "Where everything is stored: `postgresql://user:password@host/database`, which any "
         "number of replicas may share, or another SQLite file, as `sqlite:///path/to/file`.",
         default=None,
         shown=f"`{DATABASE_FILE}` in the data directory",
     )
-    webhook_urls: Annotated[tuple[str, ...], PlainValidator(parsing.webhook_urls)] = _variable(
+    webhook_urls: Annotated[tuple[str, ...], PlainValidator(parsers.webhook_urls)] = _variable(
         "GPUKEEPER_WEBHOOK_URL",
         "The URL that receives every event; more than one, comma-separated.",
         default=(),
         shown="empty",
     )
-    webhook_secrets: Annotated[tuple[SecretStr, ...], PlainValidator(parsing.webhook_secrets)] = (
+    webhook_secrets: Annotated[tuple[SecretStr, ...], PlainValidator(parsers.webhook_secrets)] = (
         _variable(
             "GPUKEEPER_WEBHOOK_SECRET",
             "What webhooks are signed with: `whsec_` and the base64 of 24 to 64 bytes; "
@@ -120,7 +120,7 @@ class Settings(BaseSettings):
             shown="generated once, kept in the data directory",
         )
     )
-    webhook_retries: Annotated[int, PlainValidator(parsing.whole_number(0, 20))] = _variable(
+    webhook_retries: Annotated[int, PlainValidator(parsers.whole_number(0, 20))] = _variable(
         "GPUKEEPER_WEBHOOK_RETRIES", "How often a failed delivery is tried again.", default=3
     )
     webhook_backoff: Seconds = _variable(
@@ -140,7 +140,7 @@ class Settings(BaseSettings):
         default=Allowance(),
         shown="empty",
     )
-    region: Annotated[str, PlainValidator(parsing.region)] = _variable(
+    region: Annotated[str, PlainValidator(parsers.region)] = _variable(
         "GPUKEEPER_REGION",
         "Where machines are bought unless an order says otherwise: a region's name as Novita "
         "shows it, or its cluster id.",
@@ -157,7 +157,7 @@ class Settings(BaseSettings):
         default=timedelta(seconds=600),
     )
     sweep_interval: Annotated[
-        timedelta, PlainValidator(parsing.seconds(zero="switches it off"))
+        timedelta, PlainValidator(parsers.seconds(zero="switches it off"))
     ] = _variable(
         "GPUKEEPER_SWEEP_INTERVAL",
         "Seconds between looks at the settled fleet; 0 switches it off.",
@@ -168,7 +168,7 @@ class Settings(BaseSettings):
         "Seconds for which a lost answer to a purchase is looked up before buying again.",
         default=timedelta(seconds=90),
     )
-    retention: Annotated[timedelta, PlainValidator(parsing.days(zero="keeps everything"))] = (
+    retention: Annotated[timedelta, PlainValidator(parsers.days(zero="keeps everything"))] = (
         _variable(
             "GPUKEEPER_RETENTION",
             "Days for which events, deliveries and attempts are kept; the history of a machine "
@@ -177,7 +177,7 @@ class Settings(BaseSettings):
             shown="90",
         )
     )
-    secret_key: Annotated[SecretStr | None, PlainValidator(parsing.secret_key)] = _variable(
+    secret_key: Annotated[SecretStr | None, PlainValidator(parsers.secret_key)] = _variable(
         "GPUKEEPER_SECRET_KEY",
         "What stored environment values are encrypted and dashboard cookies signed with: "
         "32 bytes in URL-safe base64.",
@@ -185,7 +185,7 @@ class Settings(BaseSettings):
         shown="generated once, kept in the data directory",
     )
     trusted_proxies: Annotated[
-        tuple[IPv4Network | IPv6Network, ...], PlainValidator(parsing.networks)
+        tuple[IPv4Network | IPv6Network, ...], PlainValidator(parsers.networks)
     ] = _variable(
         "GPUKEEPER_TRUSTED_PROXIES",
         "Comma-separated addresses and networks of the proxies in front, whose "
@@ -193,7 +193,7 @@ class Settings(BaseSettings):
         default=(),
         shown="empty",
     )
-    keep_alive: Annotated[int, PlainValidator(parsing.whole_number(0, 3600))] = _variable(
+    keep_alive: Annotated[int, PlainValidator(parsers.whole_number(0, 3600))] = _variable(
         "GPUKEEPER_KEEP_ALIVE",
         "Seconds after which an idle connection of a client is closed; more than the proxy in "
         "front keeps its own.",
@@ -204,20 +204,20 @@ class Settings(BaseSettings):
         "Seconds that Novita has for its answer.",
         default=timedelta(seconds=30),
     )
-    novita_retries: Annotated[int, PlainValidator(parsing.whole_number(0, 20))] = _variable(
+    novita_retries: Annotated[int, PlainValidator(parsers.whole_number(0, 20))] = _variable(
         "GPUKEEPER_NOVITA_RETRIES", "How often a failed read from Novita is repeated.", default=3
     )
-    novita_rate: Annotated[float, PlainValidator(parsing.rate)] = _variable(
+    novita_rate: Annotated[float, PlainValidator(parsers.rate)] = _variable(
         "GPUKEEPER_NOVITA_RATE", "Calls to Novita per second at most.", default=10.0, shown="10"
     )
     log_level: Annotated[
-        str, PlainValidator(parsing.one_of("debug", "info", "warning", "error"))
+        str, PlainValidator(parsers.one_of("debug", "info", "warning", "error"))
     ] = _variable(
         "GPUKEEPER_LOG_LEVEL",
         "The least important messages that are logged: debug, info, warning or error.",
         default="info",
     )
-    log_format: Annotated[str | None, PlainValidator(parsing.one_of("console", "json"))] = (
+    log_format: Annotated[str | None, PlainValidator(parsers.one_of("console", "json"))] = (
         _variable(
             "GPUKEEPER_LOG_FORMAT",
             "How messages look on stdout: console or json. The file in `logs/` is always JSON.",
@@ -234,19 +234,19 @@ class Settings(BaseSettings):
         """The SQLite file; there is none when a PostgreSQL database is named."""
         if self.database_url is None:
             return self.data_dir / DATABASE_FILE
-        return parsing.sqlite_path(self.database_url)
+        return parsers.sqlite_path(self.database_url)
 
     @property
     def postgres_url(self) -> SecretStr | None:
         """The URL of the PostgreSQL database, if one is named."""
-        is_named = self.database_url is not None and parsing.is_postgres(self.database_url)
+        is_named = self.database_url is not None and parsers.is_postgres(self.database_url)
         return self.database_url if is_named else None
 
     @property
     def database_name(self) -> str:
         """What may be shown of the database: a file, or a host and a name without password."""
         url = self.postgres_url
-        return str(self.database_path) if url is None else parsing.shown_postgres(url)
+        return str(self.database_path) if url is None else parsers.shown_postgres(url)
 
     @property
     def log_dir(self) -> Path:

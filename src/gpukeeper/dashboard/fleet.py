@@ -7,14 +7,14 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from gpukeeper.dashboard.pictures import area
-from gpukeeper.dashboard.rendering import render
+from gpukeeper.dashboard.charts import draw_area
 from gpukeeper.dashboard.site import Site, site_of
+from gpukeeper.dashboard.template_engine import render
 from gpukeeper.domain.errors import GpuKeeperError
-from gpukeeper.domain.instance import Status
+from gpukeeper.domain.instances import Status
+from gpukeeper.service.fleet import Trends
 from gpukeeper.service.health import Census
 from gpukeeper.service.instances import CURRENT
-from gpukeeper.service.overview import Trends
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ async def show_fleet(request: Request) -> Response:
         raise GpuKeeperError("There is no such filter.", code="not_found") from error
 
     async def make() -> str:
-        trends = await recent(site, hours=24)
+        trends = await recent_trends(site, hours=24)
         fleet = await site.overview.fleet(
             statuses=meant.statuses,
             has_refused=meant.has_refused,
@@ -105,7 +105,7 @@ async def show_fleet(request: Request) -> Response:
                 "statuses": list(Status),
                 "newest": _address(kept),
                 "older": _address(kept | {"cursor": fleet.next_cursor or ""}),
-                "spend": area(trends.spend) if trends.covered >= _FEWEST_STEPS else None,
+                "spend": draw_area(trends.spend) if trends.covered >= _FEWEST_STEPS else None,
             },
         )
 
@@ -139,7 +139,7 @@ def _address(query: dict[str, str]) -> str:
     return f"/?{urlencode({key: text for key, text in query.items() if text})}"
 
 
-async def recent(site: Site, *, hours: int) -> Trends:
+async def recent_trends(site: Site, *, hours: int) -> Trends:
     """Return the trends of the last hours, as they were some seconds ago at most."""
     return await site.kept.get(
         ("trends", hours),

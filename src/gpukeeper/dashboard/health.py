@@ -3,8 +3,8 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gpukeeper.dashboard.rendering import page
 from gpukeeper.dashboard.site import site_of
+from gpukeeper.dashboard.template_engine import page
 
 
 async def show_health(request: Request) -> Response:

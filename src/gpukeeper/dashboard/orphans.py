@@ -4,8 +4,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from gpukeeper.dashboard.forms import read_form
-from gpukeeper.dashboard.rendering import page
-from gpukeeper.dashboard.site import checked_id, site_of
+from gpukeeper.dashboard.site import check_id, site_of
+from gpukeeper.dashboard.template_engine import page
 from gpukeeper.domain.errors import GpuKeeperError, NotFound
 
 _VERBS = frozenset({"adopt", "delete"})
@@ -31,7 +31,7 @@ async def carry_out(request: Request, novita_id: str, verb: str) -> Response:
     await read_form(request)
     _check_verb(verb)
     service = site_of(request).service
-    machine = checked_id(novita_id)
+    machine = check_id(novita_id)
     if verb == "adopt":
         # Whoever adopts here was shown whose mark it carries.
         view = await service.adopt(machine, is_any_meant=True)

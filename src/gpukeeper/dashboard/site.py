@@ -7,11 +7,11 @@ from typing import Any, Protocol
 
 from starlette.requests import Request
 
-from gpukeeper.dashboard.keeping import Kept
+from gpukeeper.dashboard.page_cache import PageCache
 from gpukeeper.domain.errors import GpuKeeperError, NotFound
-from gpukeeper.domain.instance import Order
+from gpukeeper.domain.instances import Order
 from gpukeeper.service import Service
-from gpukeeper.service.overview import Overview
+from gpukeeper.service.fleet import Overview
 
 # No id of ours or of Novita's has a space, a control character or this length.
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -48,7 +48,7 @@ class Site:
     can_log_out: bool
     version: str
     root_path: str = ""
-    kept: Kept = field(default_factory=Kept)
+    kept: PageCache = field(default_factory=PageCache)
 
 
 def site_of(request: Request) -> Site:
@@ -57,7 +57,7 @@ def site_of(request: Request) -> Site:
     return site
 
 
-def checked_id(text: str) -> str:
+def check_id(text: str) -> str:
     """Return an id from a path; raises NotFound for one that nothing can have."""
     if not _ID.fullmatch(text):
         raise NotFound("There is nothing with such an id.")

@@ -5,10 +5,10 @@ from datetime import timedelta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gpukeeper.dashboard.fleet import recent
-from gpukeeper.dashboard.pictures import area, stacked, strips, ticks
-from gpukeeper.dashboard.rendering import page
+from gpukeeper.dashboard.charts import draw_area, draw_stack, draw_strips, ticks
+from gpukeeper.dashboard.fleet import recent_trends
 from gpukeeper.dashboard.site import site_of
+from gpukeeper.dashboard.template_engine import page
 
 _HOURS = {"hour": 1, "day": 24, "week": 7 * 24}
 _DAY = timedelta(days=1)
@@ -20,7 +20,7 @@ async def show_trends(request: Request) -> Response:
     last = request.query_params.get("last", "")
     if last not in _HOURS:
         last = "day" if await site.overview.age() >= _DAY else "hour"
-    trends = await recent(site, hours=_HOURS[last])
+    trends = await recent_trends(site, hours=_HOURS[last])
     return page(
         request,
         "trends.html",
@@ -28,9 +28,9 @@ async def show_trends(request: Request) -> Response:
         last=last,
         periods=tuple(_HOURS),
         spend_now=(await site.service.census()).spend_per_hour,
-        spend=area(trends.spend),
-        levels=stacked(trends.levels),
-        times=strips(trends.times_to_running),
+        spend=draw_area(trends.spend),
+        levels=draw_stack(trends.levels),
+        times=draw_strips(trends.times_to_running),
         ticks=ticks(trends.window),
         # Over more than a day, the time of day alone does not say when.
         has_dates=trends.window.end - trends.window.start > _DAY,

@@ -11,7 +11,7 @@ _LONGEST_RETRY_AFTER = timedelta(days=365)
 _SECONDS = re.compile(r"[+-]?[0-9]{1,10}(\.[0-9]*)?")
 
 
-def exponential(
+def exponential_delay(
     attempt: int, *, first: timedelta, ceiling: timedelta, jitter: float = 0.2, random: float
 ) -> timedelta:
     """Return the delay after the given failed attempt (1 is the first one).

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from gpukeeper.domain.instance import Instance, Observation, Phase, Status, Verb
-from gpukeeper.domain.spans import Life
+from gpukeeper.domain.instances import Command, Instance, Observation, Phase, Status
+from gpukeeper.domain.status_timeline import Timeline
 
 # Of a container's disk so much costs nothing, and each GB above it this in a day (API notes §7).
 FREE_DISK_GB = 60
@@ -57,7 +57,7 @@ class Charge:
     usd_per_hour: Decimal
 
 
-def in_words(rate: Rate) -> str:
+def describe_rate(rate: Rate) -> str:
     """Return what something costs now, for people: ``GPU no, disk $2.20/day``."""
     gpu = f"{dollars_per_hour(rate.gpu)}/h" if rate.gpu else "no"
     return f"GPU {gpu}, disk ${rate.disk * _HOURS_A_DAY:,.2f}/day"
@@ -105,7 +105,7 @@ def rate_of_orphan(machine: Observation) -> Rate:
     )
 
 
-def billed_of(life: Life) -> tuple[tuple[datetime, datetime | None], ...]:
+def billed_periods(life: Timeline) -> tuple[tuple[datetime, datetime | None], ...]:
     """Return the stretches of time in which the GPUs were billed; None: they still are."""
     stretches: list[tuple[datetime, datetime | None]] = []
     since: datetime | None = None
@@ -122,12 +122,12 @@ def billed_of(life: Life) -> tuple[tuple[datetime, datetime | None], ...]:
     return tuple(stretches)
 
 
-def charges_of(life: Life) -> tuple[Charge, ...]:
+def list_charges(life: Timeline) -> tuple[Charge, ...]:
     """Return all that was billed: the GPUs at the prices of their time, and the disk."""
     return (*_gpu_charges(life), *_disk_charges(life))
 
 
-def cost_so_far(life: Life, now: datetime) -> Decimal | None:
+def cost_so_far(life: Timeline, now: datetime) -> Decimal | None:
     """Return the USD that a machine has cost until now.
 
     None when nothing was bought, or when nothing is known any more of what it went through.
@@ -138,7 +138,7 @@ def cost_so_far(life: Life, now: datetime) -> Decimal | None:
     return sum(
         (
             each.usd_per_hour * (((each.until or now) - each.since) // _MICROSECOND) / hour
-            for each in charges_of(life)
+            for each in list_charges(life)
         ),
         _NOTHING,
     )
@@ -156,15 +156,15 @@ def _has_gpu(instance: Instance) -> bool:
 def _is_start_accepted(instance: Instance) -> bool:
     """Whether Novita has accepted a start that no look has shown the effect of yet."""
     asked, seen_at = instance.asked, instance.observed_at
-    if asked is None or asked.verb is not Verb.START or not asked.is_acknowledged:
+    if asked is None or asked.verb is not Command.START or not asked.is_acknowledged:
         return False
     return seen_at is None or seen_at <= asked.at
 
 
-def _gpu_charges(life: Life) -> Iterator[Charge]:
+def _gpu_charges(life: Timeline) -> Iterator[Charge]:
     if life.price_per_hour is None:
         return
-    for since, until in billed_of(life):
+    for since, until in billed_periods(life):
         turns = [each for each in life.prices if since < each[0] and (not until or each[0] < until)]
         starts = [since, *(at for at, _ in turns)]
         ends = [*starts[1:], until]
@@ -172,7 +172,7 @@ def _gpu_charges(life: Life) -> Iterator[Charge]:
             yield Charge(begins, ends_at, _price_at(life, begins, life.price_per_hour))
 
 
-def _price_at(life: Life, at: datetime, price_now: Decimal) -> Decimal:
+def _price_at(life: Timeline, at: datetime, price_now: Decimal) -> Decimal:
     """Return the price then; the first that is known also holds before it was."""
     if not life.prices:
         return price_now
@@ -180,7 +180,7 @@ def _price_at(life: Life, at: datetime, price_now: Decimal) -> Decimal:
     return known[-1] if known else life.prices[0][1]
 
 
-def _disk_charges(life: Life) -> Iterator[Charge]:
+def _disk_charges(life: Timeline) -> Iterator[Charge]:
     per_hour = disk_per_hour(life.disk_gb)
     since = next((at for status, at in life.entered if status in _BILLED_FROM), None)
     if since is None or not per_hour:

@@ -1,4 +1,4 @@
-"""Every error of the program; the domain never mentions HTTP (``api/problems.py`` does).
+"""Every error of the program; the domain never mentions HTTP (``web/problems.py`` does).
 
 Each class has a ``code``, the stable word that callers branch on, and its docstring is the
 default message.  An error that carries data about its cause keeps it in attributes.
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
-from gpukeeper.domain.market import Offer
+from gpukeeper.domain.products import Offer
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from gpukeeper.domain.costs import rate_of, whole_dollars_per_hour
-from gpukeeper.domain.instance import Attempt, Instance, Reason, SpotSignal, Status
+from gpukeeper.domain.instances import Attempt, Instance, Reason, SpotSignal, Status
 
 Json = dict[str, Any]
 

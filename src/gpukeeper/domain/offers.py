@@ -11,26 +11,22 @@ from decimal import Decimal
 
 from gpukeeper.domain.costs import whole_dollars_per_hour
 from gpukeeper.domain.errors import InvalidOrder, NothingForSale
-from gpukeeper.domain.instance import Order
-from gpukeeper.domain.market import (
-    BillingMode,
-    Cluster,
-    Offer,
-    Product,
-)
+from gpukeeper.domain.instances import Order
+from gpukeeper.domain.products import BillingMode, Cluster, Offer, Product
 
 # Novita's words for stock, best first; a product that says nothing stands before a low one.
 _STOCK_ORDER = {"high": 0, "normal": 1, "": 2, "low": 3}
 _SOLD_OUT = "none"
 
-Market = Sequence[tuple[Cluster, Sequence[Product]]]
+RegionProducts = Sequence[tuple[Cluster, Sequence[Product]]]
 
 
-def rank(market: Market, order: Order, product_name: str) -> tuple[Offer, ...]:
+def rank(market: RegionProducts, order: Order, product_name: str) -> tuple[Offer, ...]:
     """Return the offers that fit, best first; the first region's before all others'.
 
     ``market`` holds the order's regions with their products; ``product_name`` is exact (see
-    :func:`find_name`).  Raises NothingForSale when nothing fits, saying what stood in the way.
+    :func:`find_product_name`).  Raises NothingForSale when nothing fits, with what stood in the
+    way.
     """
     first, *others = [
         _fitting(cluster, products, order, product_name) for cluster, products in market
@@ -61,7 +57,7 @@ def rank(market: Market, order: Order, product_name: str) -> tuple[Offer, ...]:
     )
 
 
-def find(products: Iterable[Product], offer: Offer) -> Offer | None:
+def find_offer(products: Iterable[Product], offer: Offer) -> Offer | None:
     """Return the same offer as these products have it, None if it is not sold any more."""
     cluster = Cluster(offer.cluster_id, offer.region)
     for product in products:
@@ -89,14 +85,14 @@ def price_list(
     )
 
 
-def find_name(wanted: str, names: Iterable[str]) -> str:
+def find_product_name(wanted: str, names: Iterable[str]) -> str:
     """Return the one product name that is meant by ``wanted``.
 
     Case and spaces do not count.  A name that is equal wins; else the only name that contains
     ``wanted``.  Raises InvalidOrder (``product_not_found``) naming the candidates otherwise.
     """
-    folded = {name: fold(name) for name in sorted(set(names)) if name}
-    needle = fold(wanted)
+    folded = {name: normalize_name(name) for name in sorted(set(names)) if name}
+    needle = normalize_name(wanted)
     equal = [name for name, text in folded.items() if text == needle]
     if equal:
         return equal[0]
@@ -108,28 +104,28 @@ def find_name(wanted: str, names: Iterable[str]) -> str:
         message = f"'{wanted}' could mean several products: {listed}. Name one of them."
         raise InvalidOrder(message, code="product_not_found")
     raise InvalidOrder(
-        f"Novita has no product called '{wanted}'.{nearest(wanted, folded)}",
+        f"Novita has no product called '{wanted}'.{suggest_names(wanted, folded)}",
         code="product_not_found",
     )
 
 
-def nearest(wanted: str, names: Iterable[str]) -> str:
+def suggest_names(wanted: str, names: Iterable[str]) -> str:
     """Return a sentence (with a leading space) that offers similar names, or nothing."""
-    by_text = {fold(name): name for name in names}
-    close = difflib.get_close_matches(fold(wanted), by_text, n=3, cutoff=0.4)
+    by_text = {normalize_name(name): name for name in names}
+    close = difflib.get_close_matches(normalize_name(wanted), by_text, n=3, cutoff=0.4)
     if not close:
         return ""
     return " Did you mean " + " or ".join(f"'{by_text[text]}'" for text in close) + "?"
 
 
-def fold(text: str) -> str:
+def normalize_name(text: str) -> str:
     """Return the text without case and spaces, for comparing names."""
     return "".join(text.split()).casefold()
 
 
 def is_named(product: Product, name: str) -> bool:
     """Whether the product carries exactly this name, case and spaces folded."""
-    return fold(product.name) == fold(name)
+    return normalize_name(product.name) == normalize_name(name)
 
 
 def is_sold_in(product: Product, cluster: Cluster) -> bool:
@@ -199,7 +195,7 @@ def _is_within_limit(offer: Offer, order: Order) -> bool:
     return order.max_price_per_hour is None or offer.price_per_hour <= order.max_price_per_hour
 
 
-def _why_nothing(market: Market, order: Order, product_name: str) -> str:
+def _why_nothing(market: RegionProducts, order: Order, product_name: str) -> str:
     regions = ", ".join(cluster.region for cluster, _ in market)
     named = [
         product

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from gpukeeper.domain import buying
 from gpukeeper.domain.errors import NovitaError
 from gpukeeper.domain.events import Change
-from gpukeeper.domain.instance import Instance
-from gpukeeper.domain.lifecycle import Limits, schedule
-from gpukeeper.engine.leasing import Leasing
+from gpukeeper.domain.instances import Instance
+from gpukeeper.domain.lifecycle import purchases
+from gpukeeper.domain.lifecycle.decide import Limits, schedule
+from gpukeeper.engine.leases import HeldLeases
 from gpukeeper.engine.loop import Clock
 from gpukeeper.novita.client import NovitaClient
 from gpukeeper.nudges import Nudges
 from gpukeeper.store import instances
-from gpukeeper.store.database import Conflict, Connection, Database
+from gpukeeper.store.db.database import Conflict, Connection, Database
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.telemetry import OFF, Logger, Traces
 
@@ -35,7 +35,7 @@ class Applying:
     limits: Limits
     clock: Clock
     nudges: Nudges
-    leasing: Leasing
+    leasing: HeldLeases
     on_change: Callable[[Change], None]
     log: Logger
     traces: Traces = OFF
@@ -103,7 +103,7 @@ class Applying:
         now = self.clock()
 
         def give_up(row: Instance) -> Instance:
-            return schedule(buying.give_up_machine(row, novita_id, owner, now), now, self.limits)
+            return schedule(purchases.give_up_machine(row, novita_id, owner, now), now, self.limits)
 
         change = await self.database.write(
             lambda c: instances.change(c, holder.id, give_up, now, self.outbox)
@@ -131,7 +131,7 @@ class Applying:
             await self.make_way(novita_id, row)
             return fold
         self.log.error("purchase_answered_with_known_id", instance_id=row.id, novita_id=novita_id)
-        return lambda row: buying.lost_answer(row, self.clock(), self.limits)
+        return lambda row: purchases.record_lost_answer(row, self.clock(), self.limits)
 
     def _change(
         self,

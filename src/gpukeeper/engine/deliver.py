@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from gpukeeper.domain.delivering import RetryPolicy, after_attempt
+from gpukeeper.domain.deliveries import RetryPolicy, record_attempt
 from gpukeeper.domain.errors import LeaseLost
 from gpukeeper.domain.events import (
     Delivery,
@@ -17,12 +17,12 @@ from gpukeeper.domain.events import (
     encode,
     webhook_body,
 )
-from gpukeeper.domain.sharing import Room
-from gpukeeper.engine.leasing import Leasing, new_lease
+from gpukeeper.domain.fairness import Capacity
+from gpukeeper.engine.leases import HeldLeases, new_lease
 from gpukeeper.engine.loop import Clock, Workers
-from gpukeeper.engine.receivers import Receivers
+from gpukeeper.engine.receiver_stats import ReceiverStats
 from gpukeeper.store import deliveries
-from gpukeeper.store.database import Database
+from gpukeeper.store.db.database import Database
 from gpukeeper.telemetry import OFF, Attributes, Logger, Side, Traces, server_of
 from gpukeeper.webhooks.sender import Receipt, Sender
 from gpukeeper.webhooks.urls import shown_url
@@ -39,10 +39,10 @@ class Deliverer:
     random: Callable[[], float]
     new_token: Callable[[], str]
     workers: Workers
-    leasing: Leasing
+    leasing: HeldLeases
     on_attempt: Callable[[Delivery, DeliveryAttempt], None]
     log: Logger
-    receivers: Receivers = field(default_factory=Receivers)
+    receivers: ReceiverStats = field(default_factory=ReceiverStats)
     traces: Traces = OFF
 
     async def turn(self) -> datetime | None:
@@ -86,7 +86,7 @@ class Deliverer:
             self.receivers.end(delivery.url)
 
     @property
-    def _room(self) -> Room:
+    def _room(self) -> Capacity:
         return self.receivers.room(workers=self.workers.limit, free=self.workers.room)
 
     async def _send(self, delivery: Delivery) -> tuple[Delivery, DeliveryAttempt]:
@@ -104,7 +104,7 @@ class Deliverer:
             if self.traces is not OFF:
                 span.describe(_described(delivery, receipt))
         self.receivers.learn(delivery.url, took=receipt.duration)
-        tried = after_attempt(
+        tried = record_attempt(
             delivery,
             is_delivered=receipt.is_delivered,
             is_gone=receipt.is_gone,

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from gpukeeper.domain import ids, surplus
-from gpukeeper.domain.instance import Observation
+from gpukeeper.domain import ids
+from gpukeeper.domain.instances import Observation
+from gpukeeper.domain.lifecycle import duplicates
 from gpukeeper.store import instances
-from gpukeeper.store.database import Connection
+from gpukeeper.store.db.database import Connection
 from gpukeeper.telemetry import Logger
 
 
@@ -24,11 +25,11 @@ class Owners:
     awaited: Mapping[str, Observation]
 
 
-def owners_of(connection: Connection, machines: Sequence[Observation]) -> Owners:
+def find_owners(connection: Connection, machines: Sequence[Observation]) -> Owners:
     """Return whose these machines are; what a row knows or waits for is left out."""
-    known = instances.known_machines(connection, [machine.novita_id for machine in machines])
+    known = instances.find_known_novita_ids(connection, [machine.novita_id for machine in machines])
     unknown = [machine for machine in machines if machine.novita_id not in known]
-    namesakes = instances.named(connection, [machine.name for machine in unknown])
+    namesakes = instances.find_by_novita_names(connection, [machine.name for machine in unknown])
     nobodys: list[Observation] = []
     spare: defaultdict[str, list[str]] = defaultdict(list)
     awaited: dict[str, Observation] = {}
@@ -36,9 +37,9 @@ def owners_of(connection: Connection, machines: Sequence[Observation]) -> Owners
         row = namesakes.get(machine.name)
         if row is None:
             nobodys.append(machine)
-        elif surplus.is_surplus(row, machine.novita_id):
+        elif duplicates.is_duplicate(row, machine.novita_id):
             spare[row.id].append(machine.novita_id)
-        elif not surplus.is_awaited(row):
+        elif not duplicates.is_awaiting_machine(row):
             nobodys.append(machine)
         elif row.buying is None:
             awaited.setdefault(row.id, machine)
@@ -50,7 +51,7 @@ def is_older(machine: Observation, at: datetime, age: timedelta) -> bool:
     return machine.created_at is None or at >= machine.created_at + age
 
 
-def tell(log: Logger, found: Sequence[Observation], deployment: str) -> None:
+def log_orphans(log: Logger, found: Sequence[Observation], deployment: str) -> None:
     """Warn of machines that nobody knows."""
     for machine in found:
         log.warning(

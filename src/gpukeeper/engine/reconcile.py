@@ -9,32 +9,32 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from gpukeeper.domain import surplus, watching
-from gpukeeper.domain.asking import answered
-from gpukeeper.domain.backoff import exponential
+from gpukeeper.domain.backoff import exponential_delay
 from gpukeeper.domain.errors import LeaseLost, NovitaError, NovitaNotFound
-from gpukeeper.domain.instance import Instance, Verb
-from gpukeeper.domain.lifecycle import (
-    Ask,
-    Choose,
+from gpukeeper.domain.instances import Command, Instance
+from gpukeeper.domain.lifecycle import duplicates, observations
+from gpukeeper.domain.lifecycle.command_results import apply_command_result
+from gpukeeper.domain.lifecycle.decide import (
+    ChangeStatus,
+    ChooseOffer,
     Confirm,
-    Discard,
+    DeleteDuplicate,
     Limits,
     LookUp,
-    Move,
-    Rest,
+    SendCommand,
+    Wait,
     decide,
     is_coming_up,
 )
 from gpukeeper.engine.applying import Applying, Fold
-from gpukeeper.engine.discard import discard
-from gpukeeper.engine.leasing import Leasing, new_lease
+from gpukeeper.engine.duplicates import delete_duplicate
+from gpukeeper.engine.leases import HeldLeases, new_lease
 from gpukeeper.engine.loop import Clock, Workers
-from gpukeeper.engine.purchasing import Beginning, Purchasing, Step
+from gpukeeper.engine.purchases import Beginning, Purchaser, Step
 from gpukeeper.novita.client import NovitaClient
-from gpukeeper.novita.market import Choice
+from gpukeeper.novita.quotes import Quotation
 from gpukeeper.store import facts, instances
-from gpukeeper.store.database import Connection, Database
+from gpukeeper.store.db.database import Connection, Database
 from gpukeeper.store.leases import Lease
 from gpukeeper.telemetry import OFF, Logger, Traces
 
@@ -43,9 +43,9 @@ _CONFIRM_AGAIN_AFTER = timedelta(seconds=2)
 
 # What the work is called in traces.
 _NAME = {
-    instances.Kind.ORDERS: "buy",
-    instances.Kind.MACHINES: "reconcile",
-    instances.Kind.ALL: "reconcile",
+    instances.DueQueue.ORDERS: "buy",
+    instances.DueQueue.MACHINES: "reconcile",
+    instances.DueQueue.ALL: "reconcile",
 }
 
 
@@ -70,17 +70,17 @@ class Reconciler:
     which end spending.
     """
 
-    kind: instances.Kind
+    kind: instances.DueQueue
     database: Database
     novita: NovitaClient
-    purchasing: Purchasing
+    purchasing: Purchaser
     applying: Applying
     limits: Limits
     clock: Clock
     random: Callable[[], float]
     new_token: Callable[[], str]
     workers: Workers
-    leasing: Leasing
+    leasing: HeldLeases
     log: Logger
     traces: Traces = OFF
 
@@ -97,7 +97,9 @@ class Reconciler:
         lease = new_lease(self.new_token(), now)
 
         def claim(connection: Connection) -> tuple[list[Instance], datetime | None]:
-            if self.kind is not instances.Kind.MACHINES and facts.looks_to_go(connection):
+            if self.kind is not instances.DueQueue.MACHINES and facts.count_sweeps_to_go(
+                connection
+            ):
                 # What a restored store has not bought, it may have bought since its backup.
                 return [], None
             rows = instances.claim(
@@ -112,7 +114,9 @@ class Reconciler:
         return next_due_at
 
     @contextmanager
-    def reserve(self, row: Instance, choice: Choice | Awaitable[Choice]) -> Iterator[Claim | None]:
+    def reserve(
+        self, row: Instance, choice: Quotation | Awaitable[Quotation]
+    ) -> Iterator[Claim | None]:
         """Keep room for an order that is about to be stored, and say how it is to be stored.
 
         None means that there is no room: it is to be stored as it is, and waits its turn.
@@ -164,55 +168,57 @@ class Reconciler:
 
     async def _perform(self, instance: Instance, step: object, lease_token: str) -> Fold:
         match step:
-            case Rest():
+            case Wait():
                 return lambda row: row
-            case Move() if is_coming_up(instance) and instance.is_watched:
+            case ChangeStatus() if is_coming_up(instance) and instance.is_watched:
                 # The last look may be long ago: ask before giving up what may be running.  Where
                 # Novita cannot be asked, the row moves only if a listing has shown it since.
                 seen = await self._confirm(instance)
                 return lambda row: self._move(seen(row))
-            case Move():
+            case ChangeStatus():
                 return self._move
-            case Choose():
+            case ChooseOffer():
                 return await self.purchasing.choose_and_buy(instance, lease_token)
             case LookUp():
                 return await self.purchasing.look_up(instance)
             case Confirm():
                 return await self._confirm(instance)
-            case Ask(verb=verb):
+            case SendCommand(verb=verb):
                 return await self._ask(instance, verb, lease_token)
-            case Discard(novita_id=novita_id):
+            case DeleteDuplicate(novita_id=novita_id):
                 return await self._discard(instance, novita_id)
         raise AssertionError(f"unknown step {step!r}")
 
     def _move(self, row: Instance) -> Instance:
         step = decide(row, self.clock(), self.limits)
-        return step.instance if isinstance(step, Move) else row
+        return step.instance if isinstance(step, ChangeStatus) else row
 
     async def _confirm(self, instance: Instance) -> Fold:
         assert instance.novita_id is not None
         try:
             seen = await self.novita.get(instance.novita_id)
         except NovitaNotFound:
-            return lambda row: watching.confirm_absence(row, self.clock(), self.limits)
+            return lambda row: observations.confirm_missing(row, self.clock(), self.limits)
         except NovitaError as error:
             self.log.warning("confirm_failed", instance_id=instance.id, code=error.error_code)
-            delay = exponential(
+            delay = exponential_delay(
                 instance.failures + 1,
                 first=_CONFIRM_AGAIN_AFTER,
                 ceiling=self.limits.retry_ceiling,
                 random=self.random(),
             )
-            return lambda row: watching.confirm_later(row, self.clock(), delay)
-        return lambda row: watching.observe(row, seen, self.clock(), self.limits, is_single=True)
+            return lambda row: observations.postpone_confirmation(row, self.clock(), delay)
+        return lambda row: observations.observe(
+            row, seen, self.clock(), self.limits, is_single=True
+        )
 
-    async def _ask(self, instance: Instance, verb: Verb, lease_token: str) -> Fold:
+    async def _ask(self, instance: Instance, verb: Command, lease_token: str) -> Fold:
         assert instance.novita_id is not None
         calls = {
-            Verb.START: self.novita.start,
-            Verb.STOP: self.novita.stop,
-            Verb.RESTART: self.novita.restart,
-            Verb.DELETE: self.novita.delete,
+            Command.START: self.novita.start,
+            Command.STOP: self.novita.stop,
+            Command.RESTART: self.novita.restart,
+            Command.DELETE: self.novita.delete,
         }
         failure: NovitaError | None = None
         try:
@@ -229,11 +235,11 @@ class Reconciler:
                 novita_reason=error.reason,
                 novita_message=error.message,
             )
-        return lambda row: answered(row, verb, failure, self.clock(), self.limits)
+        return lambda row: apply_command_result(row, verb, failure, self.clock(), self.limits)
 
     async def _discard(self, instance: Instance, novita_id: str) -> Fold:
-        is_known, is_accepted = await discard(self.novita, instance, novita_id, self.log)
-        return lambda row: surplus.tried(
+        is_known, is_accepted = await delete_duplicate(self.novita, instance, novita_id, self.log)
+        return lambda row: duplicates.record_deletion_attempt(
             row,
             novita_id,
             self.clock(),

@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from gpukeeper.engine.leasing import LEASE
+from gpukeeper.engine.leases import LEASE_DURATION
 from gpukeeper.engine.loop import Clock
 from gpukeeper.store import facts, retention
-from gpukeeper.store.database import Connection, Database
-from gpukeeper.store.facts import Duty
+from gpukeeper.store.db.database import Connection, Database
+from gpukeeper.store.facts import Singleton
 from gpukeeper.store.leases import Lease
-from gpukeeper.store.retention import Portion
+from gpukeeper.store.retention import OldRows
 from gpukeeper.telemetry import Logger
 
 # Rows of one transaction: a few milliseconds of the one thread that writes to SQLite.
@@ -26,7 +26,7 @@ _ROUND_EVERY = timedelta(hours=1)
 class _Kind:
     """How one table is walked."""
 
-    old: Callable[[Connection, datetime, str, int], Portion]
+    old: Callable[[Connection, datetime, str, int], OldRows]
     remove: Callable[[Connection, Sequence[int], datetime], Counter[str]]
 
 
@@ -97,10 +97,10 @@ class Retention:
     async def _remove(self, walk: _Round, kind: _Kind, numbers: Sequence[int]) -> datetime | None:
         """Remove these rows; return until when another process does, if one does."""
         now = self.clock()
-        lease = Lease(walk.token, now + LEASE)
+        lease = Lease(walk.token, now + LEASE_DURATION)
 
         def remove(connection: Connection) -> datetime | Counter[str]:
-            taken_until = facts.begin_duty(connection, Duty.REMOVE, now, lease)
+            taken_until = facts.take(connection, Singleton.REMOVE, now, lease)
             return taken_until or kind.remove(connection, numbers, walk.before)
 
         done = await self.database.write(remove)

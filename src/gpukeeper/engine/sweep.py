@@ -8,22 +8,22 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from gpukeeper.domain import buying, setback, surplus, watching
 from gpukeeper.domain.errors import LeaseLost, NovitaError, NovitaUnavailable
 from gpukeeper.domain.events import Change
-from gpukeeper.domain.instance import Instance, Listing, Observation, Phase, Status
-from gpukeeper.domain.lifecycle import IN_TRANSIT, Limits, schedule
+from gpukeeper.domain.instances import Instance, Listing, Observation, Phase, Status
+from gpukeeper.domain.lifecycle import clock_rollback, duplicates, observations, purchases
+from gpukeeper.domain.lifecycle.decide import IN_TRANSIT, Limits, schedule
 from gpukeeper.domain.orphans import orphans_among
-from gpukeeper.engine.leasing import LEASE, keeping
+from gpukeeper.engine.leases import LEASE_DURATION, keep_renewed
 from gpukeeper.engine.loop import Clock
-from gpukeeper.engine.orphans import is_older, owners_of, tell
-from gpukeeper.engine.world import is_new_world
+from gpukeeper.engine.orphans import find_owners, is_older, log_orphans
+from gpukeeper.engine.simulator_restart import is_new_world
 from gpukeeper.novita.client import NovitaClient
 from gpukeeper.nudges import Nudges
 from gpukeeper.store import deliveries, facts, instances, leases, orphans, tables
-from gpukeeper.store.database import Connection, Database
-from gpukeeper.store.facts import Duty
-from gpukeeper.store.instances import Watched
+from gpukeeper.store.db.database import Connection, Database
+from gpukeeper.store.facts import Singleton
+from gpukeeper.store.instances import SweepRow
 from gpukeeper.store.leases import Lease
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.telemetry import OFF, Logger, Traces
@@ -69,7 +69,7 @@ class Sweep:
     clock: Clock
     nudges: Nudges
     on_change: Callable[[Change], None]
-    on_look: Callable[[facts.Looks, int, timedelta], None]
+    on_look: Callable[[facts.SweepState, int, timedelta], None]
     new_token: Callable[[], str]
     on_progress: Callable[[], None]
     log: Logger
@@ -90,50 +90,50 @@ class Sweep:
             next_at = await self.database.read(self._next_look_at)
         return next_at
 
-    async def look(self) -> facts.Looks:
+    async def look(self) -> facts.SweepState:
         """Look once, whatever the time, and return how looking goes; never raises NovitaError."""
         token = self.new_token()
         lease = self._lease(token)
-        await self.database.write(lambda c: facts.begin_duty(c, Duty.LOOK, self.clock(), lease))
+        await self.database.write(lambda c: facts.take(c, Singleton.LOOK, self.clock(), lease))
         return await self._look(token)
 
     def _begin(self, connection: Connection, token: str) -> datetime | None:
         """Take the right to look; return when to come again if it is not ours now."""
-        taken_until = facts.begin_duty(connection, Duty.LOOK, self.clock(), self._lease(token))
+        taken_until = facts.take(connection, Singleton.LOOK, self.clock(), self._lease(token))
         if taken_until is not None:
             return taken_until
         # Another process may have looked since we found that it is time.
         next_at = self._next_look_at(connection)
         if next_at is not None and next_at <= self.clock():
             return None
-        facts.end_duty(connection, Duty.LOOK)
-        return next_at or self.clock() + LEASE
+        facts.release(connection, Singleton.LOOK)
+        return next_at or self.clock() + LEASE_DURATION
 
     def _lease(self, token: str) -> Lease:
-        return Lease(token, self.clock() + LEASE)
+        return Lease(token, self.clock() + LEASE_DURATION)
 
-    async def _look(self, token: str) -> facts.Looks:
-        async with keeping(self._renew(token), self.log):
+    async def _look(self, token: str) -> facts.SweepState:
+        async with keep_renewed(self._renew(token), self.log):
             try:
                 with self.traces.span("look"):
                     return await self._look_held(token)
             except LeaseLost:
                 # It took too long, and another process looks: what we saw is older.
                 self.log.info("lease_lost", loop="look")
-                return await self.database.read(facts.looks)
+                return await self.database.read(facts.find_state)
 
     def _renew(self, token: str) -> Callable[[], Awaitable[None]]:
         async def renew() -> None:
             lease = self._lease(token)
             await self.database.write(
-                lambda connection: facts.renew_duty(connection, Duty.LOOK, lease)
+                lambda connection: facts.renew(connection, Singleton.LOOK, lease)
             )
 
         return renew
 
-    async def _look_held(self, token: str) -> facts.Looks:
+    async def _look_held(self, token: str) -> facts.SweepState:
         started_at = self.clock()
-        looks = await self.database.read(facts.looks)
+        looks = await self.database.read(facts.find_state)
         # A clock that goes back by less than what passed since only delays what is due by as much.
         if looks.tried_at is not None and looks.tried_at > started_at + facts.SKEW:
             await self._put_right(looks.tried_at - started_at, token)
@@ -159,12 +159,12 @@ class Sweep:
             looks = await self._take_in(listing, rows, looks, token)
 
         def end(connection: Connection) -> bool:
-            facts.check_duty(connection, Duty.LOOK, token)
-            facts.keep_looks(connection, looks)
-            facts.end_duty(connection, Duty.LOOK)
-            facts.note_world(connection, self.novita.simulated_world)
+            facts.check(connection, Singleton.LOOK, token)
+            facts.store_state(connection, looks)
+            facts.release(connection, Singleton.LOOK)
+            facts.record_first_world(connection, self.novita.simulated_world)
             is_complete = looks.error is None and not looks.vanished
-            return is_complete and facts.note_complete_look(connection)
+            return is_complete and facts.record_complete_sweep(connection)
 
         if await self.database.write(end):
             self.log.info("restored_store_takes_orders")
@@ -173,13 +173,13 @@ class Sweep:
         return looks
 
     def _next_look_at(self, connection: Connection) -> datetime | None:
-        counts, looks = instances.count_by_status(connection), facts.looks(connection)
+        counts, looks = instances.count_by_status(connection), facts.find_state(connection)
         now = self.clock()
         # A clock that was set back must not silence us until it has caught up.
         if looks.tried_at is not None and looks.tried_at > now:
             return now
         is_moving = any(counts.get(status) for status in IN_TRANSIT)
-        is_moving = is_moving or facts.looks_to_go(connection) > 0
+        is_moving = is_moving or facts.count_sweeps_to_go(connection) > 0
         interval = self.intervals.moving if is_moving else self.intervals.settled
         if not interval:
             return None
@@ -196,10 +196,10 @@ class Sweep:
         now = self.clock()
 
         def put_right(connection: Connection) -> list[str]:
-            deliveries.hasten(connection, now)
+            deliveries.make_due(connection, now)
             for table in (tables.instances, tables.deliveries):
-                leases.shorten(connection, table, now + LEASE)
-            return instances.unsettled(connection)
+                leases.shorten(connection, table, now + LEASE_DURATION)
+            return instances.list_unsettled_ids(connection)
 
         rows = await self.database.write(put_right)
         await self._apply(dict.fromkeys(rows, self._righted), token)
@@ -207,11 +207,11 @@ class Sweep:
             self.nudges.wake(loop)
 
     def _righted(self, row: Instance) -> Instance:
-        return setback.put_right(row, self.clock(), self.limits)
+        return clock_rollback.correct_times(row, self.clock(), self.limits)
 
     async def _take_in(
-        self, listing: Listing, rows: Mapping[str, Watched], looks: facts.Looks, token: str
-    ) -> facts.Looks:
+        self, listing: Listing, rows: Mapping[str, SweepRow], looks: facts.SweepState, token: str
+    ) -> facts.SweepState:
         unwatched = [each for each in listing.machines if each.novita_id not in rows]
         folds = dict(self._changed(listing.machines, rows))
         folds |= await self._back(unwatched)
@@ -236,7 +236,7 @@ class Sweep:
             await self._see_orphans(unwatched, listing.at, token)
         # An alarm ends with the first complete listing that is believed and lacks nobody.
         is_doubted = bool(missing) if looks.vanished_since else bool(vanished)
-        return facts.Looks(
+        return facts.SweepState(
             seen_at=listing.at if listing.is_complete and not vanished else looks.seen_at,
             tried_at=self.clock(),
             error=None if listing.is_complete else "Novita's listing was incomplete.",
@@ -245,7 +245,7 @@ class Sweep:
         )
 
     def _changed(
-        self, machines: Sequence[Observation], rows: Mapping[str, Watched]
+        self, machines: Sequence[Observation], rows: Mapping[str, SweepRow]
     ) -> Iterator[tuple[str, Fold]]:
         for seen in machines:
             row = rows.get(seen.novita_id)
@@ -264,27 +264,27 @@ class Sweep:
         }
         if not by_id:
             return {}
-        ended = await self.database.read(lambda c: instances.ended_among(c, list(by_id)))
+        ended = await self.database.read(lambda c: instances.find_gone(c, list(by_id)))
         return {row_id: self._reappear(by_id[novita_id]) for row_id, novita_id in ended.items()}
 
     def _reappear(self, seen: Observation) -> Fold:
-        return lambda row: watching.reappear(row, seen, self.clock(), self.limits)
+        return lambda row: observations.record_reappearance(row, seen, self.clock(), self.limits)
 
     def _discard(self, novita_ids: Sequence[str], at: datetime) -> Fold:
-        return lambda row: surplus.found(row, novita_ids, at, self.limits)
+        return lambda row: duplicates.record_duplicates(row, novita_ids, at, self.limits)
 
     def _recognize(self, seen: Observation) -> Fold:
-        return lambda row: buying.recognized(row, seen, self.clock(), self.limits)
+        return lambda row: purchases.record_found_machine(row, seen, self.clock(), self.limits)
 
     def _observe(self, seen: Observation) -> Fold:
-        return lambda row: watching.observe(row, seen, self.clock(), self.limits)
+        return lambda row: observations.observe(row, seen, self.clock(), self.limits)
 
     def _miss(self, row: Instance) -> Instance:
-        return watching.miss(row, self.clock(), self.limits)
+        return observations.record_missing(row, self.clock(), self.limits)
 
     def _believed(
-        self, rows: Iterable[Watched], missing: Sequence[Watched], looks: facts.Looks
-    ) -> list[Watched]:
+        self, rows: Iterable[SweepRow], missing: Sequence[SweepRow], looks: facts.SweepState
+    ) -> list[SweepRow]:
         """Return the absences to look into; none of the living if too many vanished at once.
 
         What lasts longer than any incident is looked into after all, machine by machine.
@@ -326,7 +326,7 @@ class Sweep:
             return lambda row: schedule(fold(row), now, self.limits)
 
         def change_all(connection: Connection) -> list[Change]:
-            facts.check_duty(connection, Duty.LOOK, token)
+            facts.check(connection, Singleton.LOOK, token)
             return instances.change_all(
                 connection,
                 {row_id: scheduled(fold) for row_id, fold in group.items()},
@@ -356,7 +356,7 @@ class Sweep:
     ) -> None:
         """Find whose the machines are that may be ours and that no row watches."""
         known, born_at, to_go = await self.database.read(
-            lambda c: (orphans.every(c), facts.born_at(c), facts.looks_to_go(c))
+            lambda c: (orphans.list_all(c), facts.find_birth(c), facts.count_sweeps_to_go(c))
         )
         # The purchase of a younger one may be under way, but for that of a store that buys nothing.
         age = timedelta(0) if to_go else self.limits.adoption_window
@@ -369,29 +369,29 @@ class Sweep:
             return
 
         def see(connection: Connection) -> tuple[list[Change], list[Observation]]:
-            facts.check_duty(connection, Duty.LOOK, token)
-            owners = owners_of(connection, ours)
-            found = orphans.see(connection, owners.nobodys, at)
+            facts.check(connection, Singleton.LOOK, token)
+            owners = find_owners(connection, ours)
+            found = orphans.record_listing(connection, owners.nobodys, at)
             folds = {row: self._discard(spare, at) for row, spare in owners.spare.items()}
             folds |= {row: self._recognize(seen) for row, seen in owners.awaited.items()}
             return self._unit(folds, token)(connection), found
 
         changes, found = await self.database.write(see)
         self._tell(changes)
-        tell(self.log, found, self.deployment)
+        log_orphans(self.log, found, self.deployment)
 
 
-def _watched_by_machine(connection: Connection) -> dict[str, Watched]:
-    return {row.novita_id: row for row in instances.watched(connection)}
+def _watched_by_machine(connection: Connection) -> dict[str, SweepRow]:
+    return {row.novita_id: row for row in instances.list_sweep_rows(connection)}
 
 
-def _is_news(seen: Observation, rows: Mapping[str, Watched]) -> bool:
+def _is_news(seen: Observation, rows: Mapping[str, SweepRow]) -> bool:
     """Whether a machine says something else than before, or no row watches it."""
     row = rows.get(seen.novita_id)
-    return row is None or watching.fingerprint(seen) != row.seen_fingerprint
+    return row is None or observations.fingerprint(seen) != row.seen_fingerprint
 
 
-def _missing_from(listing: Listing, rows: Mapping[str, Watched]) -> list[Watched]:
+def _missing_from(listing: Listing, rows: Mapping[str, SweepRow]) -> list[SweepRow]:
     """Return the rows whose machines the listing leaves out, or shows as removed."""
     removed = {seen.novita_id for seen in listing.machines if seen.phase is Phase.GONE}
     return [

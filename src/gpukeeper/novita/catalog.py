@@ -15,12 +15,7 @@ from gpukeeper.domain.errors import (
     NovitaNotFound,
     NovitaUnavailable,
 )
-from gpukeeper.domain.market import (
-    BillingMode,
-    Cluster,
-    Product,
-    Template,
-)
+from gpukeeper.domain.products import BillingMode, Cluster, Product, Template
 from gpukeeper.novita.client import NovitaClient
 
 # Whose templates are offered; those of strangers can be ordered by id all the same.

@@ -16,30 +16,19 @@ from typing import TypeVar
 import httpx2
 from pydantic import SecretStr
 
-from gpukeeper.domain.backoff import exponential
+from gpukeeper.domain.backoff import exponential_delay
 from gpukeeper.domain.errors import NovitaError, NovitaUnavailable, RateLimited
-from gpukeeper.domain.instance import (
-    Connection,
-    Listing,
-    Observation,
-    Verb,
-)
-from gpukeeper.domain.market import (
-    BillingMode,
-    Cluster,
-    Product,
-    Purchase,
-    Template,
-)
+from gpukeeper.domain.instances import Command, ConnectionDetails, Listing, Observation
+from gpukeeper.domain.products import BillingMode, Cluster, Product, PurchaseRequest, Template
 from gpukeeper.novita import protocol
-from gpukeeper.novita.exchange import Answer, Request
-from gpukeeper.novita.listing import read_pages
-from gpukeeper.novita.pacing import TokenBucket
+from gpukeeper.novita.errors import final_error
+from gpukeeper.novita.full_listing import read_pages
+from gpukeeper.novita.messages import Request, Response
 from gpukeeper.novita.protocol import Page, RegistryAuth
-from gpukeeper.novita.refusals import after_last_retry
+from gpukeeper.novita.rate_limit import TokenBucket
 from gpukeeper.novita.secrets import Secrets
 from gpukeeper.novita.transport import Transport
-from gpukeeper.novita.turns import PATIENCE, Progress, Turns
+from gpukeeper.novita.turns import LONGEST_WAIT, CallQueue, OnProgress
 
 T = TypeVar("T")
 Check = Callable[[], None]
@@ -131,7 +120,7 @@ class NovitaClient:
         )
         self._retries = retries
         self._bucket = TokenBucket(rate_per_second=rate_per_second)
-        self._turns = Turns(self._bucket, clock=clock, sleep=sleep)
+        self._turns = CallQueue(self._bucket, clock=clock, sleep=sleep)
         self._clock = clock
         self._sleep = sleep
         self._random = random
@@ -154,7 +143,7 @@ class NovitaClient:
         return self._bucket.wait(self._clock())
 
     async def create(
-        self, purchase: Purchase, *, check: Check = _always, confirm: Confirm | None = None
+        self, purchase: PurchaseRequest, *, check: Check = _always, confirm: Confirm | None = None
     ) -> str:
         """Buy a machine and return Novita's id of it; it starts by itself (§3.1).
 
@@ -170,15 +159,15 @@ class NovitaClient:
 
     async def start(self, novita_id: str, *, check: Check = _always) -> None:
         """Start a stopped machine.  Raises what :meth:`delete` does, and OutOfStock."""
-        await self._change(Verb.START, novita_id, check)
+        await self._change(Command.START, novita_id, check)
 
     async def stop(self, novita_id: str, *, check: Check = _always) -> None:
         """Stop a machine.  Raises what :meth:`delete` does."""
-        await self._change(Verb.STOP, novita_id, check)
+        await self._change(Command.STOP, novita_id, check)
 
     async def restart(self, novita_id: str, *, check: Check = _always) -> None:
         """Restart a machine.  Raises what :meth:`delete` does."""
-        await self._change(Verb.RESTART, novita_id, check)
+        await self._change(Command.RESTART, novita_id, check)
 
     async def delete(self, novita_id: str, *, check: Check = _always) -> None:
         """Delete a machine; that Novita accepted it does not mean that it is gone (§3.4).
@@ -187,13 +176,13 @@ class NovitaClient:
         its state does not allow this or it already happened, and OutcomeUnknown when the answer
         was lost: look again before asking again.
         """
-        await self._change(Verb.DELETE, novita_id, check)
+        await self._change(Command.DELETE, novita_id, check)
 
     async def get(self, novita_id: str) -> Observation:
         """Look at one machine.  Raises NovitaNotFound when it does not exist (any more)."""
         return await self._ask(protocol.machine_request(novita_id), protocol.observation)
 
-    async def connection(self, novita_id: str) -> Connection:
+    async def connection(self, novita_id: str) -> ConnectionDetails:
         """Return how to reach a machine, with its password, both anew after each start (§3.3).
 
         Raises NovitaNotFound when it does not exist (any more).
@@ -205,7 +194,7 @@ class NovitaClient:
         *,
         name: str | None = None,
         is_wanted: Callable[[Observation], bool] = _whatever,
-        on_progress: Progress = _untold,
+        on_progress: OnProgress = _untold,
     ) -> Listing:
         """Look at all machines, 100 a call; only a complete listing can show an absence (§3.2).
 
@@ -285,15 +274,15 @@ class NovitaClient:
         """Close the connections that this client opened itself."""
         await self._transport.aclose()
 
-    async def _change(self, verb: Verb, novita_id: str, check: Check) -> None:
-        await self._ask(protocol.verb_request(verb, novita_id), protocol.acknowledged, check)
+    async def _change(self, verb: Command, novita_id: str, check: Check) -> None:
+        await self._ask(protocol.verb_request(verb, novita_id), protocol.check_change, check)
 
     async def _ask(
         self,
         request: Request,
-        read: Callable[[Request, Answer], T],
+        read: Callable[[Request, Response], T],
         check: Check = _always,
-        on_progress: Progress = _untold,
+        on_progress: OnProgress = _untold,
         confirm: Confirm | None = None,
     ) -> T:
         """Ask until there is an answer, a refusal, or no retry left.
@@ -317,8 +306,8 @@ class NovitaClient:
                 failures += 1
                 was_told_to_wait = was_told_to_wait or error.retry_after is not None
                 delay = self._delay(failures, error)
-                if failures > self._retries or delay > PATIENCE:
-                    last = after_last_retry(request, error, was_told_to_wait=was_told_to_wait)
+                if failures > self._retries or delay > LONGEST_WAIT:
+                    last = final_error(request, error, was_told_to_wait=was_told_to_wait)
                     raise last from error.__cause__
             await self._sleep(delay.total_seconds())
 
@@ -326,12 +315,12 @@ class NovitaClient:
         # A Retry-After of nothing is no reason to hammer.
         if error.retry_after:
             return error.retry_after
-        return exponential(
+        return exponential_delay(
             failures, first=_FIRST_RETRY_AFTER, ceiling=_LAST_RETRY_AFTER, random=self._random()
         )
 
     async def _send(
-        self, request: Request, read: Callable[[Request, Answer], T], *, paced: timedelta
+        self, request: Request, read: Callable[[Request, Response], T], *, paced: timedelta
     ) -> T:
         """Make one call, tell of it, and heed what Novita says of the pace."""
         request = replace(request, secrets=(*request.secrets, *self._secrets))

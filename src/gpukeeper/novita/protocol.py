@@ -1,7 +1,7 @@
 """Say in Novita's v1 API what the domain asks, and in the domain's words what Novita answers.
 
 No I/O: a function ``*_request`` builds a question, the function named after it reads the answer.
-Readers raise what :mod:`gpukeeper.novita.refusals` makes of an error, and NovitaUnavailable (a
+Readers raise what :mod:`gpukeeper.novita.errors` makes of an error, and NovitaUnavailable (a
 change: OutcomeUnknown) for a success that is unreadable; a bad answer is never "nothing there".
 """
 
@@ -10,17 +10,11 @@ from decimal import Decimal
 
 from pydantic import SecretStr
 
-from gpukeeper.domain.instance import Connection, Observation, Verb
-from gpukeeper.domain.market import (
-    BillingMode,
-    Cluster,
-    Product,
-    Purchase,
-    Template,
-)
-from gpukeeper.novita import meaning, wire
-from gpukeeper.novita.exchange import Answer, Request
-from gpukeeper.novita.refusals import bad_answer, is_refusal, refusal
+from gpukeeper.domain.instances import Command, ConnectionDetails, Observation
+from gpukeeper.domain.products import BillingMode, Cluster, Product, PurchaseRequest, Template
+from gpukeeper.novita import mapping, models
+from gpukeeper.novita.errors import error_from, is_error, unreadable_response
+from gpukeeper.novita.messages import Request, Response
 
 _GPU = "/gpu-instance/openapi/v1"
 _BILLING = "/openapi/v1/billing"
@@ -56,7 +50,7 @@ class RegistryAuth:
     password: SecretStr
 
 
-def create_request(purchase: Purchase) -> Request:
+def create_request(purchase: PurchaseRequest) -> Request:
     """Ask to buy a machine; it starts by itself (Novita API notes §3.1)."""
     credentials = purchase.template.image_auth_id
     auth_field = "imageAuth" if ":" in credentials else "imageAuthId"
@@ -89,37 +83,37 @@ def create_request(purchase: Purchase) -> Request:
     )
 
 
-def created_id(request: Request, answer: Answer) -> str:
+def created_id(request: Request, answer: Response) -> str:
     """Return the id of the machine that was bought; OutcomeUnknown when the answer has none."""
-    created = wire.Created.model_validate(_object(request, answer, "id"))
+    created = models.Created.model_validate(_object(request, answer, "id"))
     if not created.id:
-        raise bad_answer(request, answer)
+        raise unreadable_response(request, answer)
     return created.id
 
 
-def verb_request(verb: Verb, novita_id: str) -> Request:
+def verb_request(verb: Command, novita_id: str) -> Request:
     """Ask to change an existing machine (§3.4)."""
     path = f"{_GPU}/gpu/instance/{verb.value}"
     return Request("POST", path, verb.value, body={"instanceId": novita_id})
 
 
-def acknowledged(request: Request, answer: Answer) -> None:
+def check_change(request: Request, answer: Response) -> None:
     """Accept any success whose body is no error and names no other machine: bodies vary (§2).
 
     Raises OutcomeUnknown for a deletion that a gateway may have answered: with one answer more it
     would be taken for done.
     """
     data = answer.parsed()
-    if not answer.is_success or is_refusal(data):
-        raise refusal(request, answer)
-    if request.route == Verb.DELETE.value and _may_be_a_gateways(answer, data):
-        raise bad_answer(request, answer)
-    said = wire.Changed.model_validate(data if isinstance(data, dict) else {})
+    if not answer.is_success or is_error(data):
+        raise error_from(request, answer)
+    if request.route == Command.DELETE.value and _may_be_a_gateways(answer, data):
+        raise unreadable_response(request, answer)
+    said = models.Changed.model_validate(data if isinstance(data, dict) else {})
     if said.instance_id not in ("", (request.body or {}).get("instanceId")):
-        raise bad_answer(request, answer)
+        raise unreadable_response(request, answer)
 
 
-def _may_be_a_gateways(answer: Answer, data: object) -> bool:
+def _may_be_a_gateways(answer: Response, data: object) -> bool:
     """Whether a success says what Novita's does not say: a text, a page, or nothing but a message.
 
     Novita answers verbs with nothing or with JSON (§2): ``{}``, or the machine and its state.
@@ -136,14 +130,14 @@ def machine_request(novita_id: str) -> Request:
     return Request("GET", f"{_GPU}/gpu/instance", "get", query={"instanceId": novita_id})
 
 
-def observation(request: Request, answer: Answer) -> Observation:
+def observation(request: Request, answer: Response) -> Observation:
     """Return what Novita says of the one machine asked for."""
-    return meaning.observation(_machine(request, answer), answer.asked_at, request.secrets)
+    return mapping.observation(_machine(request, answer), answer.asked_at, request.secrets)
 
 
-def connection(request: Request, answer: Answer) -> Connection:
+def connection(request: Request, answer: Response) -> ConnectionDetails:
     """Return how to reach the one machine asked for, with its password."""
-    return meaning.connection(_machine(request, answer))
+    return mapping.connection(_machine(request, answer))
 
 
 def page_request(number: int, *, name: str | None) -> Request:
@@ -154,11 +148,11 @@ def page_request(number: int, *, name: str | None) -> Request:
     return Request("GET", f"{_GPU}/gpu/instances", "list", query=query)
 
 
-def page(request: Request, answer: Answer) -> Page:
+def page(request: Request, answer: Response) -> Page:
     """Return the machines of one page."""
-    listed = wire.MachinePage.model_validate(_with_list(request, answer, "instances", "total"))
+    listed = models.MachinePage.model_validate(_with_list(request, answer, "instances", "total"))
     machines = tuple(
-        meaning.observation(machine, answer.asked_at, request.secrets)
+        mapping.observation(machine, answer.asked_at, request.secrets)
         for machine in listed.instances
         if machine.id
     )
@@ -178,10 +172,10 @@ def products_request(*, cluster_id: str | None, billing_mode: BillingMode, gpu_n
     return Request("GET", f"{_GPU}/products", "products", query=query)
 
 
-def products(request: Request, answer: Answer) -> tuple[Product, ...]:
+def products(request: Request, answer: Response) -> tuple[Product, ...]:
     """Return the products that have an id, prices in USD per GPU and hour."""
-    listed = wire.Products.model_validate(_with_list(request, answer, "data"))
-    return tuple(meaning.product(product) for product in listed.data if product.id)
+    listed = models.Products.model_validate(_with_list(request, answer, "data"))
+    return tuple(mapping.product(product) for product in listed.data if product.id)
 
 
 def clusters_request() -> Request:
@@ -189,9 +183,9 @@ def clusters_request() -> Request:
     return Request("GET", f"{_GPU}/clusters", "clusters")
 
 
-def clusters(request: Request, answer: Answer) -> tuple[Cluster, ...]:
+def clusters(request: Request, answer: Response) -> tuple[Cluster, ...]:
     """Return the regions that have an id."""
-    listed = wire.Clusters.model_validate(_with_list(request, answer, "data"))
+    listed = models.Clusters.model_validate(_with_list(request, answer, "data"))
     return tuple(Cluster(id=cluster.id, name=cluster.name) for cluster in listed.data if cluster.id)
 
 
@@ -200,15 +194,15 @@ def template_request(template_id: str) -> Request:
     return Request("GET", f"{_GPU}/template", "template", query={"templateId": template_id})
 
 
-def template(request: Request, answer: Answer) -> Template:
+def template(request: Request, answer: Response) -> Template:
     """Return what the template that was asked for gives to a new machine."""
     given = _object(request, answer, "template")["template"]
     if not given or not isinstance(given, dict):
-        raise bad_answer(request, answer)
-    read, asked_for = wire.Template.model_validate(given), request.query["templateId"]
+        raise unreadable_response(request, answer)
+    read, asked_for = models.Template.model_validate(given), request.query["templateId"]
     if read.id not in ("", asked_for):
-        raise bad_answer(request, answer)
-    return meaning.template(read, asked_for)
+        raise unreadable_response(request, answer)
+    return mapping.template(read, asked_for)
 
 
 def templates_request(channel: str, number: int) -> Request:
@@ -217,12 +211,12 @@ def templates_request(channel: str, number: int) -> Request:
     return Request("GET", f"{_GPU}/templates", "templates", query=query)
 
 
-def templates(request: Request, answer: Answer) -> TemplatePage:
+def templates(request: Request, answer: Response) -> TemplatePage:
     """Return the templates of one page that have an id."""
-    listed = wire.TemplatePage.model_validate(_with_list(request, answer, "template", "total"))
+    listed = models.TemplatePage.model_validate(_with_list(request, answer, "template", "total"))
     return TemplatePage(
         templates=tuple(
-            meaning.template(template, template.id) for template in listed.template if template.id
+            mapping.template(template, template.id) for template in listed.template if template.id
         ),
         is_last=len(listed.template) < PAGE_SIZE,
     )
@@ -233,9 +227,9 @@ def registry_auths_request() -> Request:
     return Request("GET", f"{_GPU}/repository/auths", "registry_auths")
 
 
-def registry_auths(request: Request, answer: Answer) -> tuple[RegistryAuth, ...]:
+def registry_auths(request: Request, answer: Response) -> tuple[RegistryAuth, ...]:
     """Return the registry credentials that have an id."""
-    listed = wire.RegistryAuths.model_validate(_with_list(request, answer, "data"))
+    listed = models.RegistryAuths.model_validate(_with_list(request, answer, "data"))
     return tuple(
         RegistryAuth(auth.id, auth.name, auth.username, auth.password)
         for auth in listed.data
@@ -248,36 +242,36 @@ def balance_request() -> Request:
     return Request("GET", f"{_BILLING}/balance/detail", "balance")
 
 
-def balance(request: Request, answer: Answer) -> Decimal:
+def balance(request: Request, answer: Response) -> Decimal:
     """Return the available balance in USD; negative in arrears."""
-    told = wire.Balance.model_validate(_object(request, answer, "availableBalance"))
+    told = models.Balance.model_validate(_object(request, answer, "availableBalance"))
     if told.available_balance is None:
-        raise bad_answer(request, answer)
-    return meaning.balance(told.available_balance)
+        raise unreadable_response(request, answer)
+    return mapping.balance(told.available_balance)
 
 
-def _object(request: Request, answer: Answer, name: str, *others: str) -> dict[str, object]:
+def _object(request: Request, answer: Response, name: str, *others: str) -> dict[str, object]:
     """Return the answer's object: it holds ``name``, or at least one of the other fields."""
     data = answer.parsed()
     fields = data if isinstance(data, dict) else {}
-    if not answer.is_success or (is_refusal(fields) and not fields.get(name)):
-        raise refusal(request, answer)
+    if not answer.is_success or (is_error(fields) and not fields.get(name)):
+        raise error_from(request, answer)
     if not any(field in fields for field in (name, *others)):
-        raise bad_answer(request, answer)
+        raise unreadable_response(request, answer)
     return fields
 
 
-def _with_list(request: Request, answer: Answer, name: str, *others: str) -> dict[str, object]:
+def _with_list(request: Request, answer: Response, name: str, *others: str) -> dict[str, object]:
     """Return the answer's object, whose field ``name`` is a list; null and absent mean empty."""
     fields = _object(request, answer, name, *others)
     if not isinstance(fields.get(name), list | None):
-        raise bad_answer(request, answer)
+        raise unreadable_response(request, answer)
     return fields
 
 
-def _machine(request: Request, answer: Answer) -> wire.Machine:
+def _machine(request: Request, answer: Response) -> models.Machine:
     """Return the machine that was asked for; what is said of another is no answer of Novita's."""
-    machine = wire.Machine.model_validate(_object(request, answer, "id"))
+    machine = models.Machine.model_validate(_object(request, answer, "id"))
     if machine.id != request.query["instanceId"]:
-        raise bad_answer(request, answer)
+        raise unreadable_response(request, answer)
     return machine

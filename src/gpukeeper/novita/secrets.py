@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from pydantic import SecretStr
 
-from gpukeeper.domain.market import Template
-from gpukeeper.novita.exchange import Answer, Request
+from gpukeeper.domain.products import Template
+from gpukeeper.novita.messages import Request, Response
 from gpukeeper.novita.protocol import RegistryAuth
 
 # Passwords change rarely; one that is new is learned with the next order after this.
@@ -48,7 +48,7 @@ class Secrets:
             return False
         return bool(credentials) and self._is_due()
 
-    def has_to_learn_for(self, request: Request, answer: Answer) -> bool:
+    def has_to_learn_for(self, request: Request, answer: Response) -> bool:
         """Whether an answer tells of trouble with a machine whose credentials are not known here.
 
         They are not after a start, until somebody orders.

@@ -11,7 +11,6 @@ import httpx2
 from pydantic import SecretStr
 
 from gpukeeper import __version__
-from gpukeeper.connections import Pool, one_connection
 from gpukeeper.domain.errors import (
     BadCredentials,
     NovitaError,
@@ -19,7 +18,8 @@ from gpukeeper.domain.errors import (
     NovitaUnavailable,
     OutcomeUnknown,
 )
-from gpukeeper.novita.exchange import Answer, Request
+from gpukeeper.http_pool import HttpPool, limit_to_one_connection
+from gpukeeper.novita.messages import Request, Response
 
 # A full page of machines has some 100 kB; far more is no answer of Novita's.
 BODY_MAX_BYTES = 8 * 1024 * 1024
@@ -59,7 +59,7 @@ class Transport:
         self._base_url = base_url.rstrip("/")
         self._headers = _headers(api_key)
         self._timeout_seconds = timeout_seconds
-        self._pool = Pool(
+        self._pool = HttpPool(
             connect or _network(),
             keep_alive_seconds=_KEEP_ALIVE_SECONDS,
             limit=_CONNECTIONS,
@@ -68,7 +68,7 @@ class Transport:
         # The other phases have no limit but that of the whole call.
         self._extensions = {"timeout": {"connect": timeout_seconds / 3}}
 
-    async def send(self, request: Request, *, asked_at: datetime) -> Answer:
+    async def send(self, request: Request, *, asked_at: datetime) -> Response:
         """Send one request, once, and return the answer whatever its status.
 
         Raises NovitaTimeout or NovitaUnavailable when a read failed or a change was surely not
@@ -87,7 +87,7 @@ class Transport:
                 self._pool.ask(question) as response,
             ):
                 body = await _read_body(response)
-                return Answer(response.status_code, response.headers, body, asked_at)
+                return Response(response.status_code, response.headers, body, asked_at)
         except _NEVER_SENT as error:
             raise _failure(request, error, was_sent=False) from error
         except (httpx2.HTTPError, OSError) as error:
@@ -118,7 +118,7 @@ class _Proxied(httpx2.AsyncBaseTransport):
 def _network() -> Callable[[], httpx2.AsyncBaseTransport]:
     """Return what makes one connection to the network."""
     tls = httpx2.create_ssl_context()  # once: it reads all of the system's certificates
-    limits = one_connection(_KEEP_ALIVE_SECONDS)
+    limits = limit_to_one_connection(_KEEP_ALIVE_SECONDS)
     if getproxies().keys() & {"http", "https", "all"}:
         return lambda: _Proxied(httpx2.AsyncClient(verify=tls, limits=limits))
     return lambda: httpx2.AsyncHTTPTransport(verify=tls, limits=limits)

@@ -5,15 +5,15 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from gpukeeper.domain.errors import RateLimited
-from gpukeeper.novita.pacing import TokenBucket
+from gpukeeper.novita.rate_limit import TokenBucket
 
-Progress = Callable[[], None]
+OnProgress = Callable[[], None]
 
 # A caller who would have to wait longer for Novita is told so instead of being kept waiting.
-PATIENCE = timedelta(seconds=60)
+LONGEST_WAIT = timedelta(seconds=60)
 
 
-class Turns:
+class CallQueue:
     """The queue of calls in front of one bucket, in one event loop."""
 
     def __init__(
@@ -27,9 +27,9 @@ class Turns:
         self._clock = clock
         self._sleep = sleep
         self._turn = asyncio.Lock()
-        self._queue: list[Progress] = []
+        self._queue: list[OnProgress] = []
 
-    async def wait(self, route: str, on_progress: Progress) -> bool:
+    async def wait(self, route: str, on_progress: OnProgress) -> bool:
         """Wait for the turn of a call and return whether that took any time.
 
         ``on_progress`` is called for each call that is let through meanwhile.  A long pause is
@@ -45,7 +45,7 @@ class Turns:
         is_behind_others = self._turn.locked()
         async with self._turn:
             wait = self._bucket.wait(self._clock())
-            if wait > PATIENCE:
+            if wait > LONGEST_WAIT:
                 raise RateLimited(
                     f"Novita asked for a pause; {route} was not tried.", retry_after=wait
                 )

@@ -14,39 +14,45 @@ from gpukeeper import __version__
 from gpukeeper.config import Secrets, Settings, prepare_data_dir
 from gpukeeper.domain import ids
 from gpukeeper.domain.errors import NovitaError
-from gpukeeper.domain.lifecycle import Limits
+from gpukeeper.domain.lifecycle.decide import Limits
 from gpukeeper.engine.loop import Loop
 from gpukeeper.novita.catalog import Catalog
 from gpukeeper.novita.client import CallReport, NovitaClient
-from gpukeeper.novita.market import Market
+from gpukeeper.novita.quotes import Quotes
 from gpukeeper.nudges import Nudges
-from gpukeeper.reporting import Reporter
-from gpukeeper.runtime.account import AccountProof, compare
-from gpukeeper.runtime.clock import TrustedClock, open_clock, settle, settle_soon, steady
-from gpukeeper.runtime.disks import directories_of, measure
-from gpukeeper.runtime.engine import (
+from gpukeeper.reporter import Reporter
+from gpukeeper.runtime.database_setup import explain_store_errors, open_database, prepare_store
+from gpukeeper.runtime.disk_space import list_directories, measure_disks
+from gpukeeper.runtime.loops import (
     MAX_SILENCE,
     Engine,
     Tools,
     build_engine,
     build_loop,
-    heartbeats,
+    list_heartbeats,
 )
-from gpukeeper.runtime.engine import now as wall_clock
-from gpukeeper.runtime.opening import explained, open_database, prepare
+from gpukeeper.runtime.loops import read_clock as wall_clock
+from gpukeeper.runtime.store_account import AccountProof, match_account
+from gpukeeper.runtime.trusted_clock import (
+    TrustedClock,
+    open_clock,
+    read_steady_clock,
+    settle_forever,
+    settle_once,
+)
 from gpukeeper.service import Health, Service
 from gpukeeper.service.feed import Feed
-from gpukeeper.service.health import Heartbeat, Vitals, examine
+from gpukeeper.service.health import Heartbeat, Vitals, examine_health
 from gpukeeper.service.ordering import BuyerElsewhere, Ordering
-from gpukeeper.store.clock import SharedClock
-from gpukeeper.store.database import Database
+from gpukeeper.store.db.database import Database
+from gpukeeper.store.db.shared_clock import SharedClock
+from gpukeeper.store.encryption import EnvsCipher
 from gpukeeper.store.outbox import Outbox
-from gpukeeper.store.sealing import Seal
 from gpukeeper.telemetry import Metrics, Traces, create_metrics, get_logger, open_traces, server_of
 from gpukeeper.webhooks.sender import Sender
 
 if TYPE_CHECKING:
-    from gpukeeper.store.listening import Listener
+    from gpukeeper.store.db.notify_listener import Listener
 
 # A drain takes at most ten seconds (contract §6), of which the server has had two.
 _LAST_TURN = timedelta(seconds=2)
@@ -102,9 +108,11 @@ class Runtime:
         beside = [asyncio.create_task(self.service.market.get_ready(), name="get-ready")]
         if self.listener is not None:
             beside.append(asyncio.create_task(self.listener.run(), name="listen"))
-        beside.append(asyncio.create_task(settle(self.clock, self._ask_time), name="settle-clock"))
+        beside.append(
+            asyncio.create_task(settle_forever(self.clock, self._ask_time), name="settle-clock")
+        )
         try:
-            await settle_soon(self.clock, self._ask_time)
+            await settle_once(self.clock, self._ask_time)
             yield
         finally:
             for task in beside:
@@ -149,9 +157,9 @@ def build(settings: Settings, role: Role = Role.ALL) -> Runtime:
     database = open_database(settings)
     with ExitStack() as on_failure:
         on_failure.callback(database.close)
-        deployment = prepare(database, settings, kept, has_engine=role.has_engine)
+        deployment = prepare_store(database, settings, kept, has_engine=role.has_engine)
         proof = needed_proof(database, settings)
-        with explained(settings):
+        with explain_store_errors(settings):
             runtime = _assemble(settings, role, kept, database, deployment, proof)
         on_failure.pop_all()
     return runtime
@@ -163,7 +171,7 @@ def needed_proof(database: Database, settings: Settings) -> AccountProof | None:
     Raises InvalidConfiguration when the store belongs to another Novita.
     """
     with database.engine.begin() as connection:
-        if compare(connection, settings):
+        if match_account(connection, settings):
             return None
     return AccountProof(database, settings, lambda: open_novita(settings))
 
@@ -202,7 +210,7 @@ def _assemble(
     nudges = Nudges()
     database.on_trouble(_tell_of_store)
     listener = _listener(settings, database, nudges)
-    now = open_clock(database, listener.clock if listener else wall_clock, steady=steady)
+    now = open_clock(database, listener.clock if listener else wall_clock, steady=read_steady_clock)
     metrics = create_metrics()
     traces = open_traces(settings.otel, version=__version__)
     log = get_logger("gpukeeper.engine")
@@ -225,8 +233,8 @@ def _assemble(
         clock=now,
     )
     outbox = Outbox(settings.webhook_urls, settings.webhook_retries, _new_id)
-    market = Market(Catalog(novita, clock=now), settings.region)
-    seal = Seal(kept.secret_key.get_secret_value())
+    market = Quotes(Catalog(novita, clock=now), settings.region)
+    seal = EnvsCipher(kept.secret_key.get_secret_value())
     tools = Tools(
         database=database,
         novita=novita,
@@ -248,10 +256,10 @@ def _assemble(
     follow = build_loop("events", feed.turn, reporter, now)
     nudges.connect(follow.name, follow.nudge)
 
-    directories = directories_of(settings)
+    directories = list_directories(settings)
 
     def beats() -> list[Heartbeat]:
-        beats = heartbeats([follow, *(engine.loops if engine else ())])
+        beats = list_heartbeats([follow, *(engine.loops if engine else ())])
         if listener is not None:
             beats.append(
                 Heartbeat("listen", listener.beat_at, MAX_SILENCE, is_running=listener.is_running)
@@ -260,9 +268,9 @@ def _assemble(
 
     async def health(is_brief: bool) -> Health:
         about = {"version": __version__, "role": role.value}
-        disks = await asyncio.to_thread(measure, directories)
+        disks = await asyncio.to_thread(measure_disks, directories)
         vitals = Vitals(tuple(beats()), disks, now.ahead)
-        return await examine(database, vitals, now(), about=about, is_brief=is_brief)
+        return await examine_health(database, vitals, now(), about=about, is_brief=is_brief)
 
     ordering = Ordering(
         database=database,
@@ -307,9 +315,9 @@ def _listener(settings: Settings, database: Database, nudges: Nudges) -> "Listen
     """Return what hears other processes and keeps the time that they share, if there may be any."""
     if settings.postgres_url is None:
         return None
-    from gpukeeper.store.listening import Listener
+    from gpukeeper.store.db.notify_listener import Listener
 
-    clock = SharedClock(database.told_time(), steady=steady)
+    clock = SharedClock(database.told_time(), steady=read_steady_clock)
     log = get_logger("gpukeeper.store")
     return Listener(
         settings.postgres_url.get_secret_value(),

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from gpukeeper.config import Settings, prepare_data_dir
-from gpukeeper.runtime import account
-from gpukeeper.runtime.opening import explained, open_database, upgrade
+from gpukeeper.runtime import store_account
+from gpukeeper.runtime.database_setup import explain_store_errors, open_database, upgrade
 from gpukeeper.store import facts
-from gpukeeper.store.database import Database
+from gpukeeper.store.db.database import Database
 from gpukeeper.telemetry import configure_logging, shut_down_logging
 
 
@@ -16,37 +16,37 @@ def rebind(settings: Settings, confirm: Callable[[str], None]) -> str:
 
     ``confirm`` is told what that means, and raises unless it is meant.  Returns the revision.
     """
-    with opened(settings) as database:
-        with explained(settings):
+    with open_for_command(settings) as database:
+        with explain_store_errors(settings):
             revision = upgrade(database, settings)
         with database.engine.begin() as connection:
-            sentences = account.consequences(connection, settings)
+            sentences = store_account.describe_rebind(connection, settings)
         confirm(sentences)
         with database.engine.begin() as connection:
-            account.rebind(connection, settings)
+            store_account.rebind(connection, settings)
         return revision
 
 
 def note_restored(settings: Settings) -> None:
     """Have a database that another tool has restored take no orders until Novita was looked at."""
-    with opened(settings) as database:
-        with explained(settings):
+    with open_for_command(settings) as database:
+        with explain_store_errors(settings):
             upgrade(database, settings)
         with database.engine.begin() as connection:
-            facts.note_restored(connection)
+            facts.record_restore(connection)
 
 
 def lift_restored(settings: Settings) -> None:
     """Have a restored database take orders at once."""
-    with opened(settings) as database:
-        with explained(settings):
+    with open_for_command(settings) as database:
+        with explain_store_errors(settings):
             upgrade(database, settings)
         with database.engine.begin() as connection:
-            facts.lift_restored(connection)
+            facts.accept_orders(connection)
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Database]:
+def open_for_command(settings: Settings) -> Iterator[Database]:
     """Give the database to a command that changes it, and close it."""
     prepare_data_dir(settings)
     # What it waits for is told on stderr: stdout has the result.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from gpukeeper.config import Settings, examine_data_dir
 from gpukeeper.domain.errors import Fault, InvalidConfiguration
-from gpukeeper.ports import CannotListen, check_port
-from gpukeeper.telemetry.log_outputs import fault_of_file
+from gpukeeper.port_check import CannotListen, check_port
+from gpukeeper.telemetry.log_outputs import find_file_fault
 from gpukeeper.telemetry.logs import LOG_FILE
 
 # The store, the logs and the loops take some fifty; the rest is for callers and receivers.
@@ -18,7 +18,7 @@ LEAST_OPEN_FILES = 256
 _OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
-def examine(settings: Settings) -> None:
+def check_preconditions(settings: Settings) -> None:
     """Raise InvalidConfiguration with every fault of data directory, logs, address and limits.
 
     A port that somebody else listens on is no fault here: it may be the service itself that runs.
@@ -32,7 +32,7 @@ def examine(settings: Settings) -> None:
         raise InvalidConfiguration(faults)
 
 
-def fault_of_address(error: CannotListen) -> Fault:
+def address_fault(error: CannotListen) -> Fault:
     """Return what is wrong with the settings of an address that can never be listened on."""
     return Fault("GPUKEEPER_PORT" if error.is_port else "GPUKEEPER_HOST", error.message)
 
@@ -58,7 +58,7 @@ def _faults_of_data_dir(settings: Settings) -> Iterator[Fault]:
     except InvalidConfiguration as error:
         yield from error.faults
         return
-    if fault := fault_of_file(settings.log_dir / LOG_FILE):
+    if fault := find_file_fault(settings.log_dir / LOG_FILE):
         yield Fault("GPUKEEPER_DATA_DIR", fault)
 
 
@@ -67,7 +67,7 @@ def _faults_of_address(settings: Settings) -> Iterator[Fault]:
         check_port(settings.host, settings.port, setting="GPUKEEPER_PORT")
     except CannotListen as error:
         if not error.is_taken:
-            yield fault_of_address(error)
+            yield address_fault(error)
 
 
 def _faults_of_limits() -> Iterator[Fault]:

@@ -13,10 +13,10 @@ from typing import BinaryIO
 from gpukeeper.config import Settings, create_data_dir
 from gpukeeper.config.data_dir import SECRET_KEY_FILE, WEBHOOK_SECRET_FILE
 from gpukeeper.domain.errors import Fault, InvalidConfiguration
-from gpukeeper.runtime.locks import only_engine
+from gpukeeper.runtime.engine_lock import lock_engine
 from gpukeeper.store import facts
-from gpukeeper.store.database import Database, StoreError, sqlite_url
-from gpukeeper.store.inspection import look_into_file
+from gpukeeper.store.db.database import Database, StoreError, sqlite_url
+from gpukeeper.store.db.schema_check import check_file
 
 _ASIDE = ".before-restore"
 _JOURNALS = ("-wal", "-shm")
@@ -41,7 +41,7 @@ def restore(settings: Settings, source: Path | BinaryIO, tell: Tell, *, may_repl
         raise InvalidConfiguration([Fault("GPUKEEPER_DATABASE_URL", message)])
     create_data_dir(settings)
     target = settings.database_path.resolve()
-    with only_engine(settings, has_engine=True), _room_beside(target) as room:
+    with lock_engine(settings, has_engine=True), _room_beside(target) as room:
         file = source if isinstance(source, Path) else _unpacked(source, room)
         prepared = _prepared(file, room / "prepared.db")
         if target.exists():
@@ -92,7 +92,7 @@ def _prepared(source: Path, copy: Path) -> Path:
     if journal.exists():
         shutil.copyfile(journal, copy.with_name(f"{copy.name}-wal"))
     try:
-        found = look_into_file(copy)
+        found = check_file(copy)
         if found.refusal is not None:
             raise NotRestored(f"{source} cannot be used: {found.refusal}.")
         if found.revision is None:
@@ -100,7 +100,7 @@ def _prepared(source: Path, copy: Path) -> Path:
         database = Database(sqlite_url(copy))
         try:
             with database.engine.begin() as connection:
-                facts.note_restored(connection)
+                facts.record_restore(connection)
         finally:
             database.close()
         with closing(sqlite3.connect(copy)) as connection:

@@ -2,9 +2,9 @@
 
 from datetime import datetime, timedelta
 
-from gpukeeper.domain.buying import looked_at
 from gpukeeper.domain.errors import GpuKeeperError, NothingForSale
-from gpukeeper.domain.instance import Instance
+from gpukeeper.domain.instances import Instance
+from gpukeeper.domain.lifecycle.purchases import describe_considered
 
 
 class OrderRefused(GpuKeeperError):
@@ -15,7 +15,7 @@ class OrderRefused(GpuKeeperError):
 
     def __init__(self, error: NothingForSale, now: datetime) -> None:
         super().__init__(error.message, code=error.error_code)
-        self.attempts = looked_at(error, now)
+        self.attempts = describe_considered(error, now)
 
 
 class OrderFailed(GpuKeeperError):

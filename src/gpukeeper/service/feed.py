@@ -15,8 +15,8 @@ from itertools import takewhile
 from gpukeeper.domain.errors import Fault, InvalidOrder
 from gpukeeper.domain.events import Event, encode, event_body
 from gpukeeper.nudges import Nudges
-from gpukeeper.store import history
-from gpukeeper.store.database import Connection, Database
+from gpukeeper.store import events
+from gpukeeper.store.db.database import Connection, Database
 
 # What a follower may fall behind before it costs a read of its own; some 2 kB each.
 KEPT_EVENTS = 1000
@@ -28,7 +28,7 @@ _MAX_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class FeedEvent:
     """An event as it is told: ``body`` is its JSON, encoded once for all who follow."""
 
     number: int
@@ -46,7 +46,7 @@ class Feed:
         self._followers = 0
         self._moved = asyncio.Event()
         # All events after `_begins_at`, up to `_read_to`, are in `_recent`.
-        self._recent: deque[Told] = deque()
+        self._recent: deque[FeedEvent] = deque()
         self._begins_at = 0
         self._read_to: int | None = None
 
@@ -56,7 +56,7 @@ class Feed:
         Raises InvalidOrder for what is no event of this store, and for an event after which some
         are not kept any more.
         """
-        removed_to, newest = await self._database.read(history.bounds)
+        removed_to, newest = await self._database.read(events.find_bounds)
         if last_event_id is None:
             return newest
         is_number = last_event_id.isascii() and last_event_id.isdecimal()
@@ -89,21 +89,21 @@ class Feed:
             self._read_to = None
             self._recent.clear()
         elif self._read_to is None:
-            _, newest = await self._database.read(history.bounds)
+            _, newest = await self._database.read(events.find_bounds)
             self._read_to = self._begins_at = newest
             # Those who came before this began may have missed something.
             self._wake()
         else:
             await self._read_on(self._read_to)
 
-    async def told_after(self, position: int) -> tuple[Told, ...]:
+    async def told_after(self, position: int) -> tuple[FeedEvent, ...]:
         """Return the next events after this one; from memory where they are kept there."""
         if self._read_to is None or position < self._begins_at:
             return await self._read(position)
         new = takewhile(lambda told: told.number > position, reversed(self._recent))
         return tuple(new)[::-1]
 
-    async def moved(self, position: int) -> tuple[Told, ...]:
+    async def moved(self, position: int) -> tuple[FeedEvent, ...]:
         """Return the next events after this one as soon as there are any, or the process drains."""
         while True:
             moved = self._moved
@@ -123,9 +123,9 @@ class Feed:
             if len(batch) < _BATCH:
                 return
 
-    async def _read(self, position: int) -> tuple[Told, ...]:
-        def read(connection: Connection) -> tuple[Told, ...]:
-            return tuple(map(_told, history.since(connection, position, _BATCH)))
+    async def _read(self, position: int) -> tuple[FeedEvent, ...]:
+        def read(connection: Connection) -> tuple[FeedEvent, ...]:
+            return tuple(map(_told, events.list_since(connection, position, _BATCH)))
 
         return await self._database.read(read)
 
@@ -146,7 +146,7 @@ class Follower:
         """Whether the process ends, and with it what it tells."""
         return self._feed.nudges.is_draining
 
-    async def next(self, patience: timedelta) -> tuple[Told, ...]:
+    async def next(self, patience: timedelta) -> tuple[FeedEvent, ...]:
         """Return the next events; none when none came for so long, or the process drains."""
         try:
             async with asyncio.timeout(patience.total_seconds()):
@@ -158,8 +158,8 @@ class Follower:
         return found
 
 
-def _told(event: Event) -> Told:
-    return Told(event.number, event.type.value, event.instance_id, encode(event_body(event)))
+def _told(event: Event) -> FeedEvent:
+    return FeedEvent(event.number, event.type.value, event.instance_id, encode(event_body(event)))
 
 
 def _refused(message: str) -> InvalidOrder:

@@ -7,16 +7,16 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from gpukeeper.domain.clock_trust import PATIENCE
 from gpukeeper.domain.costs import rate_of_orphan
 from gpukeeper.domain.errors import StoreUnavailable
 from gpukeeper.domain.events import format_time
-from gpukeeper.domain.instance import Status
-from gpukeeper.domain.trust import PATIENCE
+from gpukeeper.domain.instances import Status
 from gpukeeper.store import deliveries, facts, instances, migrations, orphans
-from gpukeeper.store.database import Connection, Database, StoreError
+from gpukeeper.store.db.database import Connection, Database, StoreError
+from gpukeeper.store.db.outages import database_message
 from gpukeeper.store.deliveries import Undelivered
 from gpukeeper.store.orphans import Orphan
-from gpukeeper.store.trouble import words_of
 
 # One rotation of the log and SQLite's journal fit in well, so the service is taken out of its load
 # balancer before its writes begin to fail.
@@ -24,7 +24,7 @@ MIN_FREE_BYTES = 32 * 1024 * 1024
 _MIB = 1024 * 1024
 
 # For so long a webhook that was given up is something to look at.
-LATELY = timedelta(hours=24)
+RECENT = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,8 @@ class Census:
 
 def spend_per_hour(connection: Connection) -> Decimal:
     """Return the USD per hour of everything that Novita bills now, orphans included."""
-    nobodys = (rate_of_orphan(orphan.machine).total for orphan in orphans.every(connection))
-    return instances.spend_per_hour(connection) + sum(nobodys, Decimal(0))
+    nobodys = (rate_of_orphan(orphan.machine).total for orphan in orphans.list_all(connection))
+    return instances.sum_spend_per_hour(connection) + sum(nobodys, Decimal(0))
 
 
 def take_census(connection: Connection, now: datetime) -> Census:
@@ -117,18 +117,18 @@ def take_census(connection: Connection, now: datetime) -> Census:
     return Census(
         by_status={status: counts.get(status, 0) for status in Status},
         spend_per_hour=spend_per_hour(connection),
-        orphans=len(orphans.every(connection)),
+        orphans=len(orphans.list_all(connection)),
         queues=_measure_queues(connection, now),
-        vanished=facts.looks(connection).vanished,
+        vanished=facts.find_state(connection).vanished,
         refused=instances.count_refused(connection),
         notified=instances.count_notified(connection),
-        undelivered=deliveries.undelivered(connection, now - LATELY),
+        undelivered=deliveries.count_undelivered(connection, now - RECENT),
     )
 
 
 def _measure_queues(connection: Connection, now: datetime) -> Queues:
     return Queues(
-        deliveries_pending=deliveries.pending(connection)[0],
+        deliveries_pending=deliveries.count_pending(connection)[0],
         oldest_due_seconds={
             name: queue.waits(now) for name, queue in _queues(connection, now).items()
         },
@@ -137,12 +137,12 @@ def _measure_queues(connection: Connection, now: datetime) -> Queues:
 
 def _queues(connection: Connection, now: datetime) -> dict[str, Queue]:
     return {
-        "instances": Queue(*instances.waiting(connection, now)),
-        "deliveries": Queue(*deliveries.waiting(connection, now)),
+        "instances": Queue(*instances.count_due(connection, now)),
+        "deliveries": Queue(*deliveries.count_due(connection, now)),
     }
 
 
-async def examine(
+async def examine_health(
     database: Database,
     vitals: Vitals,
     now: datetime,
@@ -179,7 +179,7 @@ async def examine(
     except StoreUnavailable as error:
         problems.append(error.message)
     except StoreError as error:
-        problems.append(f"the database cannot be read: {words_of(error)}")
+        problems.append(f"the database cannot be read: {database_message(error)}")
     # What could not be written could not be read either, and is said once.
     problems = list(dict.fromkeys(problems))
     body["loops"] = [
@@ -193,7 +193,7 @@ async def examine(
 
 def _restored(connection: Connection) -> str | None:
     """Return why a restored store takes no orders yet."""
-    to_go = facts.looks_to_go(connection)
+    to_go = facts.count_sweeps_to_go(connection)
     if not to_go:
         return None
     return (
@@ -254,10 +254,10 @@ def _warnings(strays: Sequence[Orphan], born_at: datetime | None) -> list[str]:
 
 
 def _summary(connection: Connection, now: datetime) -> dict[str, Any]:
-    looks = facts.looks(connection)
+    looks = facts.find_state(connection)
     counts = instances.count_by_status(connection)
-    pending, pending_since = deliveries.pending(connection)
-    strays = orphans.every(connection)
+    pending, pending_since = deliveries.count_pending(connection)
+    strays = orphans.list_all(connection)
     return {
         "novita": {
             "reachable": None if looks.tried_at is None else looks.error is None,
@@ -268,7 +268,7 @@ def _summary(connection: Connection, now: datetime) -> dict[str, Any]:
         },
         "instances": {status.value: count for status, count in sorted(counts.items())},
         "orphans": len(strays),
-        "warnings": _warnings(strays, facts.born_at(connection)),
+        "warnings": _warnings(strays, facts.find_birth(connection)),
         "queues": {
             name: {
                 "due": queue.due,
@@ -280,6 +280,6 @@ def _summary(connection: Connection, now: datetime) -> dict[str, Any]:
         "deliveries": {
             "pending": pending,
             "oldestAt": format_time(pending_since),
-            "exhaustedLastDay": deliveries.undelivered(connection, now - LATELY).count,
+            "exhaustedLastDay": deliveries.count_undelivered(connection, now - RECENT).count,
         },
     }

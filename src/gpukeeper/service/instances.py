@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from gpukeeper.domain.instance import Status
-from gpukeeper.service.views import Listed, Page, decode_cursor
-from gpukeeper.store import facts, pages
-from gpukeeper.store.database import Database
+from gpukeeper.domain.instances import Status
+from gpukeeper.service.views import CachedPage, Page, decode_cursor
+from gpukeeper.store import facts, pagination
+from gpukeeper.store.db.database import Database
 
 # An instance in any other status is over and done with.
 CURRENT = frozenset(Status) - {Status.DELETED, Status.LOST}
@@ -31,8 +31,8 @@ async def read_page(
     meant = tuple(sorted(CURRENT if is_current else statuses))
     found = await database.read_kept(
         ("page", meant, is_current, name, before, limit),
-        lambda connection: Listed(
-            *pages.page(
+        lambda connection: CachedPage(
+            *pagination.list_page(
                 connection,
                 statuses=meant,
                 has_refused=False if is_current else None,
@@ -40,7 +40,7 @@ async def read_page(
                 before=before,
                 limit=limit,
             ),
-            facts.looks(connection),
+            facts.find_state(connection),
         ),
         size=limit,
     )

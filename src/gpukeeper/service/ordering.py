@@ -7,21 +7,21 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-from gpukeeper.domain.buying import may_be_placed_anew
 from gpukeeper.domain.errors import InvalidOrder, NotFound, NothingForSale, NovitaError
 from gpukeeper.domain.events import Change
-from gpukeeper.domain.instance import Instance, Order, Status
-from gpukeeper.domain.lifecycle import Limits
-from gpukeeper.novita.market import Choice, Market
+from gpukeeper.domain.instances import Instance, Order, Status
+from gpukeeper.domain.lifecycle.decide import Limits
+from gpukeeper.domain.lifecycle.purchases import is_safe_to_repeat
+from gpukeeper.novita.quotes import Quotation, Quotes
 from gpukeeper.nudges import Nudges
-from gpukeeper.service import placing, recovery
+from gpukeeper.service import order_recovery, placing
 from gpukeeper.service.failing import OrderFailed, OrderRefused
-from gpukeeper.service.recovery import Recovered
+from gpukeeper.service.order_recovery import Recovered
 from gpukeeper.store import facts, idempotency, instances
-from gpukeeper.store.database import Connection, Database
+from gpukeeper.store.db.database import Connection, Database
+from gpukeeper.store.encryption import EnvsCipher
 from gpukeeper.store.leases import Lease
 from gpukeeper.store.outbox import Outbox
-from gpukeeper.store.sealing import Seal
 from gpukeeper.telemetry import OFF, Traces
 
 # While a request waits for an order, a change made by another process is seen this soon.
@@ -49,7 +49,7 @@ class Buyer(Protocol[C]):
     """Who buys what is ordered here."""
 
     def reserve(
-        self, row: Instance, choice: Choice | Awaitable[Choice]
+        self, row: Instance, choice: Quotation | Awaitable[Quotation]
     ) -> AbstractContextManager[C | None]:
         """Keep room for a row that is about to be stored, and say how it is to be stored.
 
@@ -65,7 +65,7 @@ class BuyerElsewhere:
     """Nobody in this process buys: an engine finds the order in the store."""
 
     def reserve(
-        self, row: Instance, choice: Choice | Awaitable[Choice]
+        self, row: Instance, choice: Quotation | Awaitable[Quotation]
     ) -> AbstractContextManager[None]:
         """Claim nothing."""
         return nullcontext()
@@ -83,9 +83,9 @@ class Ordering:
     """
 
     database: Database
-    market: Market
+    market: Quotes
     outbox: Outbox
-    seal: Seal
+    seal: EnvsCipher
     deployment: str
     nudges: Nudges
     clock: Callable[[], datetime]
@@ -139,24 +139,24 @@ class Ordering:
         There is no instance where the key may order anew; the machine is one that the store does
         not know, since it was restored.
         """
-        names = recovery.names_of(order.name, self.deployment, key)
+        names = order_recovery.derive_names(order.name, self.deployment, key)
 
         def find(connection: Connection) -> tuple[str | None, bool]:
-            found = idempotency.instance_of(connection, key, body_hash)
+            found = idempotency.find_instance_id(connection, key, body_hash)
             row = None if found is None else instances.find(connection, found)
-            known = None if row is None or may_be_placed_anew(row) else row.id
-            return known, recovery.has_machine(connection, names)
+            known = None if row is None or is_safe_to_repeat(row) else row.id
+            return known, order_recovery.has_machine(connection, names)
 
         return await self.database.read(find)
 
-    async def _wait_for(self, asked: asyncio.Future[Choice]) -> None:
+    async def _wait_for(self, asked: asyncio.Future[Quotation]) -> None:
         """Wait for Novita to say what it sells, but not for long: then the order is stored."""
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + min(_CHOICE_SECONDS, self.patience.total_seconds())
         while not asked.done() and loop.time() < ends_at and not self.nudges.is_draining:
             await asyncio.wait([asked], timeout=_PEEK_EVERY_SECONDS)
 
-    def _chosen(self, asked: asyncio.Future[Choice]) -> Choice | Awaitable[Choice]:
+    def _chosen(self, asked: asyncio.Future[Quotation]) -> Quotation | Awaitable[Quotation]:
         """Return what can be bought, or who is still asked; raise what is refused for good."""
         if not asked.done():
             return asked
@@ -175,7 +175,7 @@ class Ordering:
     async def _store(
         self,
         order: Order,
-        choice: Choice | Awaitable[Choice],
+        choice: Quotation | Awaitable[Quotation],
         idempotency_key: str | None,
         body_hash: str,
     ) -> tuple[str, Instance | None, bool]:
@@ -184,9 +184,13 @@ class Ordering:
         The last says whether a worker of this process has begun with it.
         """
         now = self.clock()
-        names = recovery.names_of(order.name, self.deployment, idempotency_key)
-        name = await self.database.read(lambda c: recovery.free_name(c, names)) if names else None
-        placed = placing.placed(
+        names = order_recovery.derive_names(order.name, self.deployment, idempotency_key)
+        name = (
+            await self.database.read(lambda c: order_recovery.find_free_name(c, names))
+            if names
+            else None
+        )
+        placed = placing.create_from_order(
             order,
             now,
             novita_name=name,
@@ -200,14 +204,16 @@ class Ordering:
 
             def store(connection: Connection) -> Recovered | None:
                 if idempotency_key is not None:
-                    known = idempotency.keep(connection, idempotency_key, body_hash, placed.id, now)
+                    known = idempotency.record(
+                        connection, idempotency_key, body_hash, placed.id, now
+                    )
                     if known is not None:
                         return Recovered(known)
-                    found = recovery.recover(
+                    found = order_recovery.recover_order(
                         connection, placed, names, now, self.limits, self.seal, self.outbox
                     )
                     if found is not None:
-                        idempotency.point(connection, idempotency_key, found.instance_id)
+                        idempotency.repoint(connection, idempotency_key, found.instance_id)
                         return found
                 facts.check_takes_orders(connection)
                 instances.add(connection, row, self.seal, self.outbox, lease=lease)

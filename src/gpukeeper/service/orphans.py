@@ -6,14 +6,14 @@ from datetime import datetime
 
 from gpukeeper.domain.errors import NotFound, NovitaNotFound
 from gpukeeper.domain.events import Change
-from gpukeeper.domain.instance import Instance
-from gpukeeper.domain.lifecycle import Limits, schedule
+from gpukeeper.domain.instances import Instance
+from gpukeeper.domain.lifecycle.decide import Limits, schedule
 from gpukeeper.novita.client import NovitaClient
 from gpukeeper.service import placing
 from gpukeeper.store import instances, orphans
-from gpukeeper.store.database import Connection, Database
+from gpukeeper.store.db.database import Connection, Database
+from gpukeeper.store.encryption import EnvsCipher
 from gpukeeper.store.outbox import Outbox
-from gpukeeper.store.sealing import Seal
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Adoption:
     traceparent: str | None
 
 
-async def note_unknown(
+async def record_orphan(
     novita: NovitaClient, database: Database, novita_id: str, now: datetime
 ) -> None:
     """Have a machine among the orphans that no look has put there; idempotent.
@@ -44,14 +44,14 @@ async def note_unknown(
         raise NotFound(f"Novita knows no machine '{novita_id}'.") from error
 
     def note(connection: Connection) -> None:
-        if not instances.known_machines(connection, [seen.novita_id]):
-            orphans.note(connection, seen, now)
+        if not instances.find_known_novita_ids(connection, [seen.novita_id]):
+            orphans.record(connection, seen, now)
 
     if seen.novita_id == novita_id:
         await database.write(note)
 
 
-def take_in(
+def adopt_orphan(
     connection: Connection,
     adoption: Adoption,
     now: datetime,
@@ -59,7 +59,7 @@ def take_in(
     deployment: str,
     random_bytes: Callable[[int], bytes],
     limits: Limits,
-    seal: Seal,
+    seal: EnvsCipher,
     outbox: Outbox,
 ) -> Change:
     """Make an orphan an instance, as it was found, and store its owner's wish.
@@ -67,10 +67,10 @@ def take_in(
     Raises NotFound, and ForeignMachine when it does not carry the mark.
     """
     machine = placing.take_orphan(connection, adoption.novita_id, adoption.mark)
-    adopted = placing.adopted(
+    adopted = placing.create_from_machine(
         machine,
         now,
-        is_name_free=not instances.named(connection, [machine.name]),
+        is_name_free=not instances.find_by_novita_names(connection, [machine.name]),
         deployment=deployment,
         random_bytes=random_bytes,
         traceparent=adoption.traceparent,
@@ -78,7 +78,7 @@ def take_in(
     instances.add(connection, adopted, seal, outbox)
 
     def fold(row: Instance) -> Instance:
-        taken = placing.taken_in(row, machine, now, limits)
+        taken = placing.settle_adopted(row, machine, now, limits)
         return schedule(adoption.wish(taken), now, limits)
 
     return instances.change(connection, adopted.id, fold, now, outbox)

@@ -5,20 +5,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from gpukeeper.domain import ids, watching
+from gpukeeper.domain import ids
 from gpukeeper.domain.errors import ForeignMachine, NotFound
-from gpukeeper.domain.instance import (
-    Desired,
-    Instance,
-    Observation,
-    Order,
-    Phase,
-    Status,
-)
-from gpukeeper.domain.lifecycle import Limits, become
-from gpukeeper.domain.market import BillingMode
+from gpukeeper.domain.instances import DesiredState, Instance, Observation, Order, Phase, Status
+from gpukeeper.domain.lifecycle import observations
+from gpukeeper.domain.lifecycle.decide import Limits, change_status
+from gpukeeper.domain.products import BillingMode
 from gpukeeper.store import orphans
-from gpukeeper.store.database import Connection
+from gpukeeper.store.db.database import Connection
 
 # As much as the columns of these names hold; a machine may be called anything.
 _NAME_MAX_CHARS = 64
@@ -28,7 +22,7 @@ _DIGEST_BYTES = 8
 RandomBytes = Callable[[int], bytes]
 
 
-def placed(
+def create_from_order(
     order: Order,
     now: datetime,
     *,
@@ -47,7 +41,7 @@ def placed(
         novita_name=novita_name or ids.novita_name(order.name, deployment, random_bytes(5)),
         order=replace(order, region=order.region or region),
         status=Status.REQUESTED,
-        desired=Desired.RUNNING,
+        desired=DesiredState.RUNNING,
         created_at=now,
         deadline_at=now + order.startup_timeout,
         due_at=now,
@@ -66,7 +60,7 @@ def take_orphan(connection: Connection, novita_id: str, deployment: str | None) 
 
     Raises NotFound and ForeignMachine.
     """
-    orphan = orphans.take(connection, novita_id)
+    orphan = orphans.remove(connection, novita_id)
     if orphan is None:
         raise NotFound(f"There is no orphan '{novita_id}'.")
     name = orphan.machine.name
@@ -78,7 +72,7 @@ def take_orphan(connection: Connection, novita_id: str, deployment: str | None) 
     return orphan.machine
 
 
-def adopted(
+def create_from_machine(
     machine: Observation,
     now: datetime,
     *,
@@ -98,12 +92,14 @@ def adopted(
         rootfs_size_gb=machine.rootfs_size_gb,
         billing_mode=BillingMode(mode) if mode in set(BillingMode) else BillingMode.SPOT,
     )
-    row = placed(order, now, deployment=deployment, region=region, random_bytes=random_bytes)
-    owner = with_machine(row, machine, now, is_name_free=is_name_free)
+    row = create_from_order(
+        order, now, deployment=deployment, region=region, random_bytes=random_bytes
+    )
+    owner = attach_machine(row, machine, now, is_name_free=is_name_free)
     return replace(owner, region=region, traceparent=traceparent)
 
 
-def with_machine(
+def attach_machine(
     row: Instance, machine: Observation, now: datetime, *, is_name_free: bool
 ) -> Instance:
     """Return the row with a machine that Novita has; its name may belong to another row."""
@@ -125,13 +121,13 @@ def with_machine(
     )
 
 
-def taken_in(row: Instance, machine: Observation, now: datetime, limits: Limits) -> Instance:
+def settle_adopted(row: Instance, machine: Observation, now: datetime, limits: Limits) -> Instance:
     """Return the row of an adopted machine as it was found; one that is down is left so."""
-    seen = watching.observe(row, machine, now, limits)
+    seen = observations.observe(row, machine, now, limits)
     left_as = _LEFT_AS.get(machine.phase)
     if left_as is None or seen.status is not Status.CREATING:
         return seen
-    return become(seen, left_as, now, desired=Desired.STOPPED)
+    return change_status(seen, left_as, now, desired=DesiredState.STOPPED)
 
 
 def _unique_name(machine: Observation) -> str:

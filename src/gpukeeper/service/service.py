@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from gpukeeper.domain import watching
 from gpukeeper.domain.errors import (
     InvalidOrder,
     NotFound,
@@ -17,40 +16,35 @@ from gpukeeper.domain.errors import (
     WrongStatus,
 )
 from gpukeeper.domain.events import Change, DeliveryStatus, Event
-from gpukeeper.domain.instance import (
-    Connection as Access,
-)
-from gpukeeper.domain.instance import (
-    Instance,
-    Order,
-    Status,
-    Verb,
-)
-from gpukeeper.domain.lifecycle import Limits, schedule, want
-from gpukeeper.domain.market import BillingMode, Cluster, Offer, Template
+from gpukeeper.domain.instances import Command, Instance, Order, Status
+from gpukeeper.domain.instances import ConnectionDetails as Access
+from gpukeeper.domain.lifecycle import observations
+from gpukeeper.domain.lifecycle.decide import Limits, request_command, schedule
+from gpukeeper.domain.products import BillingMode, Cluster, Offer, Template
 from gpukeeper.novita.client import NovitaClient
-from gpukeeper.novita.market import Market
+from gpukeeper.novita.quotes import Quotes
 from gpukeeper.nudges import Nudges
 from gpukeeper.service.feed import Feed
 from gpukeeper.service.health import Census, Health, take_census
 from gpukeeper.service.instances import read_page
 from gpukeeper.service.ordering import Ordering
-from gpukeeper.service.orphans import Adoption, note_unknown, take_in
-from gpukeeper.service.patience import READ_LIMIT, answered_within
+from gpukeeper.service.orphans import Adoption, adopt_orphan, record_orphan
+from gpukeeper.service.time_limit import READ_LIMIT, limit_time
 from gpukeeper.service.views import (
     DeliveryView,
     OrphanView,
     Page,
     View,
+    build_orphan_view,
+    build_view,
     decode_cursor,
     encode_cursor,
-    orphan_view,
-    view,
 )
-from gpukeeper.store import deliveries, facts, history, instances, orphans
-from gpukeeper.store.database import Connection, Database
+from gpukeeper.store import deliveries, facts, instances, orphans
+from gpukeeper.store import events as history
+from gpukeeper.store.db.database import Connection, Database
+from gpukeeper.store.encryption import EnvsCipher
 from gpukeeper.store.outbox import Outbox
-from gpukeeper.store.sealing import Seal
 from gpukeeper.telemetry import OFF, Logger, Traces
 
 
@@ -65,9 +59,9 @@ class Service:
     ordering: Ordering
     database: Database
     novita: NovitaClient
-    market: Market
+    market: Quotes
     outbox: Outbox
-    seal: Seal
+    seal: EnvsCipher
     limits: Limits
     deployment: str
     nudges: Nudges
@@ -94,8 +88,8 @@ class Service:
             order, idempotency_key=idempotency_key, body_hash=body_hash
         )
         # Of what was just bought no look can tell anything.
-        looks = facts.Looks() if is_new else await self.database.read(facts.looks)
-        return view(found, looks, self.clock(), patience=self.patience)
+        looks = facts.SweepState() if is_new else await self.database.read(facts.find_state)
+        return build_view(found, looks, self.clock(), patience=self.patience)
 
     async def instance(self, instance_id: str, *, refresh: bool = False) -> View:
         """Return an instance by our id or Novita's; ``refresh`` asks Novita first.
@@ -140,12 +134,12 @@ class Service:
     async def events(self, instance_id: str) -> tuple[Event, ...]:
         """Return what happened to an instance, oldest first.  Raises NotFound."""
         found = await self._find(instance_id)
-        return tuple(await self.database.read(lambda c: history.of_instance(c, found.id)))
+        return tuple(await self.database.read(lambda c: history.list_of_instance(c, found.id)))
 
     async def env_names(self, instance_id: str) -> tuple[str, ...]:
         """Return the names of the environment values that were ordered.  Raises NotFound."""
         found = await self._find(instance_id)
-        values = await self.database.read(lambda c: instances.envs_of(c, found.id, self.seal))
+        values = await self.database.read(lambda c: instances.read_envs(c, found.id, self.seal))
         return tuple(values)
 
     async def connection(self, instance_id: str) -> Access:
@@ -159,19 +153,21 @@ class Service:
                 f"'{found.order.name}' is {found.status.value}; only a running machine is reached."
             )
         try:
-            async with answered_within(self.read_limit, self.novita):
+            async with limit_time(self.read_limit, self.novita):
                 return await self.novita.connection(found.novita_id)
         except NovitaNotFound as error:
-            await self._change(found.id, lambda row: watching.doubt(row, self.clock(), self.limits))
+            await self._change(
+                found.id, lambda row: observations.suspect_missing(row, self.clock(), self.limits)
+            )
             raise WrongStatus("Novita does not know this machine any more.") from error
 
-    async def want(self, instance_id: str, verb: Verb) -> View:
+    async def want(self, instance_id: str, verb: Command) -> View:
         """Store the owner's wish; the engine carries it out.  Raises NotFound, WrongStatus."""
         found = await self._find(instance_id)
         traceparent = self.traces.current()
 
         def wish(row: Instance) -> Instance:
-            wanted = want(row, verb, self.clock())
+            wanted = request_command(row, verb, self.clock())
             return row if wanted == row else replace(wanted, traceparent=traceparent)
 
         return await self._view(await self._change(found.id, wish))
@@ -189,7 +185,7 @@ class Service:
 
         Raises InvalidOrder and NovitaError.
         """
-        async with answered_within(self.read_limit, self.novita):
+        async with limit_time(self.read_limit, self.novita):
             return await self.market.price_list(
                 product_name=product_name,
                 region=region,
@@ -200,12 +196,12 @@ class Service:
 
     async def templates(self) -> tuple[Template, ...]:
         """Return the account's templates, then Novita's own.  Raises NovitaError."""
-        async with answered_within(self.read_limit, self.novita):
+        async with limit_time(self.read_limit, self.novita):
             return await self.market.catalog.templates()
 
     async def regions(self) -> tuple[Cluster, ...]:
         """Return Novita's regions.  Raises NovitaError."""
-        async with answered_within(self.read_limit, self.novita):
+        async with limit_time(self.read_limit, self.novita):
             return await self.market.catalog.clusters()
 
     async def deliveries(
@@ -219,7 +215,7 @@ class Service:
         """Return a page of deliveries, newest first, and where the next begins."""
         before = decode_cursor(cursor)
         rows, following = await self.database.read(
-            lambda connection: deliveries.page(
+            lambda connection: deliveries.list_page(
                 connection, status=status, instance_id=instance_id, before=before, limit=limit
             )
         )
@@ -230,7 +226,7 @@ class Service:
         found, attempts = await self.database.read(
             lambda connection: (
                 deliveries.find(connection, delivery_id),
-                deliveries.attempts_of(connection, delivery_id),
+                deliveries.list_attempts(connection, delivery_id),
             )
         )
         if found is None:
@@ -266,8 +262,8 @@ class Service:
 
     async def orphans(self) -> tuple[OrphanView, ...]:
         """Return the machines that may be ours and that the store does not know."""
-        found = await self.database.read(orphans.every)
-        return tuple(orphan_view(orphan, self.deployment) for orphan in found)
+        found = await self.database.read(orphans.list_all)
+        return tuple(build_orphan_view(orphan, self.deployment) for orphan in found)
 
     async def adopt(self, novita_id: str, *, is_any_meant: bool = False) -> View:
         """Take an orphan in as an instance.
@@ -277,7 +273,7 @@ class Service:
         meant, and NovitaError.
         """
         if is_any_meant:
-            await note_unknown(self.novita, self.database, novita_id, self.clock())
+            await record_orphan(self.novita, self.database, novita_id, self.clock())
         return await self._take_in(
             Adoption(
                 novita_id,
@@ -294,7 +290,7 @@ class Service:
         """
 
         def delete(row: Instance) -> Instance:
-            return want(row, Verb.DELETE, self.clock())
+            return request_command(row, Command.DELETE, self.clock())
 
         return await self._take_in(
             Adoption(novita_id, self.deployment, delete, self.traces.current())
@@ -303,7 +299,7 @@ class Service:
     async def _take_in(self, adoption: Adoption) -> View:
         now = self.clock()
         change = await self.database.write(
-            lambda connection: take_in(
+            lambda connection: adopt_orphan(
                 connection,
                 adoption,
                 now,
@@ -332,36 +328,37 @@ class Service:
     async def _refresh(self, instance: Instance) -> None:
         assert instance.novita_id is not None
         try:
-            async with answered_within(self.read_limit, self.novita):
+            async with limit_time(self.read_limit, self.novita):
                 seen = await self.novita.get(instance.novita_id)
         except NovitaNotFound:
             # One refresh may raise the question; the answer is left to the looks, which are apart.
             if not instance.misses:
                 await self._change(
-                    instance.id, lambda row: watching.doubt(row, self.clock(), self.limits)
+                    instance.id,
+                    lambda row: observations.suspect_missing(row, self.clock(), self.limits),
                 )
             return
         await self._change(
             instance.id,
-            lambda row: watching.observe(row, seen, self.clock(), self.limits, is_single=True),
+            lambda row: observations.observe(row, seen, self.clock(), self.limits, is_single=True),
         )
 
     async def _find(self, instance_id: str) -> Instance:
         return await self.database.read(lambda connection: _found(connection, instance_id))
 
-    async def _find_with_looks(self, instance_id: str) -> tuple[Instance, facts.Looks]:
+    async def _find_with_looks(self, instance_id: str) -> tuple[Instance, facts.SweepState]:
         return await self.database.read_kept(
             ("instance", instance_id),
-            lambda connection: (_found(connection, instance_id), facts.looks(connection)),
+            lambda connection: (_found(connection, instance_id), facts.find_state(connection)),
         )
 
     async def _show(self, instance_id: str) -> View:
         found, looks = await self._find_with_looks(instance_id)
-        return view(found, looks, self.clock(), patience=self.patience)
+        return build_view(found, looks, self.clock(), patience=self.patience)
 
     async def _view(self, instance: Instance) -> View:
-        looks = await self.database.read(facts.looks)
-        return view(instance, looks, self.clock(), patience=self.patience)
+        looks = await self.database.read(facts.find_state)
+        return build_view(instance, looks, self.clock(), patience=self.patience)
 
     async def _change(self, instance_id: str, fold: Callable[[Instance], Instance]) -> Instance:
         now = self.clock()

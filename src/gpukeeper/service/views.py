@@ -11,8 +11,8 @@ from gpukeeper.domain import ids
 from gpukeeper.domain.costs import Rate, rate_of_orphan
 from gpukeeper.domain.errors import Fault, InvalidOrder
 from gpukeeper.domain.events import Delivery, DeliveryAttempt
-from gpukeeper.domain.instance import Instance, Observation
-from gpukeeper.store.facts import Looks
+from gpukeeper.domain.instances import Instance, Observation
+from gpukeeper.store.facts import SweepState
 from gpukeeper.store.orphans import Orphan
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -43,13 +43,13 @@ class Page:
 
 
 @dataclass(slots=True)
-class Listed:
+class CachedPage:
     """Rows as they were read, with how many there are in all, where they end, and the looks."""
 
     rows: Sequence[Instance]
     total: int
     following: int | None
-    looks: Looks
+    looks: SweepState
     _page: Page | None = field(default=None, init=False)
     # Between these times.
     _made_at: datetime = field(default=_NEVER, init=False)
@@ -58,7 +58,7 @@ class Listed:
     def page(self, now: datetime, *, patience: timedelta | None) -> Page:
         """Return the page: the same as before, unless the time has made one of them stale."""
         if self._page is None or not self._made_at <= now <= self._holds_until:
-            views = tuple(view(row, self.looks, now, patience=patience) for row in self.rows)
+            views = tuple(build_view(row, self.looks, now, patience=patience) for row in self.rows)
             self._page = Page(views, self.total, encode_cursor(self.following))
             self._made_at = now
             late = (each.late_at for each in views)
@@ -98,7 +98,9 @@ class OrphanView:
     is_foreign: bool = False
 
 
-def view(instance: Instance, looks: Looks, now: datetime, *, patience: timedelta | None) -> View:
+def build_view(
+    instance: Instance, looks: SweepState, now: datetime, *, patience: timedelta | None
+) -> View:
     """Return the instance with what the last looks say of its freshness.
 
     ``patience`` is how old a look may be; None when settled machines are not looked at.
@@ -116,7 +118,7 @@ def view(instance: Instance, looks: Looks, now: datetime, *, patience: timedelta
     return View(instance, observed_at, is_stale=has_failed or is_late, late_at=late_at)
 
 
-def orphan_view(orphan: Orphan, deployment: str) -> OrphanView:
+def build_orphan_view(orphan: Orphan, deployment: str) -> OrphanView:
     """Return an orphan as it is shown; ``deployment`` is our mark."""
     machine: Observation = orphan.machine
     return OrphanView(

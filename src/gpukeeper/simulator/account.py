@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from gpukeeper.simulator.ledger import bill, highest_rate
-from gpukeeper.simulator.machine import Machine
-from gpukeeper.simulator.settings import Settings
+from gpukeeper.simulator.machines.machine import Machine
+from gpukeeper.simulator.machines.machine_bills import bill, highest_rate
+from gpukeeper.simulator.simulator_settings import Settings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

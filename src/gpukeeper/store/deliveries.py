@@ -31,13 +31,14 @@ from gpukeeper.domain.events import (
     Event,
     EventType,
 )
-from gpukeeper.domain.sharing import Room
-from gpukeeper.domain.waking import Wake
-from gpukeeper.store import leases, signals
-from gpukeeper.store.inserting import insert_or_replace
+from gpukeeper.domain.fairness import Capacity
+from gpukeeper.domain.wakeups import Wake
+from gpukeeper.store import leases
+from gpukeeper.store.db import notify
+from gpukeeper.store.db.postgres import is_postgres
+from gpukeeper.store.db.upsert import upsert
+from gpukeeper.store.fair_claim import due_per_receiver, due_per_receiver_lateral, next_due
 from gpukeeper.store.leases import HELD, NOW, Lease
-from gpukeeper.store.postgres import is_postgres
-from gpukeeper.store.shares import due_per_receiver, due_per_receiver_lateral, next_due
 from gpukeeper.store.tables import (
     IS_EXHAUSTED,
     IS_PENDING,
@@ -58,7 +59,7 @@ class Undelivered:
     receiver: str = ""
 
 
-def claim(connection: Connection, now: datetime, lease: Lease, *, room: Room) -> list[Delivery]:
+def claim(connection: Connection, now: datetime, lease: Lease, *, room: Capacity) -> list[Delivery]:
     """Lease deliveries that are due, as many as there is room for, and return them oldest first.
 
     When there is not room for all, receivers take turns, prompt ones before the others.
@@ -82,7 +83,7 @@ def claim(connection: Connection, now: datetime, lease: Lease, *, room: Room) ->
     return _read(connection, deliveries.c.id.in_(ids))
 
 
-def next_due_at(connection: Connection, now: datetime, *, room: Room) -> datetime | None:
+def next_due_at(connection: Connection, now: datetime, *, room: Capacity) -> datetime | None:
     """Return when the next delivery is due that nobody works on and that there is room for."""
     parameters: dict[str, Any] = {NOW.key: now, "full": room.full}
     due_at: datetime | None
@@ -114,7 +115,7 @@ def finish(
     finished = connection.execute(
         _FINISH,
         row
-        | leases.NONE
+        | leases.NO_LEASE
         | {
             "status": delivery.status.value,
             "attempts": delivery.attempts,
@@ -153,11 +154,11 @@ def redeliver(connection: Connection, delivery_id: str, now: datetime, retries: 
             allowed_attempts=deliveries.c.attempts + 1 + retries,
         )
     )
-    signals.tell(connection, (Wake.DELIVER,))
+    notify.notify(connection, (Wake.DELIVER,))
     return found.rowcount > 0
 
 
-def hasten(connection: Connection, now: datetime) -> None:
+def make_due(connection: Connection, now: datetime) -> None:
     """Make due now whatever is due later: after the clock was set back it would be due too late."""
     connection.execute(
         update(deliveries)
@@ -171,7 +172,7 @@ def find(connection: Connection, delivery_id: str) -> Delivery | None:
     return next(iter(_read(connection, deliveries.c.id == delivery_id)), None)
 
 
-def attempts_of(connection: Connection, delivery_id: str) -> list[DeliveryAttempt]:
+def list_attempts(connection: Connection, delivery_id: str) -> list[DeliveryAttempt]:
     """Return a delivery's attempts, first to last."""
     rows = connection.execute(
         select(delivery_attempts)
@@ -191,7 +192,7 @@ def attempts_of(connection: Connection, delivery_id: str) -> list[DeliveryAttemp
     ]
 
 
-def page(
+def list_page(
     connection: Connection,
     *,
     status: DeliveryStatus | None,
@@ -218,7 +219,7 @@ def page(
     return _read(connection, deliveries.c.number.in_(shown))[::-1], following
 
 
-def pending(connection: Connection) -> tuple[int, datetime | None]:
+def count_pending(connection: Connection) -> tuple[int, datetime | None]:
     """Return how many deliveries are pending, and since when the oldest of them is."""
     row = connection.execute(
         select(func.count(), func.min(deliveries.c.created_at)).where(IS_PENDING)
@@ -226,13 +227,13 @@ def pending(connection: Connection) -> tuple[int, datetime | None]:
     return row[0], row[1]
 
 
-def undelivered(connection: Connection, since: datetime) -> Undelivered:
+def count_undelivered(connection: Connection, since: datetime) -> Undelivered:
     """Return what was given up since then and not sent again."""
     row = connection.execute(_UNDELIVERED, {"since": since}).one()
     return Undelivered(row[0], row[1], row[2] or "")
 
 
-def waiting(connection: Connection, now: datetime) -> tuple[int, datetime | None]:
+def count_due(connection: Connection, now: datetime) -> tuple[int, datetime | None]:
     """Return how many deliveries are due that nobody works on, and since when the oldest is.
 
     Whatever room there is for them.
@@ -291,7 +292,7 @@ _TAKE_UP = delete(ended_urls).where(ended_urls.c.url == bindparam("url"))
 
 def _end(connection: Connection, delivery: Delivery) -> None:
     """End every other pending delivery to a URL that said 410, and owe it nothing new."""
-    ended = insert_or_replace(connection, ended_urls, column="at")
+    ended = upsert(connection, ended_urls, column="at")
     connection.execute(ended, {"url": delivery.url, "at": delivery.finished_at})
     connection.execute(
         update(deliveries)

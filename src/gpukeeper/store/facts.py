@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import Connection, bindparam, select, update
 
 from gpukeeper.domain.errors import LeaseLost, StoreRestored
-from gpukeeper.store.inserting import insert_new, insert_or_replace
+from gpukeeper.store.db.upsert import insert_if_absent, upsert
 from gpukeeper.store.leases import Lease
 from gpukeeper.store.tables import facts
 
@@ -22,11 +22,11 @@ _ACCOUNT = "account"
 _HOME = "home"
 _WORLD = "world"
 # How many complete looks a restored store still needs; a backup is born with it.
-RESTORED = "restored"
+RESTORED_KEY = "restored"
 
 # So many complete looks show all that was bought since a backup was made: Novita's listing may lag
 # behind once.
-LOOKS_AFTER_RESTORE = 2
+SWEEPS_AFTER_RESTORE = 2
 _AGREED = "agreed:"
 _LOOK = "look"
 _SCHEMA = "schema"
@@ -34,7 +34,7 @@ _TOUCHED = "touched"
 _REMOVED_TO = "removed_to"
 
 
-class Duty(Enum):
+class Singleton(Enum):
     """What one process at a time does for all that share the database."""
 
     LOOK = "looking"
@@ -42,7 +42,7 @@ class Duty(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Looks:
+class SweepState:
     """How looking at Novita goes.
 
     ``seen_at`` is when the last complete listing was asked for, ``tried_at`` when the last look
@@ -84,128 +84,128 @@ class Account:
     hint: str
 
 
-def deployment(connection: Connection, proposed: str) -> str:
+def ensure_mark(connection: Connection, proposed: str) -> str:
     """Return this deployment's mark; ``proposed`` becomes it if there is none yet."""
     return str(json.loads(_kept(connection, _DEPLOYMENT, json.dumps(proposed))))
 
 
-def known_deployment(connection: Connection) -> str | None:
+def find_mark(connection: Connection) -> str | None:
     """Return this deployment's mark; None in a store that was just made."""
     known = _read(connection, _DEPLOYMENT)
     return None if known is None else str(json.loads(known))
 
 
-def born_at(connection: Connection) -> datetime | None:
+def find_birth(connection: Connection) -> datetime | None:
     """Return when this store was made; None for one that is older than this question."""
     known = _read(connection, _BORN_AT)
     return None if known is None else datetime.fromisoformat(json.loads(known))
 
 
-def keep_birth(connection: Connection, now: datetime) -> None:
+def record_birth(connection: Connection, now: datetime) -> None:
     """Store when this store was made; the first time counts."""
     _kept(connection, _BORN_AT, json.dumps(now.isoformat()))
 
 
-def account(connection: Connection) -> Account | None:
+def find_account(connection: Connection) -> Account | None:
     """Return whose the store is; None for one that nobody has been asked of yet."""
     known = _read(connection, _ACCOUNT)
     return None if known is None else _account.validate_json(known)
 
 
-def keep_account(connection: Connection, value: Account) -> None:
+def store_account(connection: Connection, value: Account) -> None:
     """Store whose the store is."""
     body = _account.dump_json(value).decode()
-    connection.execute(insert_or_replace(connection, facts, column="body"), _row(_ACCOUNT, body))
+    connection.execute(upsert(connection, facts, column="body"), _row(_ACCOUNT, body))
 
 
-def looks_to_go(connection: Connection) -> int:
+def count_sweeps_to_go(connection: Connection) -> int:
     """Return how many complete looks a restored store needs before it takes orders; mostly 0."""
-    known = _read(connection, RESTORED)
+    known = _read(connection, RESTORED_KEY)
     return 0 if known is None else int(json.loads(known))
 
 
-def note_restored(connection: Connection) -> None:
+def record_restore(connection: Connection) -> None:
     """Have the store take no orders until Novita was looked at."""
-    _keep_looks_to_go(connection, LOOKS_AFTER_RESTORE)
+    _keep_looks_to_go(connection, SWEEPS_AFTER_RESTORE)
 
 
-def note_complete_look(connection: Connection) -> bool:
+def record_complete_sweep(connection: Connection) -> bool:
     """Count a complete look, and return whether the store takes orders from now on."""
-    to_go = looks_to_go(connection)
+    to_go = count_sweeps_to_go(connection)
     if to_go:
         _keep_looks_to_go(connection, to_go - 1)
     return to_go == 1
 
 
-def lift_restored(connection: Connection) -> None:
+def accept_orders(connection: Connection) -> None:
     """Have a restored store take orders at once."""
     _keep_looks_to_go(connection, 0)
 
 
 def check_takes_orders(connection: Connection) -> None:
     """Raise StoreRestored while the store takes no orders."""
-    if looks_to_go(connection):
+    if count_sweeps_to_go(connection):
         raise StoreRestored
 
 
-def has_moved(connection: Connection, home: str) -> bool:
+def record_home(connection: Connection, home: str) -> bool:
     """Whether the store is elsewhere than at its last start; ``home`` is kept."""
     known = _kept(connection, _HOME, json.dumps(home))
     if known == json.dumps(home):
         return False
     row = _row(_HOME, json.dumps(home))
-    connection.execute(insert_or_replace(connection, facts, column="body"), row)
+    connection.execute(upsert(connection, facts, column="body"), row)
     return True
 
 
-def world(connection: Connection) -> str | None:
+def find_simulated_world(connection: Connection) -> str | None:
     """Return which simulated world was seen last; None where none was."""
     known = _read(connection, _WORLD)
     return None if known is None else str(json.loads(known))
 
 
-def note_world(connection: Connection, value: str | None) -> None:
+def record_first_world(connection: Connection, value: str | None) -> None:
     """Store which simulated world was seen, unless one was before; None is none."""
     if value is not None:
         _kept(connection, _WORLD, json.dumps(value))
 
 
-def keep_world(connection: Connection, value: str) -> None:
+def replace_world(connection: Connection, value: str) -> None:
     """Store which simulated world was seen."""
     row = _row(_WORLD, json.dumps(value))
-    connection.execute(insert_or_replace(connection, facts, column="body"), row)
+    connection.execute(upsert(connection, facts, column="body"), row)
 
 
-def is_agreed(connection: Connection, name: str, value: str) -> bool:
+def agree_on(connection: Connection, name: str, value: str) -> bool:
     """Whether all processes on this database have the same value; the first one's is kept."""
     return _kept(connection, f"{_AGREED}{name}", json.dumps(value)) == json.dumps(value)
 
 
-def schema(connection: Connection) -> Schema | None:
+def find_schema(connection: Connection) -> Schema | None:
     """Return what the program that made the schema has said of it."""
     known = _read(connection, _SCHEMA)
     return None if known is None else _schema.validate_json(known)
 
 
-def keep_schema(connection: Connection, value: Schema) -> None:
+def store_schema(connection: Connection, value: Schema) -> None:
     """Store what is to be known of the schema."""
     body = _schema.dump_json(value).decode()
-    connection.execute(insert_or_replace(connection, facts, column="body"), _row(_SCHEMA, body))
+    connection.execute(upsert(connection, facts, column="body"), _row(_SCHEMA, body))
 
 
-def looks(connection: Connection) -> Looks:
+def find_state(connection: Connection) -> SweepState:
     """Return how the last looks went."""
     known = _read(connection, _LOOK)
-    return Looks() if known is None else _looks.validate_json(known)
+    return SweepState() if known is None else _looks.validate_json(known)
 
 
-def keep_looks(connection: Connection, value: Looks) -> None:
+def store_state(connection: Connection, value: SweepState) -> None:
     """Store how the last look went."""
     body = _looks.dump_json(value).decode()
-    connection.execute(insert_or_replace(connection, facts, column="body"), _row(_LOOK, body))
+    connection.execute(upsert(connection, facts, column="body"), _row(_LOOK, body))
 
 
-def begin_duty(connection: Connection, duty: Duty, now: datetime, lease: Lease) -> datetime | None:
+def take(connection: Connection, duty: Singleton, now: datetime, lease: Lease) -> datetime | None:
     """Take a duty, or keep the one that is held under this token until the lease's new end.
 
     Returns until when another process has it, or None when it is ours.
@@ -220,43 +220,43 @@ def begin_duty(connection: Connection, duty: Duty, now: datetime, lease: Lease) 
     return None
 
 
-def renew_duty(connection: Connection, duty: Duty, lease: Lease) -> None:
+def renew(connection: Connection, duty: Singleton, lease: Lease) -> None:
     """Keep a duty until the lease's new end.  Raises LeaseLost."""
-    check_duty(connection, duty, lease.token)
+    check(connection, duty, lease.token)
     _set_lease(connection, duty, lease)
 
 
-def check_duty(connection: Connection, duty: Duty, token: str) -> None:
+def check(connection: Connection, duty: Singleton, token: str) -> None:
     """Raise LeaseLost unless this token still has the duty; nobody takes it meanwhile."""
     held = _held(connection, duty)
     if held is None or held.token != token:
         raise LeaseLost
 
 
-def end_duty(connection: Connection, duty: Duty) -> None:
+def release(connection: Connection, duty: Singleton) -> None:
     """Give a duty back."""
     _set_lease(connection, duty, None)
 
 
-def removed_to(connection: Connection) -> int:
+def find_removed_to(connection: Connection) -> int:
     """Return the number of the newest event that was removed; all after it are kept."""
     known = _read(connection, _REMOVED_TO)
     return 0 if known is None else int(json.loads(known))
 
 
-def note_removed(connection: Connection, number: int) -> None:
+def record_removed(connection: Connection, number: int) -> None:
     """Store that the event of this number was removed; the duty to remove must be held."""
-    body = json.dumps(max(number, removed_to(connection)))
-    connection.execute(insert_or_replace(connection, facts, column="body"), _row(_REMOVED_TO, body))
+    body = json.dumps(max(number, find_removed_to(connection)))
+    connection.execute(upsert(connection, facts, column="body"), _row(_REMOVED_TO, body))
 
 
 def touch(connection: Connection, now: datetime) -> None:
     """Store the time, for no other reason than to see that something can be stored."""
     body = json.dumps(now.isoformat())
-    connection.execute(insert_or_replace(connection, facts, column="body"), _row(_TOUCHED, body))
+    connection.execute(upsert(connection, facts, column="body"), _row(_TOUCHED, body))
 
 
-_looks = TypeAdapter(Looks)
+_looks = TypeAdapter(SweepState)
 _schema = TypeAdapter(Schema)
 _account = TypeAdapter(Account)
 _lease: TypeAdapter[Lease | None] = TypeAdapter(Lease | None)
@@ -268,8 +268,8 @@ _SET = update(facts).where(facts.c.key == bindparam("wanted"))
 
 
 def _keep_looks_to_go(connection: Connection, count: int) -> None:
-    row = _row(RESTORED, json.dumps(count))
-    connection.execute(insert_or_replace(connection, facts, column="body"), row)
+    row = _row(RESTORED_KEY, json.dumps(count))
+    connection.execute(upsert(connection, facts, column="body"), row)
 
 
 def _row(key: str, body: str) -> dict[str, str]:
@@ -284,17 +284,17 @@ def _kept(connection: Connection, key: str, proposed: str) -> str:
     """Return a fact; it becomes what is proposed if there is none yet."""
     known = _read(connection, key)
     if known is None:
-        connection.execute(insert_new(connection, facts), _row(key, proposed))
+        connection.execute(insert_if_absent(connection, facts), _row(key, proposed))
         known = _read(connection, key)
     assert known is not None
     return known
 
 
-def _held(connection: Connection, duty: Duty) -> Lease | None:
+def _held(connection: Connection, duty: Singleton) -> Lease | None:
     body = connection.scalar(_READ_LOCKED, {"wanted": duty.value})
     return _lease.validate_json(body or "null")
 
 
-def _set_lease(connection: Connection, duty: Duty, lease: Lease | None) -> None:
+def _set_lease(connection: Connection, duty: Singleton, lease: Lease | None) -> None:
     body = _lease.dump_json(lease).decode()
     connection.execute(_SET, {"wanted": duty.value, "body": body})

@@ -4,14 +4,14 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from gpukeeper.domain.buying import may_be_placed_anew
 from gpukeeper.domain.errors import KeyReused
+from gpukeeper.domain.lifecycle.purchases import is_safe_to_repeat
 from gpukeeper.store import instances
-from gpukeeper.store.inserting import insert_new
+from gpukeeper.store.db.upsert import insert_if_absent
 from gpukeeper.store.tables import idempotency_keys
 
 
-def instance_of(connection: Connection, key: str, body_hash: str) -> str | None:
+def find_instance_id(connection: Connection, key: str, body_hash: str) -> str | None:
     """Return the id of the instance that this key ordered, or None for a new key.
 
     Raises KeyReused when the key came with another body before.
@@ -25,7 +25,7 @@ def instance_of(connection: Connection, key: str, body_hash: str) -> str | None:
     return instance_id
 
 
-def keep(
+def record(
     connection: Connection, key: str, body_hash: str, instance_id: str, now: datetime
 ) -> str | None:
     """Store that this key orders this instance, or return which one it has ordered before.
@@ -35,21 +35,21 @@ def keep(
     Raises KeyReused when the key came with another body.
     """
     values = {"key": key, "body_hash": body_hash, "instance_id": instance_id, "at": now}
-    keeping = insert_new(connection, idempotency_keys).returning(idempotency_keys.c.key)
+    keeping = insert_if_absent(connection, idempotency_keys).returning(idempotency_keys.c.key)
     if connection.scalar(keeping, values) is not None:
         return None
-    known = instance_of(connection, key, body_hash)
+    known = find_instance_id(connection, key, body_hash)
     found = instances.find(connection, known) if known is not None else None
-    if found is None or not may_be_placed_anew(found):
+    if found is None or not is_safe_to_repeat(found):
         return known
     given = {"wanted": key, "failed_id": found.id, "new_id": instance_id, "kept_at": now}
     if connection.scalar(_GIVE, given) is not None:
         return None
     # Another one was given it since we read it.
-    return instance_of(connection, key, body_hash)
+    return find_instance_id(connection, key, body_hash)
 
 
-def point(connection: Connection, key: str, instance_id: str) -> None:
+def repoint(connection: Connection, key: str, instance_id: str) -> None:
     """Have a key stand for an instance: it has ordered that one before the store forgot it."""
     connection.execute(_POINT, {"wanted": key, "new_id": instance_id})
 

@@ -29,13 +29,14 @@ from sqlalchemy import (
 from gpukeeper.domain.costs import rate_of
 from gpukeeper.domain.errors import LeaseLost
 from gpukeeper.domain.events import Change
-from gpukeeper.domain.instance import Instance, SpotSignal, Status
-from gpukeeper.domain.waking import concerned
-from gpukeeper.store import leases, signals
+from gpukeeper.domain.instances import Instance, SpotSignal, Status
+from gpukeeper.domain.wakeups import find_wakeups
+from gpukeeper.store import leases
+from gpukeeper.store.db import notify
+from gpukeeper.store.db.chunks import CHUNK_SIZE, chunks
+from gpukeeper.store.encryption import EnvsCipher
 from gpukeeper.store.leases import HELD, NOW, Lease
-from gpukeeper.store.outbox import Origin, Outbox, wish_of
-from gpukeeper.store.portions import PER_STATEMENT, portions
-from gpukeeper.store.sealing import Seal
+from gpukeeper.store.outbox import Origin, Outbox, command_trace
 from gpukeeper.store.tables import COSTS_NOW, instances
 
 _adapter = TypeAdapter(Instance)
@@ -43,7 +44,7 @@ _adapter = TypeAdapter(Instance)
 Fold = Callable[[Instance], Instance]
 
 
-class Kind(Enum):
+class DueQueue(Enum):
     """Which rows are meant: orders that are not sold yet, all others, or both."""
 
     ORDERS = "orders"
@@ -52,7 +53,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class SweepRow:
     """What a look needs to know of a row to see whether anything changed."""
 
     id: str
@@ -64,15 +65,12 @@ class Watched:
 def add(
     connection: Connection,
     instance: Instance,
-    seal: Seal,
+    seal: EnvsCipher,
     outbox: Outbox,
     *,
     lease: Lease | None = None,
 ) -> None:
-    """Insert an instance that was just ordered, with its first event.
-
-    With a ``lease`` it is claimed from the beginning, by whoever stores it.
-    """
+    """Insert an instance that was just ordered, claimed by ``lease``, with its first event."""
     fixed: dict[str, Any] = {
         "id": instance.id,
         "name": instance.order.name,
@@ -84,17 +82,17 @@ def add(
     connection.execute(insert(instances), fixed | _changing(instance))
     ordered = Change(None, instance, instance.created_at)
     outbox.record_all(connection, [ordered])
-    wakes = concerned(ordered, is_held=lease is not None)
-    signals.tell(connection, wakes, instance_ids=[instance.id])
+    wakes = find_wakeups(ordered, is_held=lease is not None)
+    notify.notify(connection, wakes, instance_ids=[instance.id])
 
 
 def find(connection: Connection, instance_id: str) -> Instance | None:
     """Return the instance with our id or Novita's id, without its environment values."""
     row = connection.execute(_FIND, {"wanted": instance_id}).first()
-    return instance_of(row) if row else None
+    return parse_row(row) if row else None
 
 
-def envs_of(connection: Connection, instance_id: str, seal: Seal) -> dict[str, str]:
+def read_envs(connection: Connection, instance_id: str, seal: EnvsCipher) -> dict[str, str]:
     """Return the environment values that were ordered; the one way to them."""
     sealed = connection.execute(_SEALED_ENVS, {"row_id": instance_id}).scalar_one()
     return seal.open(sealed, row=instance_id)
@@ -109,7 +107,7 @@ def change(
     *,
     lease_token: str | None = None,
     is_over: Callable[[Instance], bool] = lambda row: False,
-    origin: Origin = wish_of,
+    origin: Origin = command_trace,
 ) -> Change:
     """Fold something into one row as :func:`change_all` does, and return what came of it."""
     (done,) = change_all(
@@ -132,7 +130,7 @@ def change_all(
     *,
     lease_token: str | None = None,
     is_over: Callable[[Instance], bool] = lambda row: False,
-    origin: Origin = wish_of,
+    origin: Origin = command_trace,
 ) -> list[Change]:
     """Fold something into the freshest rows (id -> fold) and store what came of it, if anything.
 
@@ -150,7 +148,7 @@ def change_all(
     ]
     changed = [each for each in done if each.after != each.before]
     for is_given_back in (False, True):
-        lease = leases.NONE if is_given_back else {}
+        lease = leases.NO_LEASE if is_given_back else {}
         rows = [
             {"row_id": each.after.id} | _changing(each.after) | lease
             for each in changed
@@ -161,8 +159,8 @@ def change_all(
     if changed:
         outbox.record_all(connection, changed, origin)
         is_held = lease_token is not None
-        wakes = {wake for each in changed for wake in concerned(each, is_held=is_held)}
-        signals.tell(connection, wakes, instance_ids=[each.after.id for each in changed])
+        wakes = {wake for each in changed for wake in find_wakeups(each, is_held=is_held)}
+        notify.notify(connection, wakes, instance_ids=[each.after.id for each in changed])
     if lease_token is not None:
         for each in done:
             if each.after == each.before and is_over(each.after):
@@ -176,7 +174,7 @@ def claim(
     limit: int,
     lease: Lease,
     *,
-    kind: Kind = Kind.ALL,
+    kind: DueQueue = DueQueue.ALL,
     on_unreadable: Callable[[str, str], None] | None = None,
 ) -> list[Instance]:
     """Lease the rows that are due, longest waiting first, and return them.
@@ -188,7 +186,7 @@ def claim(
     claimed: list[Instance] = []
     for row in rows:
         try:
-            claimed.append(instance_of(row))
+            claimed.append(parse_row(row))
         except ValidationError as error:
             if on_unreadable is None:
                 raise
@@ -198,26 +196,28 @@ def claim(
     return claimed
 
 
-def next_due_at(connection: Connection, now: datetime, *, kind: Kind = Kind.ALL) -> datetime | None:
+def next_due_at(
+    connection: Connection, now: datetime, *, kind: DueQueue = DueQueue.ALL
+) -> datetime | None:
     """Return when the next row wants attention that nobody works on."""
     due_at: datetime | None = connection.scalar(_NEXT_DUE_AT[kind], {NOW.key: now})
     return due_at
 
 
-def waiting(connection: Connection, now: datetime) -> tuple[int, datetime | None]:
+def count_due(connection: Connection, now: datetime) -> tuple[int, datetime | None]:
     """Return how many rows are due that nobody works on, and since when the oldest is."""
     row = connection.execute(_WAITING, {NOW.key: now}).one()
     return row[0], row[1]
 
 
-def watched(connection: Connection) -> list[Watched]:
+def list_sweep_rows(connection: Connection) -> list[SweepRow]:
     """Return every row whose machine may exist at Novita, as briefly as a look needs it."""
     # In portions, so that a large fleet is not held twice.
-    portions = connection.execute(_WATCHED).partitions(PER_STATEMENT)
-    return [Watched(row[0], row[1], Status(row[2]), row[3]) for rows in portions for row in rows]
+    portions = connection.execute(_WATCHED).partitions(CHUNK_SIZE)
+    return [SweepRow(row[0], row[1], Status(row[2]), row[3]) for rows in portions for row in rows]
 
 
-def unsettled(connection: Connection) -> list[str]:
+def list_unsettled_ids(connection: Connection) -> list[str]:
     """Return the ids of the rows that want attention, or whose machine may exist at Novita."""
     due = instances.c.due_at.is_not(None)
     return list(connection.scalars(select(instances.c.id).where(or_(due, and_(*_IS_WATCHED)))))
@@ -239,39 +239,41 @@ def count_notified(connection: Connection) -> int:
     return connection.scalar(select(func.count()).select_from(instances).where(IS_NOTIFIED)) or 0
 
 
-def spend_per_hour(connection: Connection) -> Decimal:
+def sum_spend_per_hour(connection: Connection) -> Decimal:
     """Return the USD per hour of all machines, as each row's last change left them."""
     micro = connection.scalar(_SPEND)
     return Decimal(micro or 0) / 1_000_000
 
 
-def named(connection: Connection, novita_names: Sequence[str]) -> dict[str, Instance]:
+def find_by_novita_names(
+    connection: Connection, novita_names: Sequence[str]
+) -> dict[str, Instance]:
     """Return the instances whose machines have exactly these names at Novita, by name."""
     found: dict[str, Instance] = {}
-    for some in portions(novita_names):
+    for some in chunks(novita_names):
         rows = connection.execute(
             select(instances.c.novita_name, instances.c.body).where(
                 instances.c.novita_name.in_(some)
             )
         )
-        found |= {row.novita_name: instance_of(row) for row in rows}
+        found |= {row.novita_name: parse_row(row) for row in rows}
     return found
 
 
-def known_machines(connection: Connection, novita_ids: Sequence[str]) -> set[str]:
+def find_known_novita_ids(connection: Connection, novita_ids: Sequence[str]) -> set[str]:
     """Return which of these ids at Novita belong to a row of ours."""
     known: set[str] = set()
-    for some in portions(novita_ids):
+    for some in chunks(novita_ids):
         known |= set(
             connection.scalars(select(instances.c.novita_id).where(instances.c.novita_id.in_(some)))
         )
     return known
 
 
-def ended_among(connection: Connection, novita_ids: Sequence[str]) -> dict[str, str]:
+def find_gone(connection: Connection, novita_ids: Sequence[str]) -> dict[str, str]:
     """Return the rows (id -> Novita's id) that hold these machines to be gone."""
     ended: dict[str, str] = {}
-    for some in portions(novita_ids):
+    for some in chunks(novita_ids):
         rows = connection.execute(
             select(instances.c.id, instances.c.novita_id).where(
                 instances.c.novita_id.in_(some), instances.c.gone_at.is_not(None)
@@ -300,10 +302,10 @@ _FRESHEST = (
     .with_for_update()
 )
 _FRESHEST_HELD = _FRESHEST.where(leases.is_held(instances))
-_OF_KIND: dict[Kind, ColumnElement[bool]] = {
-    Kind.ORDERS: instances.c.status == Status.REQUESTED.value,
-    Kind.MACHINES: instances.c.status != Status.REQUESTED.value,
-    Kind.ALL: true(),
+_OF_KIND: dict[DueQueue, ColumnElement[bool]] = {
+    DueQueue.ORDERS: instances.c.status == Status.REQUESTED.value,
+    DueQueue.MACHINES: instances.c.status != Status.REQUESTED.value,
+    DueQueue.ALL: true(),
 }
 _DUE = {
     kind: select(instances.c.id, instances.c.body)
@@ -349,7 +351,7 @@ def _freshest(
     statement = _FRESHEST if lease_token is None else _FRESHEST_HELD
     # Nobody asks for what many rows were before: they must not push out what is asked for.
     parse = _parsed if len(ids) == 1 else _adapter.validate_json
-    for some in portions(ids):
+    for some in chunks(ids):
         rows = connection.execute(statement, {"ids": some, HELD.key: lease_token}).all()
         if len(rows) < len(some):
             raise LeaseLost
@@ -380,7 +382,7 @@ def _micro(amount: Decimal | None) -> int | None:
     return None if amount is None else round(amount * 1_000_000)
 
 
-def instance_of(row: Any) -> Instance:
+def parse_row(row: Any) -> Instance:
     """Return the instance that a row's body holds."""
     return _parsed(row.body)
 

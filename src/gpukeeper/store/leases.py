@@ -33,7 +33,7 @@ class Lease:
 NOW = bindparam("now", type_=UtcTime)
 HELD: BindParameter[str] = bindparam("held_token")
 # What the columns of a lease hold when there is none.
-NONE = {"lease_token": None, "lease_until": None}
+NO_LEASE = {"lease_token": None, "lease_until": None}
 
 
 def is_free(table: FromClause) -> ColumnElement[bool]:
@@ -90,7 +90,7 @@ def release_all(connection: Connection, table: Table) -> int:
     Only for a store with a single engine, when that engine starts.
     """
     return connection.execute(
-        update(table).where(table.c.lease_token.is_not(None)).values(NONE)
+        update(table).where(table.c.lease_token.is_not(None)).values(NO_LEASE)
     ).rowcount
 
 
@@ -106,4 +106,4 @@ def _take(table: Table) -> Update:
 
 @cache
 def _release(table: Table) -> Update:
-    return update(table).where(table.c.id == bindparam("row_id"), is_held(table)).values(NONE)
+    return update(table).where(table.c.id == bindparam("row_id"), is_held(table)).values(NO_LEASE)

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from gpukeeper.domain.instance import Observation
-from gpukeeper.store.inserting import insert_new
+from gpukeeper.domain.instances import Observation
+from gpukeeper.store.db.upsert import insert_if_absent
 from gpukeeper.store.tables import orphans
 
 
@@ -22,7 +22,7 @@ class Orphan:
     last_seen_at: datetime
 
 
-def see(
+def record_listing(
     connection: Connection, machines: Sequence[Observation], now: datetime
 ) -> list[Observation]:
     """Store the orphans of a complete listing, and return those that were not known.
@@ -50,14 +50,14 @@ def see(
     return [machine for machine in machines if machine.novita_id not in known]
 
 
-def note(connection: Connection, machine: Observation, now: datetime) -> None:
+def record(connection: Connection, machine: Observation, now: datetime) -> None:
     """Store one more orphan, unless it is known."""
     body = _adapter.dump_json(machine).decode()
     row = {"novita_id": machine.novita_id, "first_seen_at": now, "last_seen_at": now, "body": body}
-    connection.execute(insert_new(connection, orphans), row)
+    connection.execute(insert_if_absent(connection, orphans), row)
 
 
-def every(connection: Connection) -> list[Orphan]:
+def list_all(connection: Connection) -> list[Orphan]:
     """Return all orphans, longest known first."""
     rows = connection.execute(
         select(orphans).order_by(orphans.c.first_seen_at, orphans.c.novita_id)
@@ -71,7 +71,7 @@ def find(connection: Connection, novita_id: str) -> Orphan | None:
     return _orphan(row) if row else None
 
 
-def take(connection: Connection, novita_id: str) -> Orphan | None:
+def remove(connection: Connection, novita_id: str) -> Orphan | None:
     """Remove an orphan and return it; of several who take the same, one gets it."""
     taken = delete(orphans).where(orphans.c.novita_id == novita_id).returning(orphans)
     row = connection.execute(taken).first()

@@ -16,18 +16,18 @@ from gpukeeper.domain.events import (
     EventType,
     data_of,
 )
-from gpukeeper.domain.instance import Instance
-from gpukeeper.domain.sharing import receiver_of
-from gpukeeper.domain.waking import Wake
-from gpukeeper.store import signals
-from gpukeeper.store.portions import portions
+from gpukeeper.domain.fairness import receiver_of
+from gpukeeper.domain.instances import Instance
+from gpukeeper.domain.wakeups import Wake
+from gpukeeper.store.db import notify
+from gpukeeper.store.db.chunks import chunks
 from gpukeeper.store.tables import IS_PENDING, deliveries, ended_urls, events
 
 # Says of a change which work it came of, as its place in a trace.
 Origin = Callable[[Change], str | None]
 
 
-def wish_of(change: Change) -> str | None:
+def command_trace(change: Change) -> str | None:
     """Return the place of what the owner asked for last."""
     return change.after.traceparent
 
@@ -53,7 +53,7 @@ class Outbox:
     new_id: Callable[[str, datetime], str]
 
     def record_all(
-        self, connection: Connection, changes: Sequence[Change], origin: Origin = wish_of
+        self, connection: Connection, changes: Sequence[Change], origin: Origin = command_trace
     ) -> None:
         """Store the events of changes, in this order, and one delivery per event and URL."""
         happened = [event for change in changes for event in self._events_of(change, origin)]
@@ -86,7 +86,7 @@ class Outbox:
             self.new_id("evt", now), EventType.TEST, None, now, data, traceparent=traceparent
         )
         (event,) = _store(connection, [happened])
-        signals.tell(connection, (Wake.EVENTS, Wake.DELIVER))
+        notify.notify(connection, (Wake.EVENTS, Wake.DELIVER))
         return self._owe(connection, [_Owed(event, url, is_trusted) for url, is_trusted in urls])
 
     def _events_of(self, change: Change, origin: Origin) -> list[Event]:
@@ -159,7 +159,7 @@ _ENDED = select(ended_urls.c.url).where(ended_urls.c.url.in_(bindparam("urls", e
 
 def _store(connection: Connection, happened: Sequence[Event]) -> list[Event]:
     """Store events, in this order, and return them with their numbers."""
-    signals.queue_up_events(connection)
+    notify.lock_event_numbers(connection)
     rows = [
         {
             "id": event.id,
@@ -178,7 +178,7 @@ def _store(connection: Connection, happened: Sequence[Event]) -> list[Event]:
 def _ended_among(connection: Connection, urls: Set[str]) -> set[str]:
     """Return which of these URLs said that they want nothing more."""
     return {
-        url for some in portions(sorted(urls)) for url in connection.scalars(_ENDED, {"urls": some})
+        url for some in chunks(sorted(urls)) for url in connection.scalars(_ENDED, {"urls": some})
     }
 
 
@@ -186,7 +186,7 @@ def _pending_among(connection: Connection, lanes: Set[str]) -> set[str]:
     """Return in which of these lanes a delivery is pending, and hold what is until it is said."""
     return {
         lane
-        for some in portions(sorted(lanes))
+        for some in chunks(sorted(lanes))
         for lane in connection.scalars(_PENDING, {"lanes": some})
     }
 

@@ -34,7 +34,7 @@ from gpukeeper.store.tables import (
 
 
 @dataclass(frozen=True, slots=True)
-class Portion:
+class OldRows:
     """Some old rows: the numbers of those that may go, and the id of the last one of all.
 
     ``last_id`` is None when there is none left.
@@ -44,7 +44,7 @@ class Portion:
     last_id: str | None
 
 
-def old_deliveries(connection: Connection, before: datetime, after: str, limit: int) -> Portion:
+def old_deliveries(connection: Connection, before: datetime, after: str, limit: int) -> OldRows:
     """Return the next deliveries after this id, with at most ``limit`` rows and their attempts.
 
     One goes when it is older and was over before; one that is pending stays.
@@ -59,7 +59,7 @@ def old_deliveries(connection: Connection, before: datetime, after: str, limit: 
         last_id = row.id
         if row.may_go:
             numbers.append(row.number)
-    return Portion(numbers, last_id)
+    return OldRows(numbers, last_id)
 
 
 def remove_deliveries(
@@ -72,7 +72,7 @@ def remove_deliveries(
     return Counter(deliveries=removed.rowcount, attempts=attempts.rowcount)
 
 
-def old_events(connection: Connection, before: datetime, after: str, limit: int) -> Portion:
+def old_events(connection: Connection, before: datetime, after: str, limit: int) -> OldRows:
     """Return the next events after this id, at most ``limit``.
 
     One goes when it is older, has no delivery left, and its instance has had no machine since
@@ -80,7 +80,7 @@ def old_events(connection: Connection, before: datetime, after: str, limit: int)
     """
     walk = {"after": after, "end": ids.earliest_id("evt", before), "limit": limit}
     rows = connection.execute(_OLD_EVENTS, walk | {"before": before}).all()
-    return Portion([row.number for row in rows if row.may_go], rows[-1].id if rows else None)
+    return OldRows([row.number for row in rows if row.may_go], rows[-1].id if rows else None)
 
 
 def remove_events(connection: Connection, numbers: Sequence[int], before: datetime) -> Counter[str]:
@@ -89,7 +89,7 @@ def remove_events(connection: Connection, numbers: Sequence[int], before: dateti
     The duty to remove must be held.
     """
     removed = connection.execute(_REMOVE_EVENTS, {"numbers": numbers, "before": before})
-    facts.note_removed(connection, max(numbers))
+    facts.record_removed(connection, max(numbers))
     return Counter(events=removed.rowcount)
 
 

@@ -121,7 +121,7 @@ class LogFile(_Output, RotatingFileHandler):
         return os.fdopen(os.open(self.baseFilename, flags, _FILE_MODE), "a", encoding="utf-8")
 
 
-def fault_of_file(path: Path) -> str | None:
+def find_file_fault(path: Path) -> str | None:
     """Return why messages could not be written into a file, or None; creates nothing."""
     try:
         # A pipe that nobody reads yet must not hold us up.
@@ -129,13 +129,13 @@ def fault_of_file(path: Path) -> str | None:
     except FileNotFoundError:
         folder = path.parent
         if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
-            return sentence_of(folder, PermissionError(0, "no file can be made in it"))
+            return describe_file_fault(folder, PermissionError(0, "no file can be made in it"))
     except OSError as error:
-        return sentence_of(path, error)
+        return describe_file_fault(path, error)
     return None
 
 
-def sentence_of(path: Path, error: OSError) -> str:
+def describe_file_fault(path: Path, error: OSError) -> str:
     """Say that messages cannot be written into a file, and what to do about it."""
     said = f"{path} cannot be written to ({error.strerror})"
     with suppress(OSError):

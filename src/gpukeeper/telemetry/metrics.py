@@ -28,7 +28,7 @@ _LAG_BUCKETS_SECONDS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 60, 300, 1800, 7200)
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class Description:
     """How a metric is called, what it tells, and by what it is told apart.
 
     ``shown`` are values of its one label that are there at 0 from the start: to Prometheus a
@@ -49,7 +49,7 @@ class Metrics:
     registry: CollectorRegistry
     orders: Annotated[
         Counter,
-        Named(
+        Description(
             "gpukeeper_orders_total",
             "Orders by outcome: accepted, or the code of what stood in the way.",
             labels=("outcome",),
@@ -58,11 +58,11 @@ class Metrics:
     ]
     instances: Annotated[
         Gauge,
-        Named("gpukeeper_instances", "Instances in the store by status.", labels=("status",)),
+        Description("gpukeeper_instances", "Instances in the store by status.", labels=("status",)),
     ]
     time_to_running: Annotated[
         Histogram,
-        Named(
+        Description(
             "gpukeeper_time_to_running_seconds",
             "Seconds from an order to its instance's running.",
             buckets=_STARTUP_BUCKETS_SECONDS,
@@ -70,7 +70,7 @@ class Metrics:
     ]
     hourly_spend: Annotated[
         Gauge,
-        Named(
+        Description(
             "gpukeeper_hourly_spend_usd",
             "US dollars per hour of every machine that Novita bills, orphans included: GPUs that "
             "are on, and disk above 60 GB.",
@@ -78,14 +78,14 @@ class Metrics:
     ]
     prices_above_limit: Annotated[
         Counter,
-        Named(
+        Description(
             "gpukeeper_price_above_limit_total",
             "Machines whose price, as Novita shows it, rose above their order's limit.",
         ),
     ]
     orphans: Annotated[
         Gauge,
-        Named(
+        Description(
             "gpukeeper_orphans",
             "Machines at Novita that the store does not know, with our mark, or with another and "
             "older than the store.",
@@ -93,7 +93,7 @@ class Metrics:
     ]
     vanished: Annotated[
         Gauge,
-        Named(
+        Description(
             "gpukeeper_vanished_machines",
             "Machines that were missing from a listing that lacked most of the fleet, so that "
             "nothing was concluded from it; an alarm while it is above 0.",
@@ -101,7 +101,7 @@ class Metrics:
     ]
     novita_calls: Annotated[
         Counter,
-        Named(
+        Description(
             "gpukeeper_novita_calls_total",
             "Calls to Novita by route and outcome: ok, or the name of the error.",
             labels=("route", "outcome"),
@@ -109,7 +109,7 @@ class Metrics:
     ]
     novita_call_duration: Annotated[
         Histogram,
-        Named(
+        Description(
             "gpukeeper_novita_call_duration_seconds",
             "Seconds until Novita answered, without the wait for pacing.",
             labels=("route",),
@@ -118,7 +118,7 @@ class Metrics:
     ]
     clock_ahead: Annotated[
         Gauge,
-        Named(
+        Description(
             "gpukeeper_clock_ahead_seconds",
             "How far the clock has jumped ahead, as long as that is not confirmed; 0 while it is "
             "believed.",
@@ -126,7 +126,7 @@ class Metrics:
     ]
     novita_rate: Annotated[
         Gauge,
-        Named(
+        Description(
             "gpukeeper_novita_rate",
             "Calls a second to Novita that pacing lets through now; less than "
             "`GPUKEEPER_NOVITA_RATE` after a complaint of Novita's.",
@@ -134,14 +134,14 @@ class Metrics:
     ]
     novita_paced: Annotated[
         Counter,
-        Named(
+        Description(
             "gpukeeper_novita_paced_seconds_total",
             "Seconds that calls to Novita were held back by pacing before they were made.",
         ),
     ]
     looks: Annotated[
         Counter,
-        Named(
+        Description(
             "gpukeeper_looks_total",
             "Looks at the whole fleet by result: complete, incomplete, doubted or failed.",
             labels=("result",),
@@ -150,7 +150,7 @@ class Metrics:
     ]
     look_duration: Annotated[
         Histogram,
-        Named(
+        Description(
             "gpukeeper_look_duration_seconds",
             "Seconds that a look at the whole fleet took.",
             buckets=_CALL_BUCKETS_SECONDS,
@@ -158,7 +158,7 @@ class Metrics:
     ]
     webhook_attempts: Annotated[
         Counter,
-        Named(
+        Description(
             "gpukeeper_webhook_attempts_total",
             "Attempts to deliver a webhook by outcome: delivered, failed, exhausted or ended.",
             labels=("outcome",),
@@ -167,11 +167,11 @@ class Metrics:
     ]
     deliveries_pending: Annotated[
         Gauge,
-        Named("gpukeeper_deliveries_pending", "Webhook deliveries that are not over."),
+        Description("gpukeeper_deliveries_pending", "Webhook deliveries that are not over."),
     ]
     oldest_due: Annotated[
         Gauge,
-        Named(
+        Description(
             "gpukeeper_oldest_due_seconds",
             "Age of the oldest due row that nobody works on, by queue: instances or deliveries.",
             labels=("queue",),
@@ -179,7 +179,7 @@ class Metrics:
     ]
     webhook_lag: Annotated[
         Histogram,
-        Named(
+        Description(
             "gpukeeper_webhook_lag_seconds",
             "Seconds from an event to its successful delivery.",
             buckets=_LAG_BUCKETS_SECONDS,
@@ -187,7 +187,7 @@ class Metrics:
     ]
     removed: Annotated[
         Counter,
-        Named(
+        Description(
             "gpukeeper_removed_total",
             "Rows removed because they were older than `GPUKEEPER_RETENTION`, by table: events, "
             "deliveries or attempts.",
@@ -196,7 +196,7 @@ class Metrics:
     ]
     http_requests: Annotated[
         Counter,
-        Named(
+        Description(
             "gpukeeper_http_requests_total",
             "Requests to this service by method, route and status.",
             labels=("method", "route", "status"),
@@ -204,7 +204,7 @@ class Metrics:
     ]
     http_request_duration: Annotated[
         Histogram,
-        Named(
+        Description(
             "gpukeeper_http_request_duration_seconds",
             "Seconds until a request to this service was answered.",
             labels=("method", "route"),
@@ -213,7 +213,7 @@ class Metrics:
     ]
     altered_names: Annotated[
         Counter,
-        Named(
+        Description(
             "gpukeeper_altered_names_total",
             "Machines whose name is not the one that was sent: known ones, and suspected ones that "
             "hold back an order.",
@@ -223,7 +223,7 @@ class Metrics:
     ]
     unhandled_errors: Annotated[
         Counter,
-        Named(
+        Description(
             "gpukeeper_unhandled_errors_total",
             "Faults of our own, logged with a traceback, by the part that they happened in.",
             labels=("where",),
@@ -232,7 +232,7 @@ class Metrics:
     ]
     loop_heartbeat: Annotated[
         Gauge,
-        Named(
+        Description(
             "gpukeeper_loop_heartbeat_timestamp_seconds",
             "Unix time at which a background loop last turned; its age is time() minus this.",
             labels=("loop",),
@@ -287,7 +287,7 @@ def exposition(metrics: Metrics) -> bytes:
     return generate_latest(metrics.registry)
 
 
-def _build(metric: type, named: Named, registry: CollectorRegistry) -> Any:
+def _build(metric: type, named: Description, registry: CollectorRegistry) -> Any:
     buckets = {"buckets": named.buckets} if named.buckets else {}
     built = metric(named.name, named.sentence, named.labels, registry=registry, **buckets)
     for value in named.shown:
@@ -295,7 +295,7 @@ def _build(metric: type, named: Named, registry: CollectorRegistry) -> Any:
     return built
 
 
-def _declared() -> Iterator[tuple[str, type, Named]]:
+def _declared() -> Iterator[tuple[str, type, Description]]:
     for attribute, hint in get_type_hints(Metrics, include_extras=True).items():
         if get_origin(hint) is Annotated:
             metric, named = get_args(hint)

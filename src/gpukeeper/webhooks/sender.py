@@ -16,9 +16,9 @@ from typing import Any
 import httpx2
 from pydantic import SecretStr
 
-from gpukeeper.connections import Pool, one_connection
 from gpukeeper.domain.backoff import parse_retry_after
-from gpukeeper.domain.sharing import receiver_of
+from gpukeeper.domain.fairness import receiver_of
+from gpukeeper.http_pool import HttpPool, limit_to_one_connection
 from gpukeeper.webhooks import signing
 from gpukeeper.webhooks.guard import Allowance, ForbiddenAddress, Resolver, look_up, resolve
 from gpukeeper.webhooks.urls import Address, unmapped
@@ -35,7 +35,7 @@ _KEEP_ALIVE_SECONDS = 2.0
 _MAX_ADDRESSES = 16
 
 # What is sent, and the connections over which it goes.
-Way = tuple[Pool, httpx2.Request]
+Way = tuple[HttpPool, httpx2.Request]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Sender:
         self._resolver = resolver
         self._tls = tls or httpx2.create_ssl_context()
         # One for each of the operator's receivers.
-        self._trusted: dict[str, Pool] = {}
+        self._trusted: dict[str, HttpPool] = {}
         # No connection is kept: they are known by their address, and a second host name on the
         # same address would be sent over one whose certificate was checked for the first.
         self._pinned = self._pool(httpx2.Limits(max_connections=1, max_keepalive_connections=0))
@@ -183,15 +183,15 @@ class Sender:
             for address in target.addresses[:_MAX_ADDRESSES]
         ]
 
-    def _pool_to(self, receiver: str) -> Pool:
+    def _pool_to(self, receiver: str) -> HttpPool:
         if receiver not in self._trusted:
-            self._trusted[receiver] = self._pool(one_connection(_KEEP_ALIVE_SECONDS))
+            self._trusted[receiver] = self._pool(limit_to_one_connection(_KEEP_ALIVE_SECONDS))
         return self._trusted[receiver]
 
-    def _pool(self, limits: httpx2.Limits) -> Pool:
+    def _pool(self, limits: httpx2.Limits) -> HttpPool:
         # No limit of connections: whoever calls decides how many deliveries go on at a time,
         # and slow receivers must not use up the turns of the others.
-        return Pool(
+        return HttpPool(
             lambda: httpx2.AsyncHTTPTransport(verify=self._tls, limits=limits),
             keep_alive_seconds=_KEEP_ALIVE_SECONDS,
         )

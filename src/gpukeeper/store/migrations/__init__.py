@@ -18,9 +18,9 @@ from sqlalchemy import Connection, Engine, column, func, inspect, select, table,
 from gpukeeper import __version__
 from gpukeeper.domain.errors import Fault, InvalidConfiguration
 from gpukeeper.store import facts
+from gpukeeper.store.db.notify import MIGRATIONS_LOCK
+from gpukeeper.store.db.postgres import is_postgres
 from gpukeeper.store.facts import Schema
-from gpukeeper.store.postgres import is_postgres
-from gpukeeper.store.signals import MIGRATIONS_LOCK
 
 _HERE = Path(__file__).parent
 # Where Alembic notes the revision.
@@ -95,7 +95,7 @@ def complaint(connection: Connection, program: Program | None = None) -> str | N
     if revision is None or revision in program.oldest_programs:
         found = f"is at revision {revision}" if revision else "is empty"
         return f"the database {found}, and needs {program.newest}: run 'gpukeeper migrate'"
-    schema = facts.schema(connection) if inspect(connection).has_table("facts") else None
+    schema = facts.find_schema(connection) if inspect(connection).has_table("facts") else None
     if schema is None or schema.revision != revision:
         # Only its own program could tell who works on it.
         schema = Schema(revision, revision, "")
@@ -124,9 +124,9 @@ def newest() -> str:
 
 def _tell(connection: Connection, schema: Schema) -> None:
     """Store what older programs have to know of the schema; the version that made it stays."""
-    told = facts.schema(connection)
+    told = facts.find_schema(connection)
     if told is None or replace(told, version=schema.version) != schema:
-        facts.keep_schema(connection, schema)
+        facts.store_schema(connection, schema)
 
 
 def _wait_for_others(connection: Connection) -> None:

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from gpukeeper.domain.sharing import receiver_of
+from gpukeeper.domain.fairness import receiver_of
 
 revision = "0002"
 down_revision = "0001"

@@ -1,0 +1,1 @@
+"""What requests may say: bodies, fields and queries, and what is said of their faults."""

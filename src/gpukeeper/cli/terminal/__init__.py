@@ -1,0 +1,1 @@
+"""How the command line writes to people and to scripts."""

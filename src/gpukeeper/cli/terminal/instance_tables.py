@@ -1,0 +1,240 @@
+"""How instances are shown to people."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from gpukeeper.cli.terminal.output import age, hourly, money, record, remaining, when
+from gpukeeper.cli.terminal.text_tables import Column, table, terminal_width
+from gpukeeper.client import InstanceInfo
+from gpukeeper.client.name_lookup import SHORT_ID_LENGTH
+from gpukeeper.domain.costs import Rate, describe_rate
+from gpukeeper.domain.instances import Attempt, Reason, Status
+
+# What a program reads: every column, whole, and always in this order.
+_COLUMNS = tuple(
+    map(
+        Column,
+        ("ID", "NAME", "STATUS", "PRODUCT", "GPUS", "REGION", "USD/H", "BILLING", "CREATED"),
+    )
+)
+# What a person reads: what matters first; a rank says what goes first where there is no room.
+_TERMINAL_COLUMNS = (
+    Column("NAME", narrowest=9),
+    Column("STATUS"),
+    Column("USD/H", is_right=True),
+    Column("AGE", rank=1, is_right=True),
+    Column("PRODUCT", rank=3, narrowest=13),
+    Column("GPUS", rank=5, is_right=True),
+    Column("REGION", rank=4),
+    Column("BILLING", rank=6),
+    Column("ID", rank=2),
+)
+# Below this there is room for one word beside the name and the price.
+_NARROW = 60
+
+# Whoever reads that these are gone must not read beside it that they run.
+_GONE = frozenset({Status.DELETED, Status.LOST})
+_DOWN = _GONE | {Status.STOPPED, Status.RECLAIMED}
+
+
+def format_instances(instances: Iterable[InstanceInfo], *, now: datetime) -> str:
+    """Return a table with a row for each instance."""
+    width = terminal_width()
+    if width is None:
+        return table(_COLUMNS, _whole_rows(instances, now))
+    rows = (
+        (
+            each.name,
+            _brief_status(each, now) if width < _NARROW else status_text(each, now),
+            hourly(each.price_per_hour),
+            age(now - each.created_at) if each.created_at else None,
+            each.product_name,
+            str(each.gpu_num),
+            each.region,
+            each.billing_mode,
+            each.id[-SHORT_ID_LENGTH:],
+        )
+        for each in instances
+    )
+    return table(_TERMINAL_COLUMNS, rows)
+
+
+def format_instance(instance: InstanceInfo, *, now: datetime) -> str:
+    """Return everything about one instance, a fact to a line."""
+    return record(_facts(instance, now))
+
+
+def describe_attention(instances: Sequence[InstanceInfo]) -> str | None:
+    """Return how many of these need somebody's attention, and why."""
+    kinds = (
+        (
+            "failed",
+            [each for each in instances if each.status == Status.FAILED and not is_refused(each)],
+        ),
+        ("reclaimed", [each for each in instances if each.status == Status.RECLAIMED]),
+        ("to be taken back", [each for each in instances if is_notified(each)]),
+        ("above the price limit", [each for each in instances if each.is_above_limit]),
+        ("lost", [each for each in instances if each.status == Status.LOST]),
+    )
+    counted = [f"{len(found)} {word}" for word, found in kinds if found]
+    return f"Needs attention: {', '.join(counted)}." if counted else None
+
+
+def is_refused(instance: InstanceInfo) -> bool:
+    """Whether the order failed with nothing bought, so that it never cost anything."""
+    is_failed = instance.status == Status.FAILED
+    return is_failed and not instance.novita_id and not instance.is_billing
+
+
+def is_notified(instance: InstanceInfo) -> bool:
+    """Whether Novita has said that it will take the machine back, and has not done so yet."""
+    return instance.reclaim_at is not None and instance.status not in (*_GONE, Status.RECLAIMED)
+
+
+def reason_text(reason: Reason | None) -> str | None:
+    """Return why an instance is in its status."""
+    return f"{reason.message} [{reason.code}]" if reason else None
+
+
+def costs_money(instance: InstanceInfo) -> bool:
+    """Whether a machine is billed now; where the service does not say how much, it may be."""
+    gpu, disk = instance.gpu_usd_per_hour, instance.disk_usd_per_hour
+    if gpu is None or disk is None or not instance.novita_id:
+        return instance.is_billing
+    return instance.is_billing and gpu + disk > 0
+
+
+def billed_text(instance: InstanceInfo) -> str:
+    """Return what is billed now: ``GPU no, disk $0.00/day``."""
+    if not instance.is_billing:
+        return "no"
+    if not instance.novita_id:
+        return "not known: the answer to the purchase is being looked up"
+    return cost_text(instance.gpu_usd_per_hour, instance.disk_usd_per_hour) or "yes"
+
+
+def cost_text(gpu: Decimal | None, disk: Decimal | None) -> str | None:
+    """Return what a machine costs now, if the service says so."""
+    return None if gpu is None or disk is None else describe_rate(Rate(gpu, disk))
+
+
+def _above_limit(instance: InstanceInfo) -> str | None:
+    limit = money(instance.max_price_per_hour)
+    return f"yes, it was ordered for at most {limit}/h" if instance.is_above_limit else None
+
+
+def status_text(instance: InstanceInfo, now: datetime) -> str:
+    """Return the status with what a person should know of it at a glance."""
+    marks = [instance.status]
+    if is_refused(instance):
+        marks.append("nothing bought")
+    if bill := _bill_of_failure(instance):
+        marks.append(bill)
+    if instance.is_above_limit:
+        marks.append("above limit")
+    if is_notified(instance):
+        marks.append(_reclaim_text(instance, now))
+    if instance.is_stale:
+        marks.append("stale")
+    return ", ".join(marks)
+
+
+def _brief_status(instance: InstanceInfo, now: datetime) -> str:
+    """Return the one thing that costs most not to know, in at most 16 cells."""
+    if is_refused(instance):
+        return "failed, refused"
+    if bill := _bill_of_failure(instance):
+        return "failed, billed" if instance.novita_id else bill
+    if instance.is_above_limit:
+        return "above limit"
+    if is_notified(instance):
+        return _reclaim_text(instance, now).replace("taken back in", "taken in")
+    return status_text(instance, now)
+
+
+def _bill_of_failure(instance: InstanceInfo) -> str | None:
+    """Return what a failed instance may cost on: what its owner would not expect."""
+    if instance.status != Status.FAILED or not costs_money(instance):
+        return None
+    return "still billed" if instance.novita_id else "may be billed"
+
+
+def _reclaim_text(instance: InstanceInfo, now: datetime) -> str:
+    assert instance.reclaim_at is not None
+    left = instance.reclaim_at - now
+    return f"taken back in {remaining(left)}" if left > timedelta(0) else "being taken back"
+
+
+def _whole_rows(instances: Iterable[InstanceInfo], now: datetime) -> Iterator[Sequence[str | None]]:
+    for each in instances:
+        yield (
+            each.id,
+            each.name,
+            status_text(each, now),
+            each.product_name,
+            str(each.gpu_num),
+            each.region,
+            hourly(each.price_per_hour),
+            each.billing_mode,
+            when(each.created_at),
+        )
+
+
+def _facts(instance: InstanceInfo, now: datetime) -> Iterator[tuple[str, str | None]]:
+    price = hourly(instance.price_per_hour)
+    yield "id", instance.id
+    yield "name", instance.name
+    yield "status", status_text(instance, now)
+    yield "reason", reason_text(instance.reason)
+    yield "product", f"{instance.gpu_num} x {instance.product_name}"
+    yield "region", instance.region
+    none = "none" if is_refused(instance) else "none yet"
+    yield "price", f"{f'${price}/h' if price else none}, {instance.billing_mode}"
+    yield "above limit", _above_limit(instance)
+    yield "billed", billed_text(instance)
+    yield "disk", f"{instance.rootfs_size_gb} GB" if instance.rootfs_size_gb else None
+    yield "template", instance.template_id
+    yield "image", instance.image_url
+    for key, value in instance.labels.items():
+        yield "label", f"{key}={value}"
+    # Of a machine that is down, these are addresses that lead nowhere.
+    for endpoint in instance.endpoints if instance.status not in _DOWN else ():
+        yield "endpoint", f"{endpoint.port}/{endpoint.type} {endpoint.url}"
+    yield "ssh", instance.ssh_command
+    yield "created", when(instance.created_at)
+    yield "started", when(instance.started_at)
+    is_up = instance.status in (Status.RUNNING, Status.STOPPING)
+    yield "running since" if is_up else "ran from", when(instance.running_at)
+    yield "taken back at", when(instance.reclaim_at)
+    yield "deleted", when(instance.deleted_at)
+    yield "at novita", novita_text(instance)
+    for attempt in instance.attempts:
+        yield "tried", attempt_text(attempt)
+
+
+def attempt_text(attempt: Attempt) -> str:
+    """Return what one try to buy came to."""
+    detail = f" ({attempt.detail})" if attempt.detail else ""
+    return (
+        f"{attempt.product_id} in {attempt.region} "
+        f"at {money(attempt.price_per_hour)}/h: {attempt.outcome}{detail}"
+    )
+
+
+def novita_text(instance: InstanceInfo) -> str | None:
+    """Return Novita's id of the machine, and what Novita said of it last."""
+    if not instance.novita_id:
+        return None
+    # The word is Novita's last one about a machine that it does not know any more.
+    is_ended = not instance.novita_status and not instance.is_billing
+    if is_ended or instance.status in _GONE:
+        since = when(instance.deleted_at or instance.observed_at)
+        return f"{instance.novita_id}: not found" + (f" since {since}" if since else "")
+    seen = f", seen {when(instance.observed_at)}" if instance.observed_at else ""
+    return f"{instance.novita_id}: {instance.novita_status or 'not seen yet'}{seen}"
+
+
+def is_gone(instance: InstanceInfo) -> bool:
+    """Whether there is no machine any more."""
+    return instance.status in _GONE

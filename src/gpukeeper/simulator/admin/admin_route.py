@@ -1,0 +1,33 @@
+"""What an admin route is: a path, a sentence, and what it does to the world."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gpukeeper.simulator.simulated_world import World
+
+PREFIX = "/_sim"
+
+
+@dataclass(frozen=True, slots=True)
+class AdminRequest:
+    """One admin request: what its path, query and body say."""
+
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class AdminRoute:
+    """One admin route, and its sentence."""
+
+    method: str
+    path: str
+    does: str
+    perform: Callable[[World, AdminRequest], object]
+
+
+def as_list(body: object) -> list[Any]:
+    """Return a list as it is and a single thing as a list of one."""
+    return body if isinstance(body, list) else [body]

@@ -1,0 +1,106 @@
+"""What the admin API shows of the world: the truth behind Novita's answers."""
+
+from collections import Counter
+from decimal import Decimal
+from typing import Any, get_args
+
+from gpukeeper.simulator.json_codec import encode
+from gpukeeper.simulator.machines.interventions import ACTIONS
+from gpukeeper.simulator.machines.machine import GONE, Machine
+from gpukeeper.simulator.machines.machine_bills import bill
+from gpukeeper.simulator.machines.scripted_fates import FateKind
+from gpukeeper.simulator.novita_api.fault_rules import FAULT_KINDS, ROUTE_NAMES, FaultRule
+from gpukeeper.simulator.simulated_world import World
+from gpukeeper.simulator.simulator_settings import meanings
+
+Json = dict[str, Any]
+
+
+def summary(world: World) -> Json:
+    """Return the world in short, and everything that can be scripted."""
+    now = world.now()
+    moments = (machine.at(now) for machine in world.machines.values())
+    return {
+        "clock": clock(world),
+        "machines": Counter(moment.status if moment else GONE for moment in moments),
+        "balance_usd": world.balance(),
+        "requests": world.journal.counts(),
+        "routes": list(ROUTE_NAMES),
+        "faults": FAULT_KINDS,
+        "actions": {name: action.does for name, action in ACTIONS.items()},
+        "fates": list(get_args(FateKind)),
+        "settings": meanings(),
+    }
+
+
+def clock(world: World) -> Json:
+    """Return the simulated time and how it passes."""
+    mode = "manual" if world.clock.is_manual else "real"
+    return {"now": world.now(), "mode": mode, "speed": world.clock.speed}
+
+
+def machine(world: World, found: Machine) -> Json:
+    """Return the inner truth of one machine: its past, its planned future and its bill."""
+    now = world.now()
+    moment = found.at(now)
+    return {
+        "id": found.id,
+        "name": found.order.name,
+        "status": moment.status if moment else GONE,
+        "cluster_id": found.cluster_id,
+        "order": encode(found.order),
+        "price": found.price,
+        "created_at": found.created_at,
+        "replays": found.replays,
+        "reclaim": encode(found.reclaim),
+        "past": [encode(item) for item in found.moments if item.at <= now],
+        "future": [encode(item) for item in found.moments if item.at > now],
+        "bill": encode(bill(found, now, world.settings.disk_usd_per_gb_day)),
+    }
+
+
+def machine_in_short(world: World, found: Machine) -> Json:
+    """Return one line about a machine."""
+    moment = found.at(world.now())
+    return {
+        "id": found.id,
+        "name": found.order.name,
+        "status": moment.status if moment else GONE,
+        "product_id": found.order.product_id,
+        "cluster_id": found.cluster_id,
+        "created_at": found.created_at,
+    }
+
+
+def ledger(world: World) -> Json:
+    """Return every machine's bill and the sums that a test wants to assert."""
+    bills = world.bills()
+    return {
+        "now": world.now(),
+        "machines": [encode(item) for item in bills],
+        "alive": [item.id for item in bills if item.is_alive],
+        "billed_now": [item.id for item in bills if item.is_billed_now],
+        "billed_gpu_seconds": sum(item.billed_gpu_seconds for item in bills),
+        "usd": sum((item.usd for item in bills), start=Decimal(0)),
+        "balance_usd": world.balance(),
+    }
+
+
+def stock(world: World) -> list[Json]:
+    """Return the true stock of every offer, and what is shown instead if that is scripted."""
+    return [
+        encode(world.stock(product, cluster_id)) | {"shown": product.shown.get(cluster_id)}
+        for product in world.products.values()
+        for cluster_id in product.stock
+    ]
+
+
+def rule(found: FaultRule) -> Json:
+    """Return a fault rule and what it has done."""
+    return {
+        "id": found.id,
+        "done": found.done,
+        "to_skip": found.to_skip,
+        "ends_at": found.ends_at,
+        **encode(found.fault),
+    }

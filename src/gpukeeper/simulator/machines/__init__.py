@@ -1,0 +1,1 @@
+"""The simulated machines: their lives, their fates, and what they cost."""

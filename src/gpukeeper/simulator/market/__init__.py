@@ -1,0 +1,1 @@
+"""What the simulated Novita sells: products, stock, prices and sales."""

@@ -1,0 +1,73 @@
+"""How prices move: by themselves, with every call for products, or as somebody has scripted."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from gpukeeper.simulator.market.product_stock import Product, compute_price
+from gpukeeper.simulator.simulator_settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceChange:
+    """New prices of one product, from after the next ``after_calls`` calls for products on."""
+
+    product_id: str
+    price: int | None = None
+    spot_price: int | None = None
+    after_calls: int = 0
+
+
+@dataclass(slots=True)
+class Prices:
+    """What prices depend on besides the time: how often they were asked for.
+
+    ``shown`` keeps when which price was shown, by product and whether it is the spot price.
+    """
+
+    calls: int = 0
+    waiting: list[tuple[int, PriceChange]] = field(default_factory=list)
+    shown: dict[tuple[str, bool], list[tuple[datetime, int]]] = field(default_factory=dict)
+
+    def now(self, product: Product, *, is_spot: bool, at: datetime, settings: Settings) -> int:
+        """Return the price per GPU and hour in 1e-5 USD."""
+        return compute_price(product, is_spot=is_spot, at=at, settings=settings, calls=self.calls)
+
+    def of_sale(self, product: Product, *, is_spot: bool, at: datetime, settings: Settings) -> int:
+        """Return what a machine costs that is bought now: a price shown lately is kept to."""
+        since = at - timedelta(seconds=settings.price_honoured_seconds)
+        shown = self.shown.get((product.id, is_spot), []) if settings.price_honoured_seconds else []
+        now = self.now(product, is_spot=is_spot, at=at, settings=settings)
+        return min([now, *(price for when, price in shown if when >= since)])
+
+    def begin_call(self) -> None:
+        """Count a call for products, before it is answered."""
+        self.calls += 1
+
+    def show(self, product: Product, at: datetime, settings: Settings) -> None:
+        """Keep what is shown of a product, for as long as it is honoured."""
+        if not settings.price_honoured_seconds:
+            return
+        since = at - timedelta(seconds=settings.price_honoured_seconds)
+        for is_spot in (False, True):
+            price = self.now(product, is_spot=is_spot, at=at, settings=settings)
+            shown = self.shown.setdefault((product.id, is_spot), [])
+            shown[:] = [*(each for each in shown if each[0] >= since), (at, price)]
+
+    def plan(self, change: PriceChange) -> None:
+        """Keep a change until so many calls have been answered."""
+        self.waiting.append((self.calls + change.after_calls, change))
+
+    def take_due(self) -> list[PriceChange]:
+        """Return the changes whose calls have been answered, and forget them."""
+        due = [change for at_call, change in self.waiting if at_call <= self.calls]
+        self.waiting = [each for each in self.waiting if each[0] > self.calls]
+        return due
+
+
+def apply_price_change(product: Product, change: PriceChange) -> Product:
+    """Return the product with its new prices."""
+    return replace(
+        product,
+        price=product.price if change.price is None else change.price,
+        spot_price=product.spot_price if change.spot_price is None else change.spot_price,
+    )

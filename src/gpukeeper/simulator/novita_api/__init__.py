@@ -1,0 +1,1 @@
+"""Novita's routes as the simulator answers them, truthfully or with faults."""

@@ -1,0 +1,117 @@
+"""Turn an answer, or a fault in its place, into the bytes that leave and the way they end."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from email.utils import format_datetime
+from typing import Literal
+
+from gpukeeper.simulator.novita_api.fault_rules import Fault
+from gpukeeper.simulator.novita_api.known_refusals import Refusal, unauthorized
+
+_HTML = (
+    "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n"
+    "<hr><center>gateway</center>\r\n</body>\r\n</html>\r\n"
+)
+_TITLES = {502: "502 Bad Gateway", 503: "503 Service Unavailable", 504: "504 Gateway Time-out"}
+
+
+@dataclass(frozen=True, slots=True)
+class ApiResponse:
+    """What Novita says when nothing goes wrong on the way; without a body it is an empty 204."""
+
+    status: int = 200
+    body: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class RawResponse:
+    """What leaves: bytes, the seconds they wait, and how the connection ends.
+
+    A reply without a status never says anything.
+    """
+
+    status: int | None
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    ending: Literal["whole", "cut", "reset", "timeout"] = "whole"
+    wait_seconds: float = 0.0
+
+
+def encode_response(answer: ApiResponse) -> RawResponse:
+    """Return the answer as it is."""
+    if answer.body is None:
+        return RawResponse(answer.status)
+    return RawResponse(answer.status, json.dumps(answer.body, ensure_ascii=False).encode())
+
+
+def encode_refusal(refusal: Refusal) -> RawResponse:
+    """Return a refusal in Novita's shape."""
+    return encode_response(ApiResponse(refusal.status, refusal.body()))
+
+
+def make_faulty_response(fault: Fault, now: datetime) -> RawResponse:
+    """Return what a fault says in place of the true answer."""
+    if fault.kind == "rate-limit":
+        limited = Refusal(fault.status or 429, "RATE_LIMIT_EXCEEDED", "too many requests")
+        return replace(encode_refusal(limited), headers=_retry_after(fault, now))
+    if fault.kind == "error":
+        error = Refusal(fault.status or 500, fault.reason, fault.message)
+        return replace(encode_refusal(error), headers=_retry_after(fault, now))
+    if fault.kind == "html":
+        status = fault.status or 502
+        page = _HTML.format(_TITLES.get(status, f"{status} Error"))
+        headers = _retry_after(fault, now)
+        return RawResponse(status, page.encode(), content_type="text/html", headers=headers)
+    if fault.kind == "gateway":
+        said = {"message": "no Route matched with those values", "request_id": "7f3a9c"}
+        return encode_response(ApiResponse(fault.status or 404, said))
+    if fault.kind == "unauthorized":
+        return encode_refusal(unauthorized())
+    if fault.kind == "error-200":
+        error = Refusal(fault.status or 500, fault.reason, fault.message)
+        return replace(encode_refusal(error), status=200)
+    if fault.kind == "reset":
+        return RawResponse(None, ending="reset")
+    assert fault.kind == "timeout", f"{fault.kind} needs a true answer to spoil"
+    return RawResponse(None, ending="timeout", wait_seconds=fault.seconds)
+
+
+def spoil_response(fault: Fault, reply: RawResponse, now: datetime) -> RawResponse:
+    """Return what is left of the true ``reply`` once the fault has met it."""
+    match fault.kind:
+        case "slow":
+            return replace(reply, wait_seconds=fault.seconds if fault.when == "after" else 0.0)
+        case "cut":
+            return replace(reply, ending="cut")
+        case "truncated":
+            return replace(reply, body=reply.body[: len(reply.body) // 2])
+        case "empty":
+            return RawResponse(200)
+        case "wrong-type":
+            return replace(reply, content_type="text/html")
+        case "empty-list":
+            return encode_response(ApiResponse(200, {"instances": [], "total": "0"}))
+        case "short-list":
+            return _shortened(reply, fault.rows)
+        case "shift-pages":
+            return reply
+    return make_faulty_response(fault, now)
+
+
+def _shortened(reply: RawResponse, rows: int) -> RawResponse:
+    page = json.loads(reply.body)
+    if not page.get("instances"):
+        return reply
+    return encode_response(ApiResponse(200, page | {"instances": page["instances"][:rows]}))
+
+
+def _retry_after(fault: Fault, now: datetime) -> dict[str, str]:
+    if fault.retry_after is None:
+        return {}
+    if fault.retry_after_as == "date":
+        at = now + timedelta(seconds=fault.retry_after)
+        return {"retry-after": format_datetime(at, usegmt=True)}
+    return {"retry-after": f"{fault.retry_after:g}"}

@@ -1,0 +1,1 @@
+"""How SQL is run: connections, transactions, threads, caches and outages."""
