@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from gpukeeper.cli.cells import count_cells
+from gpukeeper.cli.terminal.text_tables import count_cells
 from tests.cli.program import Program
 from tests.client.fake_service import INSTANCE, problem
 

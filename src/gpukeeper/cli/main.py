@@ -2,7 +2,7 @@
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -41,8 +41,65 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for commands in (daemon, orders, instances, events, offers, deliveries, webhooks, orphans, backups):
-    commands.register(app)
+_Commands = Mapping[str, Callable[..., None]]
+
+_COMMANDS: _Commands = {
+    "serve": daemon.serve,
+    "check": daemon.check,
+    "migrate": daemon.migrate,
+    "backup": backups.backup,
+    "simulate": daemon.simulate,
+    "up": orders.up,
+    "ls": instances.list_instances,
+    "show": instances.show_instance,
+    "start": instances.start,
+    "stop": instances.stop,
+    "restart": instances.restart,
+    "rm": instances.delete,
+    "wait": instances.wait,
+    "ssh": instances.ssh,
+    "events": events.events,
+    "offers": offers.offers,
+    "restore": backups.restore,
+}
+_DELIVERIES: _Commands = {
+    "ls": deliveries.list_deliveries,
+    "show": deliveries.show_delivery,
+    "redeliver": deliveries.redeliver,
+}
+_WEBHOOKS: _Commands = {
+    "test": webhooks.send_test,
+    "listen": webhooks.listen,
+    "secret": webhooks.print_secret,
+}
+_ORPHANS: _Commands = {
+    "ls": orphans.list_orphans,
+    "adopt": orphans.adopt,
+    "delete": orphans.delete_orphan,
+}
+
+
+def _add_commands(group: typer.Typer, commands: _Commands) -> None:
+    for name, command in commands.items():
+        group.command(name)(command)
+
+
+def _add_group(name: str, meaning: str, commands: _Commands) -> None:
+    group = typer.Typer(cls=CommandGroup, help=meaning, no_args_is_help=True)
+    _add_commands(group, commands)
+    app.add_typer(group, name=name)
+
+
+_add_commands(app, _COMMANDS)
+_add_group("deliveries", "Show and repeat webhook deliveries.", _DELIVERIES)
+_add_group("webhooks", "Test, receive and verify webhooks.", _WEBHOOKS)
+_add_group(
+    "orphans",
+    "Find machines that nobody here knows.\n\n"
+    "They are at Novita and carry our mark, or that of an older store: take them in, or "
+    "delete them.",
+    _ORPHANS,
+)
 
 
 def main(arguments: Sequence[str] | None = None, *, access: Access | None = None) -> NoReturn:

@@ -10,24 +10,25 @@ from typing import TypeVar
 
 import typer
 
-from gpukeeper.cli.terminal.output import ask_to_confirm, clean, hourly, money, note, prompt
+from gpukeeper.cli.terminal.output import format_disk, format_dollars, format_price, note
+from gpukeeper.cli.terminal.prompts import confirm, prompt
 from gpukeeper.cli.terminal.text_tables import Column, lay_out
 from gpukeeper.client import ApiProblem, Client, OfferInfo, RegionInfo, TemplateInfo
 from gpukeeper.domain.offers import normalize_name
 
-_OFFERS = (
-    Column("", is_right=True),
-    Column("PRODUCT", narrowest=13),
-    Column("REGION", rank=1),
-    Column("USD/H", is_right=True),
-    Column("STOCK", rank=2),
-    Column("MAX DISK", rank=3, is_right=True),
+_OFFERS: tuple[Column[tuple[int, OfferInfo]], ...] = (
+    Column("", lambda row: str(row[0]), is_right=True),
+    Column("PRODUCT", lambda row: row[1].product_name, narrowest=13),
+    Column("REGION", lambda row: row[1].region, rank=1),
+    Column("USD/H", lambda row: format_price(row[1].price_per_hour), is_right=True),
+    Column("STOCK", lambda row: row[1].stock, rank=2),
+    Column("MAX DISK", lambda row: format_disk(row[1].max_rootfs_size), rank=3, is_right=True),
 )
-_TEMPLATES = (
-    Column("", is_right=True),
-    Column("TEMPLATE", narrowest=13),
-    Column("ID"),
-    Column("IMAGE", rank=1, narrowest=20),
+_TEMPLATES: tuple[Column[tuple[int, TemplateInfo]], ...] = (
+    Column("", lambda row: str(row[0]), is_right=True),
+    Column("TEMPLATE", lambda row: row[1].name, narrowest=13),
+    Column("ID", lambda row: row[1].id),
+    Column("IMAGE", lambda row: row[1].image_url, rank=1, narrowest=20),
 )
 
 # More lines than this push the first ones, the cheapest, off the screen.
@@ -81,9 +82,9 @@ def ask_for_order(
         product, region = offer.product_name, offer.region
     if template is None:
         template = _ask_template(client)
-    price = f" for {money(offer.price_per_hour)} per hour at most" if offer else ""
+    price = f" for {format_dollars(offer.price_per_hour)} per hour at most" if offer else ""
     place = f" in {region}" if region else ""
-    ask_to_confirm(f"Order '{name}': {product}{place}{price}?")
+    confirm(f"Order '{name}': {product}{place}{price}?")
     return OrderAnswers(name, product, template, region, offer.price_per_hour if offer else None)
 
 
@@ -135,18 +136,7 @@ def _show_offers(offers: Sequence[OfferInfo]) -> Sequence[OfferInfo]:
         note("Nothing is for sale there: try another --region or --billing.")
         return ()
     shown = offers[:_LONGEST_MENU]
-    rows = [
-        (
-            str(number),
-            offer.product_name,
-            offer.region,
-            hourly(offer.price_per_hour) or "",
-            offer.stock,
-            f"{offer.max_rootfs_size} GB" if offer.max_rootfs_size else "",
-        )
-        for number, offer in enumerate(shown, start=1)
-    ]
-    _show_menu(_OFFERS, rows)
+    _show_menu(_OFFERS, shown)
     if len(offers) > len(shown):
         note(f"… and {len(offers) - len(shown)} dearer ones: 'gpukeeper offers' shows all.")
     return shown
@@ -162,11 +152,7 @@ def _ask_template(client: Client) -> str:
         found = ()
     if found:
         shown = found[:_LONGEST_MENU]
-        rows = [
-            (str(number), each.name, each.id, each.image_url)
-            for number, each in enumerate(shown, start=1)
-        ]
-        _show_menu(_TEMPLATES, rows)
+        _show_menu(_TEMPLATES, shown)
         if len(found) > len(shown):
             note(f"… and {len(found) - len(shown)} more: Novita's console shows all.")
     while True:
@@ -188,7 +174,7 @@ def _numbered(shown: Sequence[Choice], answer: str) -> Choice | None:
     return shown[int(answer) - 1] if is_number else None
 
 
-def _show_menu(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-    cells = [[clean(cell) for cell in row] for row in rows]
+def _show_menu(columns: Sequence[Column[tuple[int, Choice]]], shown: Sequence[Choice]) -> None:
+    rows = enumerate(shown, start=1)
     width = shutil.get_terminal_size().columns
-    print(lay_out(columns, cells, width=width, has_colours=False), file=sys.stderr)
+    print(lay_out(columns, rows, width=width, has_colours=False, blank=""), file=sys.stderr)

@@ -6,15 +6,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from gpukeeper import text_encoding
 from gpukeeper.cli.profiles import Profile, read_profile
-from gpukeeper.client import Client
+from gpukeeper.cli.terminal.output import clean
+from gpukeeper.client import AmbiguousName, Client
 from gpukeeper.client.problems import InvalidArgument, UnusableEnvironment, UnusableKey
 
 DEFAULT_URL = "http://127.0.0.1:8080"
+
+# The argument of every command about one instance.
+InstanceId = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="Its name, its id or the end that 'ls' shows, Novita's id."),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,27 @@ def open_client(ctx: typer.Context) -> Client:
         raise typer.BadParameter(error.message, param_hint=hint) from error
 
 
+def find_instance(client: Client, given: str) -> str:
+    """Return the id of the one instance that is meant (:meth:`Client.find_id`).
+
+    A name that several have is a usage error: any choice between them may delete the wrong one.
+    """
+    try:
+        return client.find_id(given)
+    except AmbiguousName as error:
+        raise typer.BadParameter(clean(error.message), param_hint="ID") from error
+
+
+def read_secret(path: Path, hint: str) -> str:
+    """Return the secret in a file that was named by the option or setting ``hint``."""
+    try:
+        return text_encoding.decode(path.read_bytes()).strip()
+    except OSError as error:
+        raise typer.BadParameter(f"{error.strerror}: {path}", param_hint=hint) from error
+    except ValueError as error:
+        raise typer.BadParameter(f"{path} cannot be used: {error}.", param_hint=hint) from error
+
+
 def _api_key(access: Access, profile: Profile) -> str | None:
     """Return the key; it is never an option, since everyone on a machine can read those.
 
@@ -67,18 +96,9 @@ def _api_key(access: Access, profile: Profile) -> str | None:
     is never sent to the service of a profile that was named.
     """
     if access.api_key_file is not None:
-        return _read_key(access.api_key_file, "--api-key-file")
+        return read_secret(access.api_key_file, "--api-key-file")
     if profile.api_key_file is not None:
-        return _read_key(profile.api_key_file, "api_key_file")
+        return read_secret(profile.api_key_file, "api_key_file")
     if profile.api_key or access.has_named_profile:
         return profile.api_key
     return os.environ.get("GPUKEEPER_API_KEY", "").strip() or None
-
-
-def _read_key(path: Path, hint: str) -> str:
-    try:
-        return text_encoding.decode(path.read_bytes()).strip()
-    except OSError as error:
-        raise typer.BadParameter(f"{error.strerror}: {path}", param_hint=hint) from error
-    except ValueError as error:
-        raise typer.BadParameter(f"{path} cannot be used: {error}.", param_hint=hint) from error

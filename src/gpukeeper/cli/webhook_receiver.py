@@ -15,13 +15,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from gpukeeper.cli.terminal.output import format_event
 from gpukeeper.webhooks import signing
 
 # What our own API takes (contract §4.4); a webhook is a hundredth of it.
 MAX_BODY_BYTES = 1024 * 1024
-
-# The longest type is "instance.connection_changed": lines stand in columns.
-_TYPE_WIDTH = 27
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +89,13 @@ def format_line(event: ReceivedEvent) -> str:
     data = event.body["data"]
     instance = _part(data, "instance")
     reason = _part(data, "error") or _part(instance, "reason")
-    columns = (
+    return format_event(
         str(event.body.get("timestamp", "")),
-        event.body["type"].ljust(_TYPE_WIDTH),
-        f"{instance.get('name')} ({instance.get('id')})" if instance else "",
+        event.body["type"],
+        f"{instance.get('name')} ({instance.get('id')})" if instance else None,
         str(instance.get("status", "")),
-        f"{reason.get('code')}: {reason.get('message')}" if reason else "",
+        f"{reason.get('code')}: {reason.get('message')}" if reason else None,
     )
-    line = "  ".join(filter(None, columns)).rstrip()
-    # Whatever a message holds, it neither breaks the line nor moves the terminal's cursor.
-    return "".join(letter if letter.isprintable() else " " for letter in line)
 
 
 def format_json(event: ReceivedEvent) -> str:

@@ -1,4 +1,4 @@
-"""The command that puts a backup back, and says when a restored store may take orders."""
+"""The commands that copy the database, and put a copy back."""
 
 import sys
 from pathlib import Path
@@ -10,9 +10,32 @@ from gpukeeper.cli import exit_status
 from gpukeeper.cli.terminal.output import note
 
 
-def register(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command()(restore)
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; it must not exist yet.")],
+) -> None:
+    """Copy the database into FILE, while the service runs.
+
+    FILE, such as "gpukeeper-$(date +%F).db", can be read by its owner only. PostgreSQL has tools
+    of its own: use pg_dump.
+    """
+    from gpukeeper import config, process
+    from gpukeeper.store.db.database import StoreError
+
+    # A backup is made by a user who may read the files, with no need of what pays for machines.
+    settings = config.load(asks_novita=False)
+    try:
+        size = process.backup(settings, file)
+    except FileExistsError as error:
+        raise typer.BadParameter(f"'{file}' exists already.", param_hint="FILE") from error
+    except OSError as error:
+        raise typer.BadParameter(f"{error.strerror}: '{file}'", param_hint="FILE") from error
+    except StoreError as error:
+        note(f"Error: {error}.")
+        raise typer.Exit(exit_status.FAILED) from error
+    note(f"Written: {file} ({size / 1_000_000:.1f} MB).")
+    note(
+        f"Keep the secrets in {settings.data_dir} as well: without them it cannot be read in full."
+    )
 
 
 def restore(

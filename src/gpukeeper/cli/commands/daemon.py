@@ -4,13 +4,13 @@ import secrets
 import sys
 from dataclasses import replace
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gpukeeper.cli import exit_status
-from gpukeeper.cli.terminal.output import ask_to_confirm, clean, note
+from gpukeeper.cli.terminal.output import clean, note
+from gpukeeper.cli.terminal.prompts import confirm
 
 
 class Role(StrEnum):
@@ -19,15 +19,6 @@ class Role(StrEnum):
     ALL = "all"
     API = "api"
     ENGINE = "engine"
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands."""
-    app.command()(serve)
-    app.command()(check)
-    app.command()(migrate)
-    app.command()(backup)
-    app.command()(simulate)
 
 
 def serve(
@@ -77,46 +68,18 @@ def migrate(
     from gpukeeper import config, process
     from gpukeeper.runtime import maintenance
 
-    def confirm(sentences: str) -> None:
+    def agree(sentences: str) -> None:
         for sentence in sentences.splitlines():
             note(sentence)
         if not yes:
             if not sys.stdin.isatty():
                 raise typer.BadParameter("asks first: say --yes as well", param_hint="--rebind")
-            ask_to_confirm("Bind the store to the new account?")
+            confirm("Bind the store to the new account?")
 
     if rebind:
-        print(maintenance.rebind(config.load(), confirm))
+        print(maintenance.rebind(config.load(), agree))
     else:
         print(process.migrate(config.load()))
-
-
-def backup(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; it must not exist yet.")],
-) -> None:
-    """Copy the database into FILE, while the service runs.
-
-    FILE, such as "gpukeeper-$(date +%F).db", can be read by its owner only. PostgreSQL has tools
-    of its own: use pg_dump.
-    """
-    from gpukeeper import config, process
-    from gpukeeper.store.db.database import StoreError
-
-    # A backup is made by whoever may read the files, with no need of what pays for machines.
-    settings = config.load(asks_novita=False)
-    try:
-        size = process.backup(settings, file)
-    except FileExistsError as error:
-        raise typer.BadParameter(f"'{file}' exists already.", param_hint="FILE") from error
-    except OSError as error:
-        raise typer.BadParameter(f"{error.strerror}: '{file}'", param_hint="FILE") from error
-    except StoreError as error:
-        note(f"Error: {error}.")
-        raise typer.Exit(exit_status.FAILED) from error
-    note(f"Written: {file} ({size / 1_000_000:.1f} MB).")
-    note(
-        f"Keep the secrets in {settings.data_dir} as well: without them it cannot be read in full."
-    )
 
 
 def simulate(

@@ -6,44 +6,26 @@ from typing import Annotated
 
 import typer
 
-from gpukeeper.cli.command_group import CommandGroup
-from gpukeeper.cli.lookup import find_instance
-from gpukeeper.cli.service_access import get_access, open_client
-from gpukeeper.cli.terminal.output import Format, Output, age, note, record, show, when
-from gpukeeper.cli.terminal.text_tables import Column, table, terminal_width
+from gpukeeper.cli.service_access import find_instance, get_access, open_client
+from gpukeeper.cli.terminal.output import (
+    Format,
+    Output,
+    format_age,
+    format_record,
+    format_time,
+    note,
+    show,
+)
+from gpukeeper.cli.terminal.text_tables import Column, format_table, terminal_width
 from gpukeeper.client import Client, DeliveryAttemptInfo, DeliveryInfo
 from gpukeeper.domain.events import DeliveryStatus
 
 DeliveryId = Annotated[str, typer.Argument(metavar="ID", help="The delivery's id.")]
 
-# What a program reads: every column, whole, and always in this order.
-_COLUMNS = tuple(map(Column, ("ID", "EVENT", "STATUS", "URL", "ATTEMPTS", "INSTANCE", "CREATED")))
-# What a person reads; the id is what the other commands take.
-_TERMINAL_COLUMNS = (
-    Column("EVENT"),
-    Column("STATUS"),
-    Column("AGE", rank=2, is_right=True),
-    Column("ID", rank=1),
-    Column("URL", rank=3, narrowest=20),
-    Column("TRIES", rank=4, is_right=True),
-    Column("INSTANCE", rank=5),
-)
-
 # Webhooks that were given up within this time are worth a word.
 _LATELY = timedelta(hours=24)
 # More than these are counted no further.
 _COUNTED = 1000
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands."""
-    group = typer.Typer(
-        cls=CommandGroup, help="Show and repeat webhook deliveries.", no_args_is_help=True
-    )
-    group.command("ls")(list_deliveries)
-    group.command("show")(show_delivery)
-    group.command()(redeliver)
-    app.add_typer(group, name="deliveries")
 
 
 def list_deliveries(
@@ -71,7 +53,7 @@ def show_delivery(
     """Show one delivery with its attempts."""
     with open_client(ctx) as client:
         delivery = client.delivery(delivery_id)
-    show(output, delivery.raw, lambda: record(_facts(delivery)))
+    show(output, delivery.raw, lambda: format_record(_facts(delivery)))
 
 
 def redeliver(ctx: typer.Context, delivery_id: DeliveryId, output: Output = Format.TABLE) -> None:
@@ -83,33 +65,33 @@ def redeliver(ctx: typer.Context, delivery_id: DeliveryId, output: Output = Form
 
 def format_deliveries(deliveries: Iterable[DeliveryInfo], *, now: datetime) -> str:
     """Return a table with a row for each delivery."""
+    # A program reads every column, whole, and always in this order.
     if terminal_width() is None:
-        whole = (
+        return format_table(
             (
-                each.id,
-                each.event_type,
-                each.status,
-                each.url,
-                str(each.attempt_count),
-                each.instance_id,
-                when(each.created_at),
-            )
-            for each in deliveries
+                Column("ID", lambda each: each.id),
+                Column("EVENT", lambda each: each.event_type),
+                Column("STATUS", lambda each: each.status),
+                Column("URL", lambda each: each.url),
+                Column("ATTEMPTS", lambda each: str(each.attempt_count)),
+                Column("INSTANCE", lambda each: each.instance_id),
+                Column("CREATED", lambda each: format_time(each.created_at)),
+            ),
+            deliveries,
         )
-        return table(_COLUMNS, whole)
-    rows = (
+    # A person reads less, and the id that the other commands take.
+    return format_table(
         (
-            each.event_type,
-            each.status,
-            age(now - each.created_at) if each.created_at else None,
-            each.id,
-            each.url,
-            str(each.attempt_count),
-            each.instance_id,
-        )
-        for each in deliveries
+            Column("EVENT", lambda each: each.event_type),
+            Column("STATUS", lambda each: each.status),
+            Column("AGE", lambda each: format_age(now, each.created_at), rank=2, is_right=True),
+            Column("ID", lambda each: each.id, rank=1),
+            Column("URL", lambda each: each.url, rank=3, narrowest=20),
+            Column("TRIES", lambda each: str(each.attempt_count), rank=4, is_right=True),
+            Column("INSTANCE", lambda each: each.instance_id, rank=5),
+        ),
+        deliveries,
     )
-    return table(_TERMINAL_COLUMNS, rows)
 
 
 def describe_missed_webhooks(client: Client, *, now: datetime) -> str | None:
@@ -132,9 +114,9 @@ def _facts(delivery: DeliveryInfo) -> Iterator[tuple[str, str | None]]:
     yield "instance", delivery.instance_id
     yield "url", delivery.url
     yield "status", delivery.status
-    yield "created", when(delivery.created_at)
-    yield "next attempt", when(delivery.next_attempt_at)
-    yield "finished", when(delivery.finished_at)
+    yield "created", format_time(delivery.created_at)
+    yield "next attempt", format_time(delivery.next_attempt_at)
+    yield "finished", format_time(delivery.finished_at)
     for attempt in delivery.attempts:
         yield f"attempt {attempt.number}", _attempt_text(attempt)
 
@@ -143,4 +125,4 @@ def _attempt_text(attempt: DeliveryAttemptInfo) -> str:
     outcome = attempt.error or f"HTTP {attempt.response_status}"
     seconds = f" in {attempt.duration.total_seconds():.2f} s" if attempt.duration else ""
     answer = f": {attempt.answer}" if attempt.answer else ""
-    return f"{when(attempt.at)} {outcome}{seconds}{answer}"
+    return f"{format_time(attempt.at)} {outcome}{seconds}{answer}"

@@ -6,30 +6,20 @@ from typing import Annotated
 
 import typer
 
-from gpukeeper.cli.lookup import find_instance
-from gpukeeper.cli.service_access import get_access, open_client
+from gpukeeper.cli.service_access import find_instance, get_access, open_client
 from gpukeeper.cli.terminal.instance_tables import reason_text
-from gpukeeper.cli.terminal.output import Format, Output, clean, note, show, when
-from gpukeeper.cli.terminal.text_tables import Column, table
+from gpukeeper.cli.terminal.output import Format, Output, format_event, format_time, note, show
+from gpukeeper.cli.terminal.text_tables import Column, format_table
 from gpukeeper.client import Client, EventInfo
 from gpukeeper.domain.events import EventType
 
-_COLUMNS = (
-    Column("TIME", rank=1),
-    Column("EVENT"),
-    Column("FROM", rank=3),
-    Column("STATUS", rank=2),
-    Column("REASON", rank=4, narrowest=20),
+_COLUMNS: tuple[Column[EventInfo], ...] = (
+    Column("TIME", lambda each: format_time(each.at), rank=1),
+    Column("EVENT", lambda each: each.type),
+    Column("FROM", lambda each: each.previous_status, rank=3),
+    Column("STATUS", lambda each: each.status, rank=2),
+    Column("REASON", lambda each: reason_text(each.error), rank=4, narrowest=20),
 )
-
-# Lines that come one by one stand in columns as well; the longest type is
-# "instance.connection_changed".
-_TYPE_WIDTH = 27
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(events)
 
 
 def events(
@@ -58,19 +48,15 @@ def events(
     with open_client(ctx) as client:
         found = find_instance(client, instance_id) if instance_id else None
         if follow:
-            write = _as_json if output is Format.JSON else _as_line
+            is_json = output is Format.JSON
             for event in _follow(client, found, types, sleep=get_access(ctx).sleep):
-                print(write(event), flush=True)
+                print(json.dumps(event.raw) if is_json else _format_line(event), flush=True)
             return
         assert found is not None
         page = client.events(found)
     items = [each for each in page.items if not types or each.type in types]
-    rows = (
-        (when(each.at), each.type, each.previous_status, each.status, reason_text(each.error))
-        for each in items
-    )
     shown = page.raw | {"events": [each.raw for each in items]}
-    show(output, shown, lambda: table(_COLUMNS, rows))
+    show(output, shown, lambda: format_table(_COLUMNS, items))
 
 
 def _follow(
@@ -94,17 +80,12 @@ def _follow(
     yield from (event for event in coming if event.id not in told)
 
 
-def _as_line(event: EventInfo) -> str:
+def _format_line(event: EventInfo) -> str:
     about = event.instance
-    columns = (
-        when(event.at),
-        event.type.ljust(_TYPE_WIDTH),
+    return format_event(
+        format_time(event.at),
+        event.type,
         f"{about.name} ({about.id})" if about else None,
         event.status,
         reason_text(event.error),
     )
-    return clean("  ".join(filter(None, columns)).rstrip())
-
-
-def _as_json(event: EventInfo) -> str:
-    return json.dumps(event.raw)

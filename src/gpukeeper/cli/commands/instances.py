@@ -1,38 +1,33 @@
 """The commands that show and change instances."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Any
 
 import typer
 
 from gpukeeper.cli import exit_status
 from gpukeeper.cli.commands.deliveries import describe_missed_webhooks
-from gpukeeper.cli.lookup import InstanceId, find_instance, list_pages
-from gpukeeper.cli.service_access import get_access, open_client
-from gpukeeper.cli.terminal import wait_progress
+from gpukeeper.cli.service_access import InstanceId, find_instance, get_access, open_client
 from gpukeeper.cli.terminal.instance_tables import (
     describe_attention,
     format_instance,
     format_instances,
+    show_row,
 )
-from gpukeeper.cli.terminal.output import Format, Output, check_consent, confirm, note, show
+from gpukeeper.cli.terminal.output import Format, Output, note, show
+from gpukeeper.cli.terminal.prompts import check_consent, confirm
+from gpukeeper.cli.terminal.wait_progress import (
+    DELETION_SECONDS,
+    DeletionTimeout,
+    WaitForDeletion,
+    Yes,
+    wait_and_show,
+)
 from gpukeeper.client import Client, GpuKeeperError, InstanceInfo
 from gpukeeper.client.api_client import DEFAULT_WAIT
 from gpukeeper.client.name_lookup import LARGEST_PAGE
 from gpukeeper.domain.instances import Status
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands."""
-    app.command("ls")(list_instances)
-    app.command("show")(show_instance)
-    app.command()(start)
-    app.command()(stop)
-    app.command()(restart)
-    app.command("rm")(delete)
-    app.command()(wait)
-    app.command()(ssh)
 
 
 def list_instances(
@@ -53,29 +48,31 @@ def list_instances(
 
     On a terminal the columns are those that fit; elsewhere all of them stand there, whole.
     """
+    now = get_access(ctx).now()
+    is_whole = every or limit == 0
+    items: list[InstanceInfo] = []
+    rows: list[Any] = []
+    cursor = None
     with open_client(ctx) as client:
-        is_whole = every or limit == 0
-        listing = list_pages(
-            client,
-            limit=0 if is_whole else limit,
-            statuses=status or (),
-            is_current=not (every or status),
-            name=name,
-        )
-        found = list(listing) if is_whole else [next(listing)]
-        items = [each for page in found for each in page.items]
-        rows = [each for page in found for each in page.raw["instances"]]
-        last = found[-1]
-        show(
-            output,
-            last.raw | {"instances": rows},
-            lambda: format_instances(items, now=get_access(ctx).now()),
-        )
-        if last.next_cursor:
-            note(f"{len(items)} of {last.total}; --limit 0 lists every one.")
+        while True:
+            page = client.instances(
+                status=status,
+                is_current=not (every or status),
+                name=name,
+                limit=LARGEST_PAGE if is_whole else limit,
+                cursor=cursor,
+            )
+            items += page.items
+            rows += page.raw["instances"]
+            cursor = page.next_cursor
+            if cursor is None or not is_whole:
+                break
+        show(output, page.raw | {"instances": rows}, lambda: format_instances(items, now=now))
+        if cursor:
+            note(f"{len(items)} of {page.total}; --limit 0 lists every one.")
         if output is Format.TABLE:
             _warn(items)
-            _warn_of_webhooks(client, now=get_access(ctx).now())
+            _warn_of_webhooks(client, now=now)
 
 
 def _warn(items: Sequence[InstanceInfo]) -> None:
@@ -112,29 +109,29 @@ def start(ctx: typer.Context, instance_id: InstanceId, output: Output = Format.T
     """Start a stopped instance."""
     with open_client(ctx) as client:
         instance = client.start(find_instance(client, instance_id))
-    show(output, instance.raw, lambda: format_instances([instance], now=get_access(ctx).now()))
+    show_row(ctx, instance, output)
 
 
 def stop(ctx: typer.Context, instance_id: InstanceId, output: Output = Format.TABLE) -> None:
     """Stop a running instance; its disk is kept."""
     with open_client(ctx) as client:
         instance = client.stop(find_instance(client, instance_id))
-    show(output, instance.raw, lambda: format_instances([instance], now=get_access(ctx).now()))
+    show_row(ctx, instance, output)
 
 
 def restart(ctx: typer.Context, instance_id: InstanceId, output: Output = Format.TABLE) -> None:
     """Restart a running instance."""
     with open_client(ctx) as client:
         instance = client.restart(find_instance(client, instance_id))
-    show(output, instance.raw, lambda: format_instances([instance], now=get_access(ctx).now()))
+    show_row(ctx, instance, output)
 
 
 def delete(
     ctx: typer.Context,
     instance_id: InstanceId,
-    yes: wait_progress.Yes = False,
-    wait: wait_progress.WaitForDeletion = False,
-    timeout: wait_progress.DeletionTimeout = wait_progress.DELETION_SECONDS,
+    yes: Yes = False,
+    wait: WaitForDeletion = False,
+    timeout: DeletionTimeout = DELETION_SECONDS,
     output: Output = Format.TABLE,
 ) -> None:
     """Delete an instance and its disk.
@@ -144,21 +141,16 @@ def delete(
     check_consent(is_sure=yes)
     with open_client(ctx) as client:
         found = find_instance(client, instance_id)
-        confirm(lambda: _deletion_question(client.instance(found)), is_sure=yes)
+        if not yes:
+            named = client.instance(found)
+            confirm(f"Delete '{named.name}' ({named.id}, {named.status}) and its disk?")
         deleted = client.delete(found)
-        if not wait:
-            show(
-                output, deleted.raw, lambda: format_instances([deleted], now=get_access(ctx).now())
+        if wait:
+            wait_and_show(
+                ctx, client, deleted.id, until=Status.DELETED, seconds=timeout, output=output
             )
             return
-        wait_progress.wait_and_show(
-            ctx,
-            client,
-            deleted.id,
-            until=Status.DELETED,
-            timeout=timedelta(seconds=timeout),
-            output=output,
-        )
+    show_row(ctx, deleted, output)
 
 
 def wait(
@@ -172,14 +164,8 @@ def wait(
 ) -> None:
     """Wait until an instance is running, or has failed."""
     with open_client(ctx) as client:
-        wait_progress.wait_and_show(
-            ctx,
-            client,
-            find_instance(client, instance_id),
-            until=until,
-            timeout=timedelta(seconds=timeout),
-            output=output,
-        )
+        found = find_instance(client, instance_id)
+        wait_and_show(ctx, client, found, until=until, seconds=timeout, output=output)
 
 
 def ssh(
@@ -202,7 +188,3 @@ def ssh(
     show(output, raw, lambda: "\n".join(lines))
     if connection.ssh_password and not show_password:
         note("Its password is shown with --show-password.")
-
-
-def _deletion_question(instance: InstanceInfo) -> str:
-    return f"Delete '{instance.name}' ({instance.id}, {instance.status}) and its disk?"

@@ -5,25 +5,21 @@ from typing import Annotated
 import typer
 
 from gpukeeper.cli.service_access import open_client
-from gpukeeper.cli.terminal.output import Format, Output, hourly, show
-from gpukeeper.cli.terminal.text_tables import Column, table
+from gpukeeper.cli.terminal.output import Format, Output, format_disk, format_price, show
+from gpukeeper.cli.terminal.text_tables import Column, format_table
+from gpukeeper.client import OfferInfo
 from gpukeeper.domain.products import BillingMode
 
-_COLUMNS = (
-    Column("PRODUCT ID", rank=5),
-    Column("PRODUCT", narrowest=13),
-    Column("REGION", rank=1),
-    Column("BILLING", rank=4),
-    Column("GPUS", rank=3, is_right=True),
-    Column("USD/H", is_right=True),
-    Column("STOCK", rank=2),
-    Column("MAX DISK", rank=6, is_right=True),
+_COLUMNS: tuple[Column[OfferInfo], ...] = (
+    Column("PRODUCT ID", lambda each: each.product_id, rank=5),
+    Column("PRODUCT", lambda each: each.product_name, narrowest=13),
+    Column("REGION", lambda each: each.region, rank=1),
+    Column("BILLING", lambda each: each.billing_mode, rank=4),
+    Column("GPUS", lambda each: str(each.gpu_num), rank=3, is_right=True),
+    Column("USD/H", lambda each: format_price(each.price_per_hour), is_right=True),
+    Column("STOCK", lambda each: each.stock, rank=2),
+    Column("MAX DISK", lambda each: format_disk(each.max_rootfs_size), rank=6, is_right=True),
 )
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(offers)
 
 
 def offers(
@@ -52,17 +48,4 @@ def offers(
             gpu_num=gpus,
             rootfs_size_gb=disk,
         )
-    rows = (
-        (
-            offer.product_id,
-            offer.product_name,
-            offer.region,
-            offer.billing_mode,
-            str(offer.gpu_num),
-            hourly(offer.price_per_hour),
-            offer.stock,
-            f"{offer.max_rootfs_size} GB" if offer.max_rootfs_size else "",
-        )
-        for offer in page.items
-    )
-    show(output, page.raw, lambda: table(_COLUMNS, rows))
+    show(output, page.raw, lambda: format_table(_COLUMNS, page.items))

@@ -12,29 +12,17 @@ import typer
 
 from gpukeeper.cli import order_dialogue
 from gpukeeper.cli.service_access import get_access, open_client
-from gpukeeper.cli.terminal import wait_progress
-from gpukeeper.cli.terminal.instance_tables import format_instances
-from gpukeeper.cli.terminal.output import (
-    Faults,
-    Format,
-    Output,
-    has_person,
-    note,
-    raise_faults,
-    show,
-)
+from gpukeeper.cli.terminal.instance_tables import show_row
+from gpukeeper.cli.terminal.output import Format, Output, note
+from gpukeeper.cli.terminal.prompts import Faults, has_person, raise_faults
+from gpukeeper.cli.terminal.wait_progress import wait_and_show
 from gpukeeper.client.api_client import DEFAULT_WAIT
 from gpukeeper.domain.instances import OnFailure, Status
 from gpukeeper.domain.products import BillingMode
 from gpukeeper.text_encoding import decode
 
 # After its start-up timeout an instance is `failed` at the next look, half a minute later at most.
-_ROOM_FOR_LAST_LOOK = timedelta(minutes=1)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(up)
+_ROOM_FOR_LAST_LOOK_SECONDS = 60
 
 
 def up(
@@ -156,21 +144,13 @@ def up(
             raise
         is_waited_for = is_asked if wait is None else wait
         if not is_waited_for and timeout is None:
-            show(
-                output, ordered.raw, lambda: format_instances([ordered], now=get_access(ctx).now())
-            )
+            show_row(ctx, ordered, output)
             if has_person():
                 note(f"Next: 'gpukeeper wait {name}' waits until it runs.")
             return
         note(f"Ordered {ordered.id}.")
-        wait_progress.wait_and_show(
-            ctx,
-            client,
-            ordered.id,
-            until=Status.RUNNING,
-            timeout=_patience(timeout, startup_timeout),
-            output=output,
-        )
+        seconds = timeout or _wait_seconds(startup_timeout)
+        wait_and_show(ctx, client, ordered.id, until=Status.RUNNING, seconds=seconds, output=output)
         if has_person():
             note(f"Next: 'gpukeeper ssh {name}' tells the way in, 'gpukeeper rm {name}' ends it.")
 
@@ -211,10 +191,9 @@ def _dollars(text: str | None, faults: Faults) -> Decimal | None:
     return amount
 
 
-def _patience(timeout: int | None, startup_timeout: int | None) -> timedelta:
-    if timeout is not None:
-        return timedelta(seconds=timeout)
-    return max(DEFAULT_WAIT, timedelta(seconds=startup_timeout or 0) + _ROOM_FOR_LAST_LOOK)
+def _wait_seconds(startup_timeout: int | None) -> int:
+    longest = (startup_timeout or 0) + _ROOM_FOR_LAST_LOOK_SECONDS
+    return max(int(DEFAULT_WAIT.total_seconds()), longest)
 
 
 def _envs(path: Path | None, given: list[str], faults: Faults) -> dict[str, str] | None:

@@ -2,81 +2,50 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Annotated
 
 import typer
 
 from gpukeeper.cli import exit_status
-from gpukeeper.cli.command_group import CommandGroup
-from gpukeeper.cli.service_access import get_access, open_client
-from gpukeeper.cli.terminal import wait_progress
-from gpukeeper.cli.terminal.instance_tables import cost_text, format_instances
-from gpukeeper.cli.terminal.output import (
-    Format,
-    Output,
-    check_consent,
-    confirm,
-    hourly,
-    note,
-    show,
-    when,
+from gpukeeper.cli.service_access import open_client
+from gpukeeper.cli.terminal.instance_tables import cost_text, show_row
+from gpukeeper.cli.terminal.output import Format, Output, format_price, format_time, note, show
+from gpukeeper.cli.terminal.prompts import check_consent, confirm
+from gpukeeper.cli.terminal.text_tables import Column, format_table
+from gpukeeper.cli.terminal.wait_progress import (
+    DELETION_SECONDS,
+    DeletionTimeout,
+    WaitForDeletion,
+    Yes,
+    wait_and_show,
 )
-from gpukeeper.cli.terminal.text_tables import Column, table
-from gpukeeper.client import ApiProblem
+from gpukeeper.client import ApiProblem, OrphanInfo
 from gpukeeper.domain.instances import Status
 
 NovitaId = Annotated[str, typer.Argument(metavar="NOVITA-ID", help="Novita's id.")]
 
-_COLUMNS = (
-    Column("NOVITA ID"),
-    Column("NAME", rank=2, narrowest=9),
-    Column("MARK", rank=6),
-    Column("AT NOVITA"),
-    Column("PRODUCT", rank=3, narrowest=13),
-    Column("REGION", rank=4),
-    Column("USD/H", rank=2, is_right=True),
-    Column("COSTS NOW", rank=1),
-    Column("FIRST SEEN", rank=5),
+_COLUMNS: tuple[Column[OrphanInfo], ...] = (
+    Column("NOVITA ID", lambda each: each.novita_id),
+    Column("NAME", lambda each: each.name, rank=2, narrowest=9),
+    Column("MARK", lambda each: "another" if each.is_foreign else "ours", rank=6),
+    Column("AT NOVITA", lambda each: each.novita_status),
+    Column("PRODUCT", lambda each: each.product_name, rank=3, narrowest=13),
+    Column("REGION", lambda each: each.region, rank=4),
+    Column("USD/H", lambda each: format_price(each.price_per_hour), rank=2, is_right=True),
+    Column(
+        "COSTS NOW",
+        lambda each: cost_text(each.gpu_usd_per_hour, each.disk_usd_per_hour),
+        rank=1,
+    ),
+    Column("FIRST SEEN", lambda each: format_time(each.first_seen_at), rank=5),
 )
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands."""
-    group = typer.Typer(
-        cls=CommandGroup,
-        help=(
-            "Find machines that nobody here knows.\n\n"
-            "They are at Novita and carry our mark, or that of an older store: take them in, or "
-            "delete them."
-        ),
-        no_args_is_help=True,
-    )
-    group.command("ls")(list_orphans)
-    group.command()(adopt)
-    group.command("delete")(delete_orphan)
-    app.add_typer(group, name="orphans")
 
 
 def list_orphans(ctx: typer.Context, output: Output = Format.TABLE) -> None:
     """List orphans."""
     with open_client(ctx) as client:
         page = client.orphans()
-    rows = (
-        (
-            each.novita_id,
-            each.name,
-            "another" if each.is_foreign else "ours",
-            each.novita_status,
-            each.product_name,
-            each.region,
-            hourly(each.price_per_hour),
-            cost_text(each.gpu_usd_per_hour, each.disk_usd_per_hour),
-            when(each.first_seen_at),
-        )
-        for each in page.items
-    )
-    show(output, page.raw, lambda: table(_COLUMNS, rows))
+    show(output, page.raw, lambda: format_table(_COLUMNS, page.items))
 
 
 def adopt(
@@ -90,15 +59,15 @@ def adopt(
     """Take an orphan in as an instance."""
     with open_client(ctx) as client, _among_orphans():
         instance = client.adopt(novita_id, foreign=foreign)
-    show(output, instance.raw, lambda: format_instances([instance], now=get_access(ctx).now()))
+    show_row(ctx, instance, output)
 
 
 def delete_orphan(
     ctx: typer.Context,
     novita_id: NovitaId,
-    yes: wait_progress.Yes = False,
-    wait: wait_progress.WaitForDeletion = False,
-    timeout: wait_progress.DeletionTimeout = wait_progress.DELETION_SECONDS,
+    yes: Yes = False,
+    wait: WaitForDeletion = False,
+    timeout: DeletionTimeout = DELETION_SECONDS,
     output: Output = Format.TABLE,
 ) -> None:
     """Delete an orphan at Novita, with its disk.
@@ -106,24 +75,18 @@ def delete_orphan(
     Without a terminal to ask at, --yes is needed.
     """
     check_consent(is_sure=yes)
-    confirm(lambda: f"Delete {novita_id} at Novita, and its disk?", is_sure=yes)
+    if not yes:
+        confirm(f"Delete {novita_id} at Novita, and its disk?")
     with open_client(ctx) as client:
         with _among_orphans():
             deleted = client.delete_orphan(novita_id)
-        if not wait:
-            show(
-                output, deleted.raw, lambda: format_instances([deleted], now=get_access(ctx).now())
+        if wait:
+            wait_and_show(
+                ctx, client, deleted.id, until=Status.DELETED, seconds=timeout, output=output
             )
-            note(f"Deleting {novita_id}; it is gone when 'gpukeeper show {deleted.id}' says so.")
             return
-        wait_progress.wait_and_show(
-            ctx,
-            client,
-            deleted.id,
-            until=Status.DELETED,
-            timeout=timedelta(seconds=timeout),
-            output=output,
-        )
+    show_row(ctx, deleted, output)
+    note(f"Deleting {novita_id}; it is gone when 'gpukeeper show {deleted.id}' says so.")
 
 
 @contextmanager

@@ -10,9 +10,8 @@ import typer
 
 from gpukeeper import text_encoding
 from gpukeeper.cli import exit_status
-from gpukeeper.cli.command_group import CommandGroup
 from gpukeeper.cli.commands.deliveries import format_deliveries
-from gpukeeper.cli.service_access import get_access, open_client
+from gpukeeper.cli.service_access import get_access, open_client, read_secret
 from gpukeeper.cli.terminal.output import Format, Output, note, show
 
 if TYPE_CHECKING:
@@ -36,17 +35,6 @@ _LOOK_EVERY_SECONDS = 0.5
 _EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - names of it only
 
 _SECRET_VARIABLE = "GPUKEEPER_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands."""
-    group = typer.Typer(
-        cls=CommandGroup, help="Test, receive and verify webhooks.", no_args_is_help=True
-    )
-    group.command("test")(send_test)
-    group.command()(listen)
-    group.command("secret")(print_secret)
-    app.add_typer(group, name="webhooks")
 
 
 def send_test(ctx: typer.Context, output: Output = Format.TABLE) -> None:
@@ -79,16 +67,16 @@ def listen(
 
     Each is verified and shown on a line.
     """
-    from gpukeeper.cli import webhook_receiver as receiver
+    from gpukeeper.cli import webhook_receiver
     from gpukeeper.port_check import build_listen_error
 
     directory = _directory(data_dir)
     if secret_file is not None:
-        verified_with, text = f"'{secret_file}'", _read_secret(secret_file)
+        verified_with, text = f"'{secret_file}'", read_secret(secret_file, "--secret-file")
     else:
         verified_with, text = _secret_to_come(secret, directory, sleep=get_access(ctx).sleep)
-    write = receiver.format_json if output is Format.JSON else receiver.format_line
-    app = receiver.build_receiver(
+    write = webhook_receiver.format_json if output is Format.JSON else webhook_receiver.format_line
+    app = webhook_receiver.build_receiver(
         secrets=_parsed(text),
         clock=lambda: datetime.now(UTC),
         on_event=lambda event: print(write(event), flush=True),
@@ -101,12 +89,7 @@ def listen(
             note(f"The service sends here with GPUKEEPER_WEBHOOK_URL={url}/")
 
     try:
-        receiver.run_receiver(
-            app,
-            host=host,
-            port=port,
-            on_listening=greet,
-        )
+        webhook_receiver.run_receiver(app, host=host, port=port, on_listening=greet)
     except OSError as error:
         raise build_listen_error(host, port, error, setting="--port") from error
 
@@ -168,16 +151,6 @@ def _secret_to_come(
             is_told = True
         sleep(_LOOK_EVERY_SECONDS)
     return in_use
-
-
-def _read_secret(path: Path) -> str:
-    hint = "--secret-file"
-    try:
-        return text_encoding.decode(path.read_bytes()).strip()
-    except OSError as error:
-        raise typer.BadParameter(f"{error.strerror}: {path}", param_hint=hint) from error
-    except ValueError as error:
-        raise typer.BadParameter(f"{path} cannot be used: {error}.", param_hint=hint) from error
 
 
 def _missing(directory: Path) -> str:

@@ -4,32 +4,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from gpukeeper.cli.terminal.output import age, hourly, money, record, remaining, when
-from gpukeeper.cli.terminal.text_tables import Column, table, terminal_width
+import typer
+
+from gpukeeper.cli.service_access import get_access
+from gpukeeper.cli.terminal.output import (
+    Format,
+    format_age,
+    format_dollars,
+    format_price,
+    format_record,
+    format_time,
+    format_time_left,
+    show,
+)
+from gpukeeper.cli.terminal.text_tables import Column, format_table, terminal_width
 from gpukeeper.client import InstanceInfo
 from gpukeeper.client.name_lookup import SHORT_ID_LENGTH
 from gpukeeper.domain.costs import Rate, describe_rate
 from gpukeeper.domain.instances import Attempt, Reason, Status
 
-# What a program reads: every column, whole, and always in this order.
-_COLUMNS = tuple(
-    map(
-        Column,
-        ("ID", "NAME", "STATUS", "PRODUCT", "GPUS", "REGION", "USD/H", "BILLING", "CREATED"),
-    )
-)
-# What a person reads: what matters first; a rank says what goes first where there is no room.
-_TERMINAL_COLUMNS = (
-    Column("NAME", narrowest=9),
-    Column("STATUS"),
-    Column("USD/H", is_right=True),
-    Column("AGE", rank=1, is_right=True),
-    Column("PRODUCT", rank=3, narrowest=13),
-    Column("GPUS", rank=5, is_right=True),
-    Column("REGION", rank=4),
-    Column("BILLING", rank=6),
-    Column("ID", rank=2),
-)
 # Below this there is room for one word beside the name and the price.
 _NARROW = 60
 
@@ -38,31 +31,52 @@ _GONE = frozenset({Status.DELETED, Status.LOST})
 _DOWN = _GONE | {Status.STOPPED, Status.RECLAIMED}
 
 
+def show_row(ctx: typer.Context, instance: InstanceInfo, output: Format) -> None:
+    """Show one instance as a row of the table."""
+    now = get_access(ctx).now()
+    show(output, instance.raw, lambda: format_instances([instance], now=now))
+
+
 def format_instances(instances: Iterable[InstanceInfo], *, now: datetime) -> str:
     """Return a table with a row for each instance."""
     width = terminal_width()
+    # A program reads every column, whole, and always in this order.
     if width is None:
-        return table(_COLUMNS, _whole_rows(instances, now))
-    rows = (
-        (
-            each.name,
-            _brief_status(each, now) if width < _NARROW else status_text(each, now),
-            hourly(each.price_per_hour),
-            age(now - each.created_at) if each.created_at else None,
-            each.product_name,
-            str(each.gpu_num),
-            each.region,
-            each.billing_mode,
-            each.id[-SHORT_ID_LENGTH:],
+        return format_table(
+            (
+                Column("ID", lambda each: each.id),
+                Column("NAME", lambda each: each.name),
+                Column("STATUS", lambda each: status_text(each, now)),
+                Column("PRODUCT", lambda each: each.product_name),
+                Column("GPUS", lambda each: str(each.gpu_num)),
+                Column("REGION", lambda each: each.region),
+                Column("USD/H", lambda each: format_price(each.price_per_hour)),
+                Column("BILLING", lambda each: each.billing_mode),
+                Column("CREATED", lambda each: format_time(each.created_at)),
+            ),
+            instances,
         )
-        for each in instances
+    describe_status = _brief_status if width < _NARROW else status_text
+    # A person reads what matters first; a rank says what goes first where there is no room.
+    return format_table(
+        (
+            Column("NAME", lambda each: each.name, narrowest=9),
+            Column("STATUS", lambda each: describe_status(each, now)),
+            Column("USD/H", lambda each: format_price(each.price_per_hour), is_right=True),
+            Column("AGE", lambda each: format_age(now, each.created_at), rank=1, is_right=True),
+            Column("PRODUCT", lambda each: each.product_name, rank=3, narrowest=13),
+            Column("GPUS", lambda each: str(each.gpu_num), rank=5, is_right=True),
+            Column("REGION", lambda each: each.region, rank=4),
+            Column("BILLING", lambda each: each.billing_mode, rank=6),
+            Column("ID", lambda each: each.id[-SHORT_ID_LENGTH:], rank=2),
+        ),
+        instances,
     )
-    return table(_TERMINAL_COLUMNS, rows)
 
 
 def format_instance(instance: InstanceInfo, *, now: datetime) -> str:
     """Return everything about one instance, a fact to a line."""
-    return record(_facts(instance, now))
+    return format_record(_facts(instance, now))
 
 
 def describe_attention(instances: Sequence[InstanceInfo]) -> str | None:
@@ -120,7 +134,7 @@ def cost_text(gpu: Decimal | None, disk: Decimal | None) -> str | None:
 
 
 def _above_limit(instance: InstanceInfo) -> str | None:
-    limit = money(instance.max_price_per_hour)
+    limit = format_dollars(instance.max_price_per_hour)
     return f"yes, it was ordered for at most {limit}/h" if instance.is_above_limit else None
 
 
@@ -163,26 +177,11 @@ def _bill_of_failure(instance: InstanceInfo) -> str | None:
 def _reclaim_text(instance: InstanceInfo, now: datetime) -> str:
     assert instance.reclaim_at is not None
     left = instance.reclaim_at - now
-    return f"taken back in {remaining(left)}" if left > timedelta(0) else "being taken back"
-
-
-def _whole_rows(instances: Iterable[InstanceInfo], now: datetime) -> Iterator[Sequence[str | None]]:
-    for each in instances:
-        yield (
-            each.id,
-            each.name,
-            status_text(each, now),
-            each.product_name,
-            str(each.gpu_num),
-            each.region,
-            hourly(each.price_per_hour),
-            each.billing_mode,
-            when(each.created_at),
-        )
+    return f"taken back in {format_time_left(left)}" if left > timedelta(0) else "being taken back"
 
 
 def _facts(instance: InstanceInfo, now: datetime) -> Iterator[tuple[str, str | None]]:
-    price = hourly(instance.price_per_hour)
+    price = format_price(instance.price_per_hour)
     yield "id", instance.id
     yield "name", instance.name
     yield "status", status_text(instance, now)
@@ -202,12 +201,12 @@ def _facts(instance: InstanceInfo, now: datetime) -> Iterator[tuple[str, str | N
     for endpoint in instance.endpoints if instance.status not in _DOWN else ():
         yield "endpoint", f"{endpoint.port}/{endpoint.type} {endpoint.url}"
     yield "ssh", instance.ssh_command
-    yield "created", when(instance.created_at)
-    yield "started", when(instance.started_at)
+    yield "created", format_time(instance.created_at)
+    yield "started", format_time(instance.started_at)
     is_up = instance.status in (Status.RUNNING, Status.STOPPING)
-    yield "running since" if is_up else "ran from", when(instance.running_at)
-    yield "taken back at", when(instance.reclaim_at)
-    yield "deleted", when(instance.deleted_at)
+    yield "running since" if is_up else "ran from", format_time(instance.running_at)
+    yield "taken back at", format_time(instance.reclaim_at)
+    yield "deleted", format_time(instance.deleted_at)
     yield "at novita", novita_text(instance)
     for attempt in instance.attempts:
         yield "tried", attempt_text(attempt)
@@ -218,7 +217,7 @@ def attempt_text(attempt: Attempt) -> str:
     detail = f" ({attempt.detail})" if attempt.detail else ""
     return (
         f"{attempt.product_id} in {attempt.region} "
-        f"at {money(attempt.price_per_hour)}/h: {attempt.outcome}{detail}"
+        f"at {format_dollars(attempt.price_per_hour)}/h: {attempt.outcome}{detail}"
     )
 
 
@@ -229,9 +228,9 @@ def novita_text(instance: InstanceInfo) -> str | None:
     # The word is Novita's last one about a machine that it does not know any more.
     is_ended = not instance.novita_status and not instance.is_billing
     if is_ended or instance.status in _GONE:
-        since = when(instance.deleted_at or instance.observed_at)
+        since = format_time(instance.deleted_at or instance.observed_at)
         return f"{instance.novita_id}: not found" + (f" since {since}" if since else "")
-    seen = f", seen {when(instance.observed_at)}" if instance.observed_at else ""
+    seen = f", seen {format_time(instance.observed_at)}" if instance.observed_at else ""
     return f"{instance.novita_id}: {instance.novita_status or 'not seen yet'}{seen}"
 
 

@@ -3,8 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -16,35 +15,23 @@ from gpukeeper.domain.costs import dollars_per_hour, whole_dollars_per_hour
 
 _GAP = "  "
 
+# Events that come one by one stand in columns as well; the longest type is
+# "instance.connection_changed".
+_TYPE_WIDTH = 27
+
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 _GREEN, _YELLOW, _RED, _GREY = "32", "33", "31", "90"
 _COLOURS = {
-    "running": _GREEN,
-    "delivered": _GREEN,
-    "accepted": _GREEN,
-    "requested": _YELLOW,
-    "creating": _YELLOW,
-    "starting": _YELLOW,
-    "stopping": _YELLOW,
-    "deleting": _YELLOW,
+    **dict.fromkeys(("running", "delivered", "accepted"), _GREEN),
+    **dict.fromkeys(("requested", "creating", "starting", "stopping", "deleting"), _YELLOW),
+    **dict.fromkeys(("failed", "reclaimed", "lost", "exhausted", "above"), _RED),
+    **dict.fromkeys(("stopped", "deleted", "ended"), _GREY),
     "pending": _YELLOW,
-    "failed": _RED,
-    "reclaimed": _RED,
-    "lost": _RED,
-    "exhausted": _RED,
-    "above": _RED,
-    "stopped": _GREY,
-    "deleted": _GREY,
-    "ended": _GREY,
 }
 
 # The columns whose first word is one of those above.
 _COLOURED_COLUMNS = frozenset({"STATUS", "OUTCOME"})
-
-
-# Options or arguments that are wrong, each with a sentence.
-Faults = list[tuple[str, str]]
 
 
 class Format(StrEnum):
@@ -72,62 +59,7 @@ def note(text: str) -> None:
     print(clean(text), file=sys.stderr)
 
 
-def confirm(question: Callable[[], str], *, is_sure: bool) -> None:
-    """Ask a person; abort unless the answer is yes."""
-    if not is_sure:
-        ask_to_confirm(question())
-
-
-def raise_faults(faults: Faults) -> None:
-    """End with a usage error that tells all faults of a command at once, if there are any."""
-    if not faults:
-        return
-    told = list(dict.fromkeys(faults))
-    if len(told) == 1:
-        raise typer.BadParameter(told[0][1], param_hint=told[0][0])
-    lines = "".join(f"\n  {option}: {message}" for option, message in told)
-    raise typer.BadParameter(lines, param_hint=f"{len(told)} options")
-
-
-def check_consent(*, is_sure: bool) -> None:
-    """Refuse what cannot be undone to a script that does not say that it is sure."""
-    if not is_sure and not has_person():
-        raise typer.BadParameter(
-            "Needed where nobody can be asked: what is deleted cannot be brought back.",
-            param_hint="--yes",
-        )
-
-
-def has_person() -> bool:
-    """Whether somebody sits there to answer."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
-
-
-def ask_to_confirm(question: str) -> None:
-    """Ask for a yes; abort unless that is the answer."""
-    with _interruptible():
-        typer.confirm(clean(question), abort=True, err=True)
-
-
-def prompt(question: str, default: str | None = None) -> str:
-    """Ask for a text."""
-    with _interruptible():
-        return str(typer.prompt(question, default=default, err=True)).strip()
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C at a question end the program as it does everywhere, and not as a no."""
-    try:
-        yield
-    except typer.Abort as abort:
-        if isinstance(abort.__context__, KeyboardInterrupt):
-            note("")
-            raise KeyboardInterrupt from None
-        raise
-
-
-def record(pairs: Iterable[tuple[str, str | None]]) -> str:
+def format_record(pairs: Iterable[tuple[str, str | None]]) -> str:
     """Return names and values, one pair to a line; what has no value is left out."""
     shown = [(name, clean(value)) for name, value in pairs if value]
     width = max((len(name) for name, _ in shown), default=0)
@@ -138,33 +70,45 @@ def record(pairs: Iterable[tuple[str, str | None]]) -> str:
     )
 
 
-def when(at: datetime | None) -> str | None:
+def format_time(at: datetime | None) -> str | None:
     """Return a time as people read it, in UTC."""
     return None if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
-def money(amount: Decimal | None) -> str | None:
+def format_dollars(amount: Decimal | None) -> str | None:
     """Return dollars per hour, in a sentence."""
     return None if amount is None else whole_dollars_per_hour(amount)
 
 
-def hourly(amount: Decimal | None) -> str | None:
+def format_price(amount: Decimal | None) -> str | None:
     """Return a price per hour without its sign, with the places that all prices have."""
     return None if amount is None else dollars_per_hour(amount).removeprefix("$")
 
 
-def age(span: timedelta) -> str:
-    """Return a duration in its largest unit, as short as can be: ``5m``, ``3h``, ``12d``."""
-    seconds = max(int(span.total_seconds()), 0)
-    length, name = next((unit for unit in _UNITS if seconds >= unit[0]), _UNITS[-1])
-    return f"{seconds // length}{name[0]}"
+def format_disk(size_gb: int | None) -> str | None:
+    """Return the size of a disk."""
+    return f"{size_gb} GB" if size_gb else None
 
 
-def remaining(span: timedelta) -> str:
+def format_age(now: datetime, since: datetime | None) -> str | None:
+    """Return an age in its largest unit, as short as can be: ``5m``, ``3h``, ``12d``."""
+    if since is None:
+        return None
+    number, unit = _in_largest_unit(now - since)
+    return f"{number}{unit[0]}"
+
+
+def format_time_left(span: timedelta) -> str:
     """Return the time that is left in its largest unit: ``22 min``."""
-    seconds = max(int(span.total_seconds()), 0)
-    length, name = next((unit for unit in _UNITS if seconds >= unit[0]), _UNITS[-1])
-    return f"{seconds // length} {name}"
+    number, unit = _in_largest_unit(span)
+    return f"{number} {unit}"
+
+
+def format_event(*columns: str | None) -> str:
+    """Return time, type, instance, status and reason of an event on one line, as far as known."""
+    at, event_type, *others = columns
+    line = "  ".join(filter(None, (at, str(event_type).ljust(_TYPE_WIDTH), *others)))
+    return clean(line.rstrip())
 
 
 def clean(text: str) -> str:
@@ -184,3 +128,9 @@ def paint(column: str, cell: str) -> str:
     word = cell.split(" ", 1)[0].rstrip(",")
     colour = _YELLOW if "taken " in cell else _COLOURS.get(word)
     return f"\x1b[{colour}m{cell}\x1b[0m" if colour else cell
+
+
+def _in_largest_unit(span: timedelta) -> tuple[int, str]:
+    seconds = max(int(span.total_seconds()), 0)
+    length, name = next((unit for unit in _UNITS if seconds >= unit[0]), _UNITS[-1])
+    return seconds // length, name

@@ -2,18 +2,31 @@
 
 import shutil
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Generic, TypeVar
 
-from gpukeeper.cli.cells import count_cells, cut, fill
 from gpukeeper.cli.terminal.output import clean, is_coloured, paint
 
+Item = TypeVar("Item")
+
 _GAP = "  "
+_ELLIPSIS = "…"
+
+_WIDE = frozenset("WF")
+# Marks that stand on the letter before them.
+_UNSPACED = frozenset({"Mn", "Me", "Cf"})
+# Shows the character before it as a picture, which is wide.
+_AS_PICTURE = "\ufe0f"
+# Colours the picture before it.
+_SKIN_TONES = frozenset(map(chr, range(0x1F3FB, 0x1F400)))
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a table.
+class Column(Generic[Item]):
+    """A column of a table; ``cell`` returns what it shows of an item.
 
     ``narrowest`` is the width that it may be cut down to; without one it is never cut.  Where
     there is no room for all columns, those with the highest ``rank`` are left out first; those of
@@ -21,6 +34,7 @@ class Column:
     """
 
     title: str
+    cell: Callable[[Item], str | None]
     rank: int = 0
     narrowest: int | None = None
     is_right: bool = False
@@ -31,26 +45,31 @@ def terminal_width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def table(columns: Sequence[Column], rows: Iterable[Sequence[str | None]]) -> str:
-    """Return rows under their columns; on a terminal they fit its width and have colours.
+def format_table(columns: Sequence[Column[Item]], items: Iterable[Item]) -> str:
+    """Return a line for each item; on a terminal they fit its width and have colours.
 
-    Without rows nothing is returned, not even the columns.
+    Without items nothing is returned, not even the titles.
     """
-    cells = [[clean(cell or "-") for cell in row] for row in rows]
-    if not cells:
+    shown = list(items)
+    if not shown:
         return ""
-    return lay_out(columns, cells, width=terminal_width(), has_colours=is_coloured(sys.stdout))
+    return lay_out(columns, shown, width=terminal_width(), has_colours=is_coloured(sys.stdout))
 
 
 def lay_out(
-    columns: Sequence[Column],
-    rows: Sequence[Sequence[str]],
+    columns: Sequence[Column[Item]],
+    items: Iterable[Item],
     *,
     width: int | None,
     has_colours: bool,
+    blank: str = "-",
 ) -> str:
-    """Return the lines of a table, cut to ``width`` cells unless it is None."""
+    """Return the lines of a table, cut to ``width`` cells unless it is None.
+
+    ``blank`` stands where there is nothing to show.
+    """
     titles = [column.title for column in columns]
+    rows = [[clean(column.cell(item) or blank) for column in columns] for item in items]
     widths = [max(map(count_cells, cells)) for cells in zip(titles, *rows, strict=True)]
     shown = list(range(len(columns)))
     if width is not None:
@@ -62,7 +81,26 @@ def lay_out(
     return "\n".join(lines)
 
 
-def _with_room(columns: Sequence[Column], widths: Sequence[int], available: int) -> list[int]:
+def count_cells(text: str) -> int:
+    """Return the number of cells: two for wide letters and pictures, none for combining marks."""
+    return len(text) if text.isascii() else sum(_widths(text))
+
+
+def cut(text: str, width: int) -> str:
+    """Return the text in at most so many cells; an ellipsis stands for what was cut off."""
+    if count_cells(text) <= width:
+        return text
+    left = width - len(_ELLIPSIS)
+    kept = ""
+    for character, cells in zip(text, _widths(text), strict=True):
+        if cells > left:
+            break
+        kept += character
+        left -= cells
+    return kept + _ELLIPSIS if width > 0 else ""
+
+
+def _with_room(columns: Sequence[Column[Item]], widths: Sequence[int], room: int) -> list[int]:
     """Return the columns that there is room for, in their order; those of rank 0 at least.
 
     Once one had no room, a further one is there only if nothing is cut for it.
@@ -71,13 +109,8 @@ def _with_room(columns: Sequence[Column], widths: Sequence[int], available: int)
     is_full = False
     for each in sorted(range(len(columns)), key=lambda each: (columns[each].rank, each)):
         wanted = [*shown, each]
-        needed = _total(
-            [
-                widths[every] if is_full else _least(columns[every], widths[every])
-                for every in wanted
-            ]
-        )
-        if needed <= available or columns[each].rank == 0:
+        needed = [widths[i] if is_full else _least(columns[i], widths[i]) for i in wanted]
+        if _total(needed) <= room or columns[each].rank == 0:
             shown = wanted
         else:
             is_full = True
@@ -85,11 +118,11 @@ def _with_room(columns: Sequence[Column], widths: Sequence[int], available: int)
 
 
 def _fitted(
-    columns: Sequence[Column], widths: Sequence[int], shown: Sequence[int], available: int
+    columns: Sequence[Column[Item]], widths: Sequence[int], shown: Sequence[int], room: int
 ) -> list[int]:
     """Return the widths, those that are shown cut as little as possible, the widest first."""
     fitted = list(widths)
-    while _total([fitted[each] for each in shown]) > available:
+    while _total([fitted[each] for each in shown]) > room:
         loose = [each for each in shown if fitted[each] > _least(columns[each], widths[each])]
         if not loose:
             break
@@ -97,7 +130,7 @@ def _fitted(
     return fitted
 
 
-def _least(column: Column, width: int) -> int:
+def _least(column: Column[Item], width: int) -> int:
     return width if column.narrowest is None else min(width, column.narrowest)
 
 
@@ -106,7 +139,7 @@ def _total(widths: Sequence[int]) -> int:
 
 
 def _line(
-    columns: Sequence[Column],
+    columns: Sequence[Column[Item]],
     cells: Sequence[str],
     widths: Sequence[int],
     shown: Sequence[int],
@@ -115,7 +148,27 @@ def _line(
     parts = []
     for each in shown:
         column, text = columns[each], cut(cells[each], widths[each])
-        blanks = fill("", widths[each] - count_cells(text))
+        blanks = " " * (widths[each] - count_cells(text))
         coloured = painted(column.title, text)
         parts.append(blanks + coloured if column.is_right else coloured + blanks)
     return _GAP.join(parts).rstrip()
+
+
+def _widths(text: str) -> list[int]:
+    """Return the cells of each character, which may depend on the one before it."""
+    widths: list[int] = []
+    for character in text:
+        if character == _AS_PICTURE and widths and widths[-1] == 1:
+            widths.append(1)
+        elif character in _SKIN_TONES and widths:
+            widths.append(0)
+        else:
+            widths.append(_width(character))
+    return widths
+
+
+@lru_cache(maxsize=1024)
+def _width(character: str) -> int:
+    if unicodedata.category(character) in _UNSPACED:
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in _WIDE else 1

@@ -10,10 +10,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from gpukeeper.cli import exit_status
-from gpukeeper.cli.cells import cut
 from gpukeeper.cli.service_access import get_access
 from gpukeeper.cli.terminal.instance_tables import cost_text, costs_money, format_instance, is_gone
 from gpukeeper.cli.terminal.output import Format, clean, note, show
+from gpukeeper.cli.terminal.text_tables import cut
 from gpukeeper.client import Client, InstanceInfo, WaitTimedOut
 from gpukeeper.domain.errors import GpuKeeperError
 from gpukeeper.domain.instances import Status
@@ -35,10 +35,12 @@ def wait_and_show(
     instance_id: str,
     *,
     until: Status,
-    timeout: timedelta,
+    seconds: int,
     output: Format,
 ) -> None:
-    """Wait until the instance has this status and show it; exit with 1, 3, 4 or 6 if it fails.
+    """Wait so many seconds at most until the instance has this status, and show it.
+
+    Exits with 1, 3, 4 or 6 if that fails.
 
     What is known of the instance is on stdout in any case, so that a script can clean up.
     """
@@ -50,7 +52,7 @@ def wait_and_show(
             instance = client.wait(
                 instance_id,
                 until={until},
-                timeout=timeout,
+                timeout=timedelta(seconds=seconds),
                 on_change=progress.change,
                 on_trouble=progress.trouble,
                 clock=access.clock,
