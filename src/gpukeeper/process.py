@@ -20,9 +20,9 @@ from gpukeeper import __version__
 from gpukeeper.api.app import create_app
 from gpukeeper.api.params.orders import order_of
 from gpukeeper.config import Settings, prepare_data_dir
+from gpukeeper.contract.serialization import format_money
 from gpukeeper.dashboard import STATIC_PREFIX, Site, frame, install
 from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidConfiguration
-from gpukeeper.domain.events import format_money
 from gpukeeper.port_check import format_url, open_ports
 from gpukeeper.runtime import (
     Role,

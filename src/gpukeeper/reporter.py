@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from gpukeeper.contract.serialization import format_money
 from gpukeeper.domain.events import (
     Change,
     Delivery,
     DeliveryAttempt,
     DeliveryStatus,
     EventType,
-    format_money,
-    refusal_in,
+    find_new_refusal,
 )
 from gpukeeper.domain.instances import Instance, Status
 from gpukeeper.domain.lifecycle.purchases import NAME_ALTERED
@@ -122,7 +122,7 @@ class Reporter:
             )
 
     def _tell_of_refusal(self, change: Change) -> None:
-        refusal = refusal_in(change)
+        refusal = find_new_refusal(change)
         if refusal is not None:
             self.log.error(
                 "refused_for_good",

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
+from gpukeeper.contract.orphans import Orphan
 from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidOrder, KeyReused, NotFound
 from gpukeeper.domain.events import DeliveryStatus, Event, EventType
 from gpukeeper.domain.instances import Command, ConnectionDetails, Instance, Order, Status
 from gpukeeper.domain.lifecycle.decide import request_command
 from gpukeeper.domain.products import BillingMode, Cluster, Offer, Template
-from gpukeeper.service import Census, DeliveryView, Health, OrphanView, Page, Queues, View
+from gpukeeper.service import Census, DeliveryView, Health, Page, Queues, View
 from gpukeeper.service.feed import Feed
 from tests.api.samples import ATTEMPTS, DELIVERY, EVENT, NOW, OFFER, ORPHAN, RUNNING
 
@@ -23,7 +24,7 @@ class ServiceDouble:
     sent: dict[str, DeliveryView] = field(
         default_factory=lambda: {DELIVERY.id: DeliveryView(DELIVERY, ATTEMPTS)}
     )
-    strays: dict[str, OrphanView] = field(default_factory=lambda: {ORPHAN.novita_id: ORPHAN})
+    strays: dict[str, Orphan] = field(default_factory=lambda: {ORPHAN.novita_id: ORPHAN})
     keys: dict[str, tuple[str, str]] = field(default_factory=dict)
     orders: list[Order] = field(default_factory=list)
     asked: list[dict[str, Any]] = field(default_factory=list)
@@ -181,7 +182,7 @@ class ServiceDouble:
         delivery = replace(DELIVERY, id="dlv_2", event=event, status=DeliveryStatus.PENDING)
         return (DeliveryView(delivery, ()),)
 
-    async def orphans(self) -> tuple[OrphanView, ...]:
+    async def orphans(self) -> tuple[Orphan, ...]:
         """Return the orphans."""
         return tuple(self.strays.values())
 

@@ -4,7 +4,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from gpukeeper.domain.costs import Rate
+from gpukeeper.contract.events import describe_change
+from gpukeeper.contract.instances import CostPerHour
+from gpukeeper.contract.orphans import Orphan
 from gpukeeper.domain.events import (
     Change,
     Delivery,
@@ -12,7 +14,6 @@ from gpukeeper.domain.events import (
     DeliveryStatus,
     Event,
     EventType,
-    data_of,
 )
 from gpukeeper.domain.instances import (
     Attempt,
@@ -24,7 +25,6 @@ from gpukeeper.domain.instances import (
     Status,
 )
 from gpukeeper.domain.products import BillingMode, Offer
-from gpukeeper.service import OrphanView
 
 NOW = datetime(2026, 11, 23, 5, 12, 25, 123456, UTC)
 
@@ -74,7 +74,7 @@ FAILED = replace(
     ),
 )
 
-EVENT = Event("evt_1", EventType.RUNNING, "ins_1", NOW, data_of(Change(None, RUNNING, NOW)))
+EVENT = Event("evt_1", EventType.RUNNING, "ins_1", NOW, describe_change(Change(None, RUNNING, NOW)))
 
 DELIVERY = Delivery(
     id="dlv_1",
@@ -94,14 +94,14 @@ ATTEMPTS = (
     DeliveryAttempt(2, NOW, timedelta(seconds=10), None, "timed out", ""),
 )
 
-ORPHAN = OrphanView(
+ORPHAN = Orphan(
     novita_id="0123456789abcdef",
     name="old-gkabcd87654321",
     novita_status="running",
     product_name="RTX 4090 24GB",
     region="CN-HK-01",
     price_per_hour=Decimal("0.175"),
-    rate=Rate(Decimal("0.175")),
+    cost_per_hour=CostPerHour(Decimal("0.175"), Decimal(0)),
     created_at=None,
     first_seen_at=NOW,
     last_seen_at=NOW,

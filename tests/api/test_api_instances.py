@@ -5,7 +5,8 @@ import inspect
 import httpx2
 import pytest
 
-from gpukeeper.domain.events import instance_body
+from gpukeeper.contract.instances import describe_instance
+from gpukeeper.contract.serialization import to_dict
 from gpukeeper.domain.instances import Status
 from gpukeeper.service import Service
 from tests.api.double import ServiceDouble
@@ -33,7 +34,7 @@ def test_the_double_has_the_methods_of_the_real_service() -> None:
 
 
 async def test_an_instance_is_found_by_either_id(client: httpx2.AsyncClient) -> None:
-    expected = instance_body(RUNNING, observed_at=NOW)
+    expected = to_dict(describe_instance(RUNNING, observed_at=NOW))
 
     for instance_id in ("ins_1", "37d312386c80a3b9"):
         response = await client.get(f"/api/instances/{instance_id}")

@@ -8,7 +8,8 @@ import pytest
 
 from gpukeeper.api import rendering
 from gpukeeper.api.rendering import instance_json, page_json
-from gpukeeper.domain.events import instance_body
+from gpukeeper.contract.instances import describe_instance
+from gpukeeper.contract.serialization import to_dict
 from gpukeeper.service import Page, View
 from tests.api.samples import NOW, RUNNING
 
@@ -17,7 +18,7 @@ SEEN = View(RUNNING, NOW, is_stale=False)
 
 def test_an_instance_is_written_as_its_body_says() -> None:
     written = json.loads(instance_json(SEEN))
-    assert written == instance_body(RUNNING, observed_at=NOW, is_stale=False)
+    assert written == to_dict(describe_instance(RUNNING, observed_at=NOW, is_stale=False))
 
 
 def test_an_instance_that_has_not_changed_is_written_once() -> None:
@@ -28,8 +29,8 @@ def test_an_instance_is_written_anew_with_whatever_is_seen_of_it() -> None:
     later = NOW + timedelta(minutes=1)
     for view in (SEEN, View(RUNNING, later, is_stale=False), View(RUNNING, later, is_stale=True)):
         written = json.loads(instance_json(view))
-        assert written == instance_body(
-            RUNNING, observed_at=view.observed_at, is_stale=view.is_stale
+        assert written == to_dict(
+            describe_instance(RUNNING, observed_at=view.observed_at, is_stale=view.is_stale)
         )
     renamed = replace(RUNNING, id="ins_other")
     assert json.loads(instance_json(replace(SEEN, instance=renamed)))["id"] == "ins_other"
@@ -37,7 +38,7 @@ def test_an_instance_is_written_anew_with_whatever_is_seen_of_it() -> None:
 
 def test_a_page_has_its_instances_and_where_the_next_begins() -> None:
     page = Page((SEEN, SEEN), 7, "next")
-    body = instance_body(RUNNING, observed_at=NOW, is_stale=False)
+    body = to_dict(describe_instance(RUNNING, observed_at=NOW, is_stale=False))
     assert json.loads(page_json(page)) == {
         "instances": [body, body],
         "total": 7,

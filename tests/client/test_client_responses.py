@@ -9,8 +9,8 @@ import httpx2
 import pytest
 
 from gpukeeper.client import Client
+from gpukeeper.contract.instances import Endpoint, Reason
 from gpukeeper.domain.errors import NotFound
-from gpukeeper.domain.instances import Endpoint, Reason
 from tests.client.fake_service import DELIVERY, EVENT, INSTANCE, OFFER, ORPHAN, FakeService
 
 Case = tuple[Callable[[Client], Any], str, dict[str, Any]]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import bindparam, select, update
 
-from gpukeeper.domain.events import instance_body
+from gpukeeper.contract.instances import describe_instance
 from gpukeeper.domain.instances import Instance, PurchaseIntent, Status
 from gpukeeper.domain.lifecycle import purchases
 from gpukeeper.domain.lifecycle.decide import Step, decide
@@ -78,7 +78,7 @@ def test_a_killed_purchase_is_shown_as_billing_for_as_long_as_novita_is_away(hou
         with house.database.engine.begin() as connection:
             (row,) = stored(connection)
             assert hidden_from_billing(connection, machines_in(house.world)) == []
-        assert instance_body(row)["isBilling"] is True
+        assert describe_instance(row).is_billing is True
         assert row.has_lost_answer
     assert (row.status, row.novita_id) == (Status.FAILED, None)
     assert row.reason is not None

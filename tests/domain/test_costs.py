@@ -192,5 +192,5 @@ def test_each_hour_costs_the_price_of_its_time() -> None:
 
 
 def test_a_rate_is_told_in_dollars_an_hour_and_dollars_a_day() -> None:
-    assert describe_rate(Rate(Decimal("0.175"), DISK)) == "GPU $0.175/h, disk $2.20/day"
-    assert describe_rate(Rate(Decimal(0), Decimal(0))) == "GPU no, disk $0.00/day"
+    assert describe_rate(Decimal("0.175"), DISK) == "GPU $0.175/h, disk $2.20/day"
+    assert describe_rate(Decimal(0), Decimal(0)) == "GPU no, disk $0.00/day"

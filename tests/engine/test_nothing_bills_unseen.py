@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gpukeeper.domain.events import instance_body
+from gpukeeper.contract.instances import describe_instance
 from gpukeeper.domain.instances import Command, Instance, OnFailure, Status
 from gpukeeper.domain.products import PurchaseRequest
 from gpukeeper.simulator.machines.interventions import ForeignMachines, add_foreign_machines
@@ -47,7 +47,7 @@ async def test_a_delete_that_novita_refuses_for_good_says_why_and_is_not_repeate
     assert refused.reason is not None
     assert refused.reason.code == "delete_refused"
     assert "PREPAID_INSTANCE_NOT_SUPPORT_RELEASE" in refused.reason.message
-    assert instance_body(refused)["isBilling"] is True
+    assert describe_instance(refused).is_billing is True
     assert rig.calls("delete") == 1
     assert (await rig.history(deleting.id))[-2:] == ["deleting", "running"]
     bodies = [json.loads(body) for _, _, body in rig.receiver.bodies]
@@ -111,7 +111,7 @@ async def test_a_delete_that_hangs_for_hours_is_not_taken_for_done(
     await rig.advance(minutes=110)
     hanging = await rig.find(running.id)
     assert (hanging.status, hanging.novita_status) == (Status.DELETING, "toRemove")
-    assert instance_body(hanging)["isBilling"] is True
+    assert describe_instance(hanging).is_billing is True
     assert rig.calls("delete") > 10
     await rig.advance(minutes=20)
     assert (await rig.find(running.id)).status is Status.DELETED
@@ -174,14 +174,14 @@ async def test_a_start_up_that_failed_is_kept_watched_and_shown_as_billing(
     await rig.advance(hours=3)
     failed = await rig.find(ordered.id)
     assert failed.status is Status.FAILED
-    assert instance_body(failed)["isBilling"] is True
+    assert describe_instance(failed).is_billing is True
     assert billed(rig) == [ordered.novita_id]
     assert (await rig.history(ordered.id)).count("failed") == 1
     assert await rig.broken_at_rest() == []
     await rig.service.want(ordered.id, Command.DELETE)
     await rig.advance(minutes=5)
     gone = await rig.find(ordered.id)
-    assert (gone.status, instance_body(gone)["isBilling"]) == (Status.DELETED, False)
+    assert (gone.status, describe_instance(gone).is_billing) == (Status.DELETED, False)
     assert billed(rig) == []
 
 

@@ -3,7 +3,6 @@
 import base64
 from dataclasses import replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -11,17 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpukeeper.domain.errors import InvalidOrder
-from gpukeeper.domain.instances import Instance, Observation, Phase, Status
+from gpukeeper.domain.instances import Instance, Status
 from gpukeeper.service.views import (
     CachedPage,
     View,
-    build_orphan_view,
     build_view,
     decode_cursor,
     encode_cursor,
 )
 from gpukeeper.store.facts import SweepState
-from gpukeeper.store.orphans import Orphan
 from tests.store.rows import NOW, SECOND, an_instance
 
 PATIENCE = 150 * SECOND
@@ -113,31 +110,6 @@ def test_where_there_is_no_machine_nothing_is_stale(facts: dict[str, Any]) -> No
     row = replace(WATCHED, **facts)
     seen = _viewed(row, at=1e6, error="Novita did not answer.", seen_at=_at(60))
     assert seen == View(row, _at(30), is_stale=False)
-
-
-def test_an_orphan_is_shown_with_the_name_of_its_region() -> None:
-    machine = Observation(
-        "nv1",
-        "trainer-gkte5t00000001",
-        "running",
-        Phase.UP,
-        NOW,
-        cluster_id="cn-1",
-        cluster_name="CN-HK-01 (Hong Kong)",
-        product_name="RTX 4090 24GB",
-        price_per_hour=Decimal("0.175"),
-        created_at=NOW,
-    )
-    shown = build_orphan_view(Orphan(machine, NOW, NOW + SECOND), "te5t")
-    assert (shown.novita_id, shown.name, shown.novita_status) == (
-        "nv1",
-        "trainer-gkte5t00000001",
-        "running",
-    )
-    assert (shown.region, shown.product_name) == ("CN-HK-01", "RTX 4090 24GB")
-    assert (shown.first_seen_at, shown.last_seen_at) == (NOW, NOW + SECOND)
-    unnamed = replace(machine, cluster_name="")
-    assert build_orphan_view(Orphan(unnamed, NOW, NOW), "te5t").region == "cn-1"
 
 
 @given(st.integers(1, 2**62 - 1))

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 from fastapi import Depends, Query
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
+from starlette.responses import Response
 
 from gpukeeper.api.server_sent_events import Pace
+from gpukeeper.contract.serialization import Body, to_json
 from gpukeeper.domain.errors import Fault, InvalidOrder, NotFound
 from gpukeeper.service import Service
 from gpukeeper.telemetry import Metrics
@@ -54,6 +56,11 @@ def check_id(text: str, *, code: str = NotFound.code) -> str:
     if not _ID.fullmatch(text):
         raise NotFound("There is nothing with such an id.", code=code)
     return text
+
+
+def body_response(body: Body, status: int = 200) -> Response:
+    """Return a body as it is sent."""
+    return Response(to_json(body), status, media_type="application/json")
 
 
 async def _refuse_parameters(query: Annotated[NoQuery, Query()]) -> None:

@@ -4,9 +4,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from gpukeeper.api import schemas
-from gpukeeper.api.context import context_of, service_of
+from gpukeeper.api.context import body_response, context_of, service_of
 from gpukeeper.api.openapi_responses import Responses, document_problem, document_success
+from gpukeeper.contract.health import Health, Live, Ready
 from gpukeeper.telemetry import EXPOSITION_TYPE, exposition, show_fleet
 
 router = APIRouter(tags=["health"])
@@ -30,35 +30,34 @@ _METRICS: Responses = {
     "/health/live",
     operation_id="isLive",
     summary="Is the process up?",
-    responses=document_success(200, schemas.Live, "It is.") | _FAULT,
+    responses=document_success(200, Live, "It is.") | _FAULT,
 )
 async def is_live() -> Response:
     """Answer as long as the process can."""
-    return JSONResponse({"status": "live"})
+    return body_response(Live())
 
 
 @router.get(
     "/health/ready",
     operation_id="isReady",
     summary="Can the service serve, and are its loops alive?",
-    responses=document_success(200, schemas.Ready, "Yes.")
-    | document_success(503, schemas.Ready, "No; `problems` says what is not.")
+    responses=document_success(200, Ready, "Yes.")
+    | document_success(503, Ready, "No; `problems` says what is not.")
     | _FAULT,
 )
 async def is_ready(request: Request) -> Response:
     """Name what is not alive."""
     health = await service_of(request).health(is_brief=True)
     status = "ready" if health.is_ready else "not ready"
-    body = {"status": status, "problems": list(health.problems)}
-    return JSONResponse(body, 200 if health.is_ready else 503)
+    return body_response(Ready(status, health.problems), 200 if health.is_ready else 503)
 
 
 @router.get(
     "/health",
     operation_id="getHealth",
     summary="How is the service?",
-    responses=document_success(200, schemas.Health, "Ready.")
-    | document_success(503, schemas.Health, "Not ready.")
+    responses=document_success(200, Health, "Ready.")
+    | document_success(503, Health, "Not ready.")
     | _FAULT,
 )
 async def get_health(request: Request) -> Response:

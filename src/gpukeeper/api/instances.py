@@ -7,9 +7,15 @@ from fastapi import APIRouter, Header, Path, Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from gpukeeper.api import schemas
 from gpukeeper.api.cached_route import CachedRoute
-from gpukeeper.api.context import NO_QUERY, check_id, context_of, no_repeats, service_of
+from gpukeeper.api.context import (
+    NO_QUERY,
+    body_response,
+    check_id,
+    context_of,
+    no_repeats,
+    service_of,
+)
 from gpukeeper.api.openapi_responses import (
     LOCATION_HEADERS,
     REF,
@@ -20,8 +26,14 @@ from gpukeeper.api.openapi_responses import (
 from gpukeeper.api.params.orders import OrderBody, order_of
 from gpukeeper.api.params.queries import InstanceQuery, InstancesQuery
 from gpukeeper.api.rendering import instance_json, page_json
+from gpukeeper.contract.events import EventList, describe_event
+from gpukeeper.contract.instances import (
+    Connection,
+    Instance,
+    InstanceList,
+    describe_connection,
+)
 from gpukeeper.domain.errors import Fault
-from gpukeeper.domain.events import event_body
 from gpukeeper.domain.instances import Command
 from gpukeeper.service import View
 from gpukeeper.web.body import NO_BODY, body_hash, json_body
@@ -66,11 +78,11 @@ InstanceId = Annotated[
     status_code=201,
     dependencies=[NO_QUERY],
     responses=document_success(
-        201, schemas.Instance, "Novita has accepted the order.", headers=LOCATION_HEADERS
+        201, Instance, "Novita has accepted the order.", headers=LOCATION_HEADERS
     )
     | document_success(
         202,
-        schemas.Instance,
+        Instance,
         "The order is stored; Novita's answer takes longer, or was lost and is looked up.",
         headers=LOCATION_HEADERS,
     )
@@ -142,9 +154,7 @@ router.add_api_route(
     _list_instances,
     operation_id="listInstances",
     summary="List instances",
-    responses=document_success(
-        200, schemas.InstanceList, "A page of instances.", headers=STALE_HEADERS
-    )
+    responses=document_success(200, InstanceList, "A page of instances.", headers=STALE_HEADERS)
     | document_problems(),
     route_class_override=CachedRoute,
 )
@@ -163,7 +173,7 @@ router.add_api_route(
     _get_instance,
     operation_id="getInstance",
     summary="Show an instance",
-    responses=document_success(200, schemas.Instance, "The instance.", headers=STALE_HEADERS)
+    responses=document_success(200, Instance, "The instance.", headers=STALE_HEADERS)
     | document_problems("instance_not_found"),
     route_class_override=CachedRoute,
 )
@@ -174,13 +184,13 @@ router.add_api_route(
     operation_id="listInstanceEvents",
     summary="Show an instance's history",
     dependencies=[NO_QUERY],
-    responses=document_success(200, schemas.EventList, "The history.")
+    responses=document_success(200, EventList, "The history.")
     | document_problems("instance_not_found"),
 )
 async def list_events(request: Request, instance_id: InstanceId) -> Response:
     """Show what happened to an instance, oldest first."""
     events = await service_of(request).events(check_id(instance_id))
-    return JSONResponse({"events": [event_body(event) for event in events]})
+    return body_response(EventList(tuple(map(describe_event, events))))
 
 
 @router.get(
@@ -188,23 +198,13 @@ async def list_events(request: Request, instance_id: InstanceId) -> Response:
     operation_id="getConnection",
     summary="Show how to reach an instance",
     dependencies=[NO_QUERY],
-    responses=document_success(
-        200, schemas.Connection, "Endpoints, and the SSH command with its password."
-    )
+    responses=document_success(200, Connection, "Endpoints, and the SSH command with its password.")
     | document_problems("instance_not_found", "wrong_status", *NOVITA_PROBLEMS),
 )
 async def get_connection(request: Request, instance_id: InstanceId) -> Response:
     """Ask Novita for the way to a running machine; no other answer holds its password."""
     found = await service_of(request).connection(check_id(instance_id))
-    body = {
-        "endpoints": [
-            {"port": endpoint.port, "type": endpoint.type, "url": endpoint.url}
-            for endpoint in found.endpoints
-        ],
-        "sshCommand": found.ssh_command,
-        "sshPassword": found.ssh_password,
-    }
-    return JSONResponse(body)
+    return body_response(describe_connection(found))
 
 
 def _verb(verb: Command, method: str, path: str, summary: str, description: str) -> None:
@@ -223,7 +223,7 @@ def _verb(verb: Command, method: str, path: str, summary: str, description: str)
         status_code=202,
         dependencies=[NO_QUERY, NO_BODY],
         responses=document_success(
-            202, schemas.Instance, "The wish is stored and carried out.", headers=STALE_HEADERS
+            202, Instance, "The wish is stored and carried out.", headers=STALE_HEADERS
         )
         | document_problems(
             "instance_not_found", "wrong_status", "body_too_large", "unsupported_media_type"

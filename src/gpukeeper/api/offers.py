@@ -1,18 +1,23 @@
 """The routes that tell what an order can name: offers, templates, regions."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
-from gpukeeper.api import schemas
-from gpukeeper.api.context import NO_QUERY, NO_REPEATS, service_of
+from gpukeeper.api.context import NO_QUERY, NO_REPEATS, body_response, service_of
 from gpukeeper.api.instances import NOVITA_PROBLEMS
 from gpukeeper.api.openapi_responses import document_problems, document_success
 from gpukeeper.api.params.queries import OffersQuery
-from gpukeeper.domain.events import format_money
-from gpukeeper.domain.products import Offer
+from gpukeeper.contract.offers import (
+    OfferList,
+    Region,
+    RegionList,
+    Template,
+    TemplateList,
+    describe_offer,
+)
 
 router = APIRouter(tags=["offers"], dependencies=[NO_REPEATS])
 
@@ -21,7 +26,7 @@ router = APIRouter(tags=["offers"], dependencies=[NO_REPEATS])
     "/api/offers",
     operation_id="listOffers",
     summary="List what is for sale",
-    responses=document_success(200, schemas.OfferList, "What is for sale.")
+    responses=document_success(200, OfferList, "What is for sale.")
     | document_problems("product_not_found", "region_not_found", *NOVITA_PROBLEMS),
 )
 async def list_offers(request: Request, query: Annotated[OffersQuery, Query()]) -> Response:
@@ -33,7 +38,7 @@ async def list_offers(request: Request, query: Annotated[OffersQuery, Query()]) 
         gpu_num=query.gpu_num,
         rootfs_size_gb=query.rootfs_size,
     )
-    return JSONResponse({"offers": list(map(_body, offers))})
+    return body_response(OfferList(tuple(map(describe_offer, offers))))
 
 
 @router.get(
@@ -41,19 +46,14 @@ async def list_offers(request: Request, query: Annotated[OffersQuery, Query()]) 
     operation_id="listTemplates",
     summary="List templates",
     dependencies=[NO_QUERY],
-    responses=document_success(200, schemas.TemplateList, "The templates.")
+    responses=document_success(200, TemplateList, "The templates.")
     | document_problems(*NOVITA_PROBLEMS),
 )
 async def list_templates(request: Request) -> Response:
     """Show the account's own templates, then Novita's; an order may name any by its id."""
     found = await service_of(request).templates()
-    return JSONResponse(
-        {
-            "templates": [
-                {"id": each.id, "name": each.name, "imageUrl": each.image_url} for each in found
-            ]
-        }
-    )
+    shown = tuple(Template(each.id, each.name, each.image_url) for each in found)
+    return body_response(TemplateList(shown))
 
 
 @router.get(
@@ -61,27 +61,10 @@ async def list_templates(request: Request) -> Response:
     operation_id="listRegions",
     summary="List regions",
     dependencies=[NO_QUERY],
-    responses=document_success(200, schemas.RegionList, "The regions.")
+    responses=document_success(200, RegionList, "The regions.")
     | document_problems(*NOVITA_PROBLEMS),
 )
 async def list_regions(request: Request) -> Response:
     """Show Novita's regions by the names that orders give."""
     found = await service_of(request).regions()
-    return JSONResponse(
-        {"regions": [{"name": each.region, "clusterId": each.id} for each in found]}
-    )
-
-
-def _body(offer: Offer) -> dict[str, Any]:
-    return {
-        "productId": offer.product_id,
-        "productName": offer.product_name,
-        "region": offer.region,
-        "clusterId": offer.cluster_id,
-        "billingMode": offer.billing_mode.value,
-        "gpuNum": offer.gpu_num,
-        "pricePerHour": format_money(offer.price_per_hour),
-        "currency": "USD",
-        "stock": offer.stock,
-        "maxRootfsSize": offer.max_disk_gb,
-    }
+    return body_response(RegionList(tuple(Region(each.region, each.id) for each in found)))

@@ -4,11 +4,11 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic.json_schema import models_json_schema
+from pydantic import TypeAdapter
 
 from gpukeeper.api.openapi_responses import REF
 from gpukeeper.api.params.orders import OrderBody
-from gpukeeper.api.schemas import Problem
+from gpukeeper.contract.problems import Problem
 from gpukeeper.web.middleware import HEALTH_PATHS
 
 _DESCRIPTION = """Orders, starts, watches and announces GPU instances at Novita.ai.
@@ -40,8 +40,9 @@ def build_openapi(app: FastAPI, *, root_path: str = "") -> dict[str, Any]:
     for path, operations in document["paths"].items():
         for operation in operations.values():
             _correct(operation, needs_key=path not in HEALTH_PATHS)
-    _, definitions = models_json_schema(
-        [(OrderBody, "validation"), (Problem, "serialization")], ref_template=REF
+    _, definitions = TypeAdapter.json_schemas(
+        [(kind, "validation", TypeAdapter(kind)) for kind in (OrderBody, Problem)],
+        ref_template=REF,
     )
     components = document.setdefault("components", {})
     schemas = components.get("schemas", {}) | definitions["$defs"]

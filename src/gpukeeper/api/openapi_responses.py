@@ -3,7 +3,8 @@
 from collections import defaultdict
 from typing import Any
 
-from gpukeeper.api.schemas import Answer, Problem
+from gpukeeper.contract.problems import Problem
+from gpukeeper.contract.serialization import Body
 from gpukeeper.web.problems import KINDS, PROBLEM_TYPE, problem_type
 
 Responses = dict[int | str, dict[str, Any]]
@@ -28,7 +29,7 @@ _AUTHENTICATE = {
 
 
 def document_success(
-    status: int, model: type[Answer], description: str, *, headers: dict[str, Any] | None = None
+    status: int, model: type[Body], description: str, *, headers: dict[str, Any] | None = None
 ) -> Responses:
     """Describe a success."""
     shown: dict[str, Any] = {"model": model, "description": description}

@@ -1,18 +1,17 @@
 """The routes under ``/api/orphans``."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
-from gpukeeper.api import schemas
-from gpukeeper.api.context import NO_QUERY, NO_REPEATS, check_id, service_of
+from gpukeeper.api.context import NO_QUERY, NO_REPEATS, body_response, check_id, service_of
 from gpukeeper.api.instances import NOVITA_PROBLEMS, new_instance_response
 from gpukeeper.api.openapi_responses import LOCATION_HEADERS, document_problems, document_success
 from gpukeeper.api.params.queries import AdoptionQuery
-from gpukeeper.domain.events import format_money, format_rate, format_time
-from gpukeeper.service import OrphanView
+from gpukeeper.contract.instances import Instance
+from gpukeeper.contract.orphans import OrphanList
 from gpukeeper.web.body import NO_BODY
 
 router = APIRouter(tags=["orphans"], dependencies=[NO_REPEATS])
@@ -25,14 +24,14 @@ NovitaId = Annotated[str, Path(alias="novitaId", description="Novita's id of the
     operation_id="listOrphans",
     summary="List orphans",
     dependencies=[NO_QUERY],
-    responses=document_success(200, schemas.OrphanList, "The orphans.") | document_problems(),
+    responses=document_success(200, OrphanList, "The orphans.") | document_problems(),
 )
 async def list_orphans(request: Request) -> Response:
     """Show machines at Novita that may be ours and that the store does not know.
 
     They carry this deployment's mark; or, `isForeign`, the mark of an older store.
     """
-    return JSONResponse({"orphans": list(map(_body, await service_of(request).orphans()))})
+    return body_response(OrphanList(await service_of(request).orphans()))
 
 
 @router.post(
@@ -42,7 +41,7 @@ async def list_orphans(request: Request) -> Response:
     status_code=201,
     dependencies=[NO_BODY],
     responses=document_success(
-        201, schemas.Instance, "The machine is an instance now.", headers=LOCATION_HEADERS
+        201, Instance, "The machine is an instance now.", headers=LOCATION_HEADERS
     )
     | document_problems(
         "instance_not_found",
@@ -67,7 +66,7 @@ async def adopt_orphan(
     status_code=202,
     dependencies=[NO_QUERY, NO_BODY],
     responses=document_success(
-        202, schemas.Instance, "The machine is adopted and being deleted.", headers=LOCATION_HEADERS
+        202, Instance, "The machine is adopted and being deleted.", headers=LOCATION_HEADERS
     )
     | document_problems(
         "instance_not_found",
@@ -82,23 +81,3 @@ async def delete_orphan(request: Request, novita_id: NovitaId) -> Response:
     return new_instance_response(
         await service_of(request).delete_orphan(check_id(novita_id)), status=202
     )
-
-
-def _body(orphan: OrphanView) -> dict[str, Any]:
-    return {
-        "novitaId": orphan.novita_id,
-        "name": orphan.name,
-        "novitaStatus": orphan.novita_status,
-        "productName": orphan.product_name,
-        "region": orphan.region,
-        "pricePerHour": format_money(orphan.price_per_hour),
-        "costPerHour": {
-            "gpuUsd": format_rate(orphan.rate.gpu),
-            "diskUsd": format_rate(orphan.rate.disk),
-        },
-        "currency": "USD",
-        "createdAt": format_time(orphan.created_at),
-        "firstSeenAt": format_time(orphan.first_seen_at),
-        "lastSeenAt": format_time(orphan.last_seen_at),
-        "isForeign": orphan.is_foreign,
-    }

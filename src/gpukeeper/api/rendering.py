@@ -7,7 +7,8 @@ service the same page while nothing at all has changed.
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from gpukeeper.domain.events import encode, instance_body
+from gpukeeper.contract.instances import InstanceList, describe_instance
+from gpukeeper.contract.serialization import to_json
 from gpukeeper.service import Page, View
 
 # As many as a page may have, and as the store keeps parsed; some kB each.
@@ -43,7 +44,7 @@ def page_json(page: Page) -> bytes:
     """Return a page of instances as answers show it."""
     found = _pages.get(page)
     if found is None:
-        rest = encode({"total": page.total, "nextCursor": page.next_cursor})
+        rest = to_json(InstanceList((), page.total, page.next_cursor), exclude={"instances"})
         instances = b",".join(map(instance_json, page.views))
         found = _pages[page] = b'{"instances":[%b],%b' % (instances, rest[1:])
     return found
@@ -55,5 +56,5 @@ def _is_same(one: View, other: View) -> bool:
 
 
 def _write(view: View) -> bytes:
-    body = instance_body(view.instance, observed_at=view.observed_at, is_stale=view.is_stale)
-    return encode(body)
+    shown = describe_instance(view.instance, observed_at=view.observed_at, is_stale=view.is_stale)
+    return to_json(shown)

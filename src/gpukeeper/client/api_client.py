@@ -9,20 +9,7 @@ from typing import Any, Self
 
 import httpx2
 
-from gpukeeper.client import event_stream, http_requests, name_lookup, poll, reading
-from gpukeeper.client.answers import (
-    ConnectionInfo,
-    DeliveryInfo,
-    EventInfo,
-    HealthInfo,
-    InstanceInfo,
-    Json,
-    OfferInfo,
-    OrphanInfo,
-    Page,
-    RegionInfo,
-    TemplateInfo,
-)
+from gpukeeper.client import events, http_requests, name_lookup, poll
 from gpukeeper.client.arguments import (
     Dollars,
     Duration,
@@ -31,8 +18,16 @@ from gpukeeper.client.arguments import (
     check_seconds,
     check_texts,
 )
-from gpukeeper.client.http_requests import Body, quote_segment
+from gpukeeper.client.events import EventInfo
+from gpukeeper.client.http_requests import Result, quote_segment
+from gpukeeper.client.page import Page, page_reader
 from gpukeeper.client.problems import InvalidArgument, NotRunning
+from gpukeeper.contract.deliveries import Delivery
+from gpukeeper.contract.health import Health
+from gpukeeper.contract.instances import Connection, Instance
+from gpukeeper.contract.offers import Offer, Region, Template
+from gpukeeper.contract.orphans import Orphan
+from gpukeeper.contract.serialization import Json
 from gpukeeper.domain.errors import GpuKeeperError
 from gpukeeper.domain.instances import Status
 
@@ -106,7 +101,7 @@ class Client:
         on_failure: str | None = None,
         idempotency_key: str | None = None,
         sleep: Callable[[float], None] = time.sleep,
-    ) -> InstanceInfo:
+    ) -> Instance:
         """Order an instance and return it, bought (``novita_id`` set) or still being bought.
 
         What is None is left to the service; ``ports`` are written ``8000/http``.  When the answer
@@ -133,7 +128,7 @@ class Client:
         )
         return http_requests.request_with_retries(
             self._http,
-            reading.instance_of,
+            Instance.read,
             "POST",
             _INSTANCES,
             json=given,
@@ -149,7 +144,7 @@ class Client:
         name: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
-    ) -> Page[InstanceInfo]:
+    ) -> Page[Instance]:
         """Return instances, newest first.
 
         ``status`` is one or several, and ``name`` matches any part of the name; ``is_current``
@@ -162,19 +157,19 @@ class Client:
             "limit": limit,
             "cursor": cursor,
         }
-        read = reading.page_of("instances", reading.instance_of)
+        read = page_reader("instances", Instance)
         return self._ask(read, "GET", _INSTANCES, params=params)
 
-    def instance(self, instance_id: str, *, refresh: bool = False) -> InstanceInfo:
+    def instance(self, instance_id: str, *, refresh: bool = False) -> Instance:
         """Return an instance by our id or Novita's; ``refresh`` has Novita asked first."""
         return self._ask(
-            reading.instance_of,
+            Instance.read,
             "GET",
             f"{_INSTANCES}/{quote_segment(instance_id)}",
             params={"refresh": "true" if refresh else None},
         )
 
-    def find(self, name: str) -> InstanceInfo:
+    def find(self, name: str) -> Instance:
         """Return the one instance of this name, or of this id, that is not deleted.
 
         Of several the one that has a machine is meant, or else the one that did not fail.  Raises
@@ -186,14 +181,14 @@ class Client:
         """Return the id of the instance that :meth:`find` finds, else what was given."""
         quote_segment(name)
 
-        def ask(part: str | None, cursor: str | None) -> Page[InstanceInfo]:
+        def ask(part: str | None, cursor: str | None) -> Page[Instance]:
             return self.instances(name=part, limit=name_lookup.LARGEST_PAGE, cursor=cursor)
 
         return name_lookup.find_id(ask, name)
 
     def events(self, instance_id: str) -> Page[EventInfo]:
         """Return an instance's history, oldest first."""
-        read = reading.page_of("events", reading.event_of)
+        read = page_reader("events", EventInfo)
         return self._ask(read, "GET", f"{_INSTANCES}/{quote_segment(instance_id)}/events")
 
     def follow(
@@ -211,7 +206,7 @@ class Client:
         breaks is told to ``on_trouble`` and made again where it was, so nothing is missed and
         nothing comes twice.  The first connection is made before this returns.
         """
-        return event_stream.follow_events(
+        return events.follow_events(
             self._http,
             params={
                 "instanceId": check_texts("instance_ids", instance_ids),
@@ -224,27 +219,27 @@ class Client:
             sleep=sleep,
         )
 
-    def connection(self, instance_id: str) -> ConnectionInfo:
+    def connection(self, instance_id: str) -> Connection:
         """Return how a running machine is reached, with its password."""
         path = f"{_INSTANCES}/{quote_segment(instance_id)}/connection"
-        return self._ask(reading.connection_of, "GET", path)
+        return self._ask(Connection.read, "GET", path)
 
-    def start(self, instance_id: str) -> InstanceInfo:
+    def start(self, instance_id: str) -> Instance:
         """Have an instance started; it is `starting` in the answer."""
         return self._change(instance_id, "start")
 
-    def stop(self, instance_id: str) -> InstanceInfo:
+    def stop(self, instance_id: str) -> Instance:
         """Have an instance stopped; it is `stopping` in the answer."""
         return self._change(instance_id, "stop")
 
-    def restart(self, instance_id: str) -> InstanceInfo:
+    def restart(self, instance_id: str) -> Instance:
         """Have a running instance restarted; it is `starting` in the answer."""
         return self._change(instance_id, "restart")
 
-    def delete(self, instance_id: str) -> InstanceInfo:
+    def delete(self, instance_id: str) -> Instance:
         """Have an instance deleted; it is `deleted` once Novita confirms.  Idempotent."""
         path = f"{_INSTANCES}/{quote_segment(instance_id)}"
-        return self._ask(reading.instance_of, "DELETE", path)
+        return self._ask(Instance.read, "DELETE", path)
 
     def wait(
         self,
@@ -252,11 +247,11 @@ class Client:
         *,
         until: str | Collection[str] = Status.RUNNING,
         timeout: Duration = DEFAULT_WAIT,
-        on_change: Callable[[InstanceInfo], None] = lambda instance: None,
+        on_change: Callable[[Instance], None] = lambda instance: None,
         on_trouble: Callable[[GpuKeeperError], None] = lambda error: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
-    ) -> InstanceInfo:
+    ) -> Instance:
         """Return the instance once its status is one of ``until``, or one that it will not leave.
 
         So look at the status of what is returned: waiting for `running` also ends at `failed`.
@@ -276,9 +271,7 @@ class Client:
             sleep=sleep,
         )
 
-    def wait_until_running(
-        self, instance_id: str, *, timeout: Duration = DEFAULT_WAIT
-    ) -> InstanceInfo:
+    def wait_until_running(self, instance_id: str, *, timeout: Duration = DEFAULT_WAIT) -> Instance:
         """Return the instance once it is running.
 
         Raises :class:`~gpukeeper.client.NotRunning` when it will not be,
@@ -297,7 +290,7 @@ class Client:
         billing_mode: str | None = None,
         gpu_num: int | None = None,
         rootfs_size_gb: int | None = None,
-    ) -> Page[OfferInfo]:
+    ) -> Page[Offer]:
         """Return what is for sale with such a disk (60 GB if None), cheapest first."""
         params = {
             "productName": product_name,
@@ -306,17 +299,17 @@ class Client:
             "gpuNum": gpu_num,
             "rootfsSize": rootfs_size_gb,
         }
-        read = reading.page_of("offers", reading.offer_of)
+        read = page_reader("offers", Offer)
         return self._ask(read, "GET", "/api/offers", params=params)
 
-    def templates(self) -> Page[TemplateInfo]:
+    def templates(self) -> Page[Template]:
         """Return the templates that an order can name: the account's own, then Novita's."""
-        read = reading.page_of("templates", reading.template_of)
+        read = page_reader("templates", Template)
         return self._ask(read, "GET", "/api/templates")
 
-    def regions(self) -> Page[RegionInfo]:
+    def regions(self) -> Page[Region]:
         """Return the regions that an order can name."""
-        return self._ask(reading.page_of("regions", reading.region_of), "GET", "/api/regions")
+        return self._ask(page_reader("regions", Region), "GET", "/api/regions")
 
     def deliveries(
         self,
@@ -325,49 +318,49 @@ class Client:
         instance_id: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
-    ) -> Page[DeliveryInfo]:
+    ) -> Page[Delivery]:
         """Return webhook deliveries, newest first, without their attempts."""
         params = {"status": status, "instanceId": instance_id, "limit": limit, "cursor": cursor}
-        read = reading.page_of("deliveries", reading.delivery_of)
+        read = page_reader("deliveries", Delivery)
         return self._ask(read, "GET", _DELIVERIES, params=params)
 
-    def delivery(self, delivery_id: str) -> DeliveryInfo:
+    def delivery(self, delivery_id: str) -> Delivery:
         """Return a delivery with its attempts."""
-        return self._ask(reading.delivery_of, "GET", f"{_DELIVERIES}/{quote_segment(delivery_id)}")
+        return self._ask(Delivery.read, "GET", f"{_DELIVERIES}/{quote_segment(delivery_id)}")
 
-    def redeliver(self, delivery_id: str) -> DeliveryInfo:
+    def redeliver(self, delivery_id: str) -> Delivery:
         """Have a delivery made again, with a fresh set of retries."""
         path = f"{_DELIVERIES}/{quote_segment(delivery_id)}/redeliver"
-        return self._ask(reading.delivery_of, "POST", path)
+        return self._ask(Delivery.read, "POST", path)
 
-    def send_test(self) -> Page[DeliveryInfo]:
+    def send_test(self) -> Page[Delivery]:
         """Have a `webhook.test` event sent to every URL of the operator's."""
-        read = reading.page_of("deliveries", reading.delivery_of)
+        read = page_reader("deliveries", Delivery)
         return self._ask(read, "POST", "/api/webhooks/test")
 
-    def orphans(self) -> Page[OrphanInfo]:
+    def orphans(self) -> Page[Orphan]:
         """Return the machines at Novita that may be ours and that the store does not know."""
-        return self._ask(reading.page_of("orphans", reading.orphan_of), "GET", _ORPHANS)
+        return self._ask(page_reader("orphans", Orphan), "GET", _ORPHANS)
 
-    def adopt(self, novita_id: str, *, foreign: bool = False) -> InstanceInfo:
+    def adopt(self, novita_id: str, *, foreign: bool = False) -> Instance:
         """Have an orphan taken in as an instance; ``foreign``: or any machine of the account."""
         path = f"{_ORPHANS}/{quote_segment(novita_id)}/adopt" + ("?foreign=true" if foreign else "")
-        return self._ask(reading.instance_of, "POST", path)
+        return self._ask(Instance.read, "POST", path)
 
-    def delete_orphan(self, novita_id: str) -> InstanceInfo:
+    def delete_orphan(self, novita_id: str) -> Instance:
         """Have an orphan deleted at Novita: it is taken in, and is `deleted` when it is gone."""
         path = f"{_ORPHANS}/{quote_segment(novita_id)}"
-        return self._ask(reading.instance_of, "DELETE", path)
+        return self._ask(Instance.read, "DELETE", path)
 
     def is_alive(self) -> bool:
         """Return whether the service's process answers."""
         return http_requests.send(self._http, "GET", "/health/live").is_success
 
-    def health(self) -> HealthInfo:
+    def health(self) -> Health:
         """Return the service's summary of itself; not being ready is an answer, not an error."""
         return http_requests.request_health(self._http, "/health")
 
-    def readiness(self) -> HealthInfo:
+    def readiness(self) -> Health:
         """Return whether the service can serve and its loops are alive."""
         return http_requests.request_health(self._http, "/health/ready")
 
@@ -375,11 +368,11 @@ class Client:
         """Return the service's metrics as Prometheus text."""
         return http_requests.request_text(self._http, "/metrics")
 
-    def _change(self, instance_id: str, verb: str) -> InstanceInfo:
+    def _change(self, instance_id: str, verb: str) -> Instance:
         path = f"{_INSTANCES}/{quote_segment(instance_id)}/{verb}"
-        return self._ask(reading.instance_of, "POST", path)
+        return self._ask(Instance.read, "POST", path)
 
-    def _ask(self, read: Callable[[Json], Body], method: str, path: str, **sent: Any) -> Body:
+    def _ask(self, read: Callable[[Json], Result], method: str, path: str, **sent: Any) -> Result:
         return http_requests.request(self._http, read, method, path, **sent)
 
 

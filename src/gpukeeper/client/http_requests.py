@@ -12,7 +12,6 @@ from urllib.parse import quote
 import httpx2
 
 from gpukeeper import http_environment
-from gpukeeper.client.answers import HealthInfo, Json
 from gpukeeper.client.problems import (
     InvalidArgument,
     ServiceUnreachable,
@@ -23,10 +22,11 @@ from gpukeeper.client.problems import (
     redact_address,
     unreadable_response,
 )
-from gpukeeper.client.reading import UNREADABLE
+from gpukeeper.contract.health import Health
+from gpukeeper.contract.serialization import UNREADABLE, Json
 from gpukeeper.domain.errors import NotFound
 
-Body = TypeVar("Body")
+Result = TypeVar("Result")
 
 # Before an order is sent again: a restart of the service is often over by the last one, and
 # somebody whose service is down is told so within a few seconds.
@@ -74,14 +74,14 @@ def open_http(
 
 def request(
     http: httpx2.Client,
-    read: Callable[[Json], Body],
+    read: Callable[[Json], Result],
     method: str,
     path: str,
     *,
     params: Mapping[str, Any] | None = None,
     json: Any = None,
     headers: Mapping[str, str] | None = None,
-) -> Body:
+) -> Result:
     """Ask and read the answer; parameters that are None are left out.
 
     Raises ServiceUnreachable, or ApiProblem with what the service said.
@@ -97,14 +97,14 @@ def request(
 
 def request_with_retries(
     http: httpx2.Client,
-    read: Callable[[Json], Body],
+    read: Callable[[Json], Result],
     method: str,
     path: str,
     *,
     json: Any,
     idempotency_key: str,
     sleep: Callable[[float], None],
-) -> Body:
+) -> Result:
     """Ask, and ask again under the same key when the answer is lost: it happens at most once."""
     headers = {"idempotency-key": idempotency_key}
     may_have_arrived = False
@@ -126,15 +126,14 @@ def request_with_retries(
         ) from error
 
 
-def request_health(http: httpx2.Client, path: str) -> HealthInfo:
+def request_health(http: httpx2.Client, path: str) -> Health:
     """Ask how the service is; an answer of 503 that the service gave itself is one."""
     response = send(http, "GET", path)
     body = read_json(response)
     is_answer = response.is_success or response.status_code == httpx2.codes.SERVICE_UNAVAILABLE
     if not is_answer or not isinstance(body, dict):
         raise read_problem(response) if not response.is_success else unreadable_response(response)
-    problems = tuple(str(each) for each in body.get("problems") or ())
-    return HealthInfo(is_ready=response.is_success, problems=problems, raw=body)
+    return Health.read(body)
 
 
 def request_text(http: httpx2.Client, path: str) -> str:

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from gpukeeper.client.answers import InstanceInfo, Page
+from gpukeeper.client.page import Page
 from gpukeeper.client.problems import AmbiguousName
+from gpukeeper.contract.instances import Instance
 from gpukeeper.domain.instances import Status
 
 LARGEST_PAGE = 1000
@@ -28,7 +29,7 @@ _LIVING = frozenset(
 )
 
 # Returns the page of a listing after a cursor, of instances with this in their name.
-ListPage = Callable[[str | None, str | None], Page[InstanceInfo]]
+ListPage = Callable[[str | None, str | None], Page[Instance]]
 
 
 def find_id(ask: ListPage, given: str) -> str:
@@ -50,7 +51,7 @@ def find_id(ask: ListPage, given: str) -> str:
     return meant[0].id if meant else given
 
 
-def _every(ask: ListPage, name: str | None) -> Iterator[InstanceInfo]:
+def _every(ask: ListPage, name: str | None) -> Iterator[Instance]:
     cursor = None
     while True:
         page = ask(name, cursor)
@@ -60,7 +61,7 @@ def _every(ask: ListPage, name: str | None) -> Iterator[InstanceInfo]:
             return
 
 
-def _meant(found: Sequence[InstanceInfo]) -> Sequence[InstanceInfo]:
+def _meant(found: Sequence[Instance]) -> Sequence[Instance]:
     """Return those that a name can stand for: fewer, if some of them have nothing left to name."""
     living = [each for each in found if each.is_billing or each.status in _LIVING]
     hopeful = [each for each in found if each.status not in (Status.FAILED, Status.LOST)]

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Collection
 from datetime import timedelta
 
-from gpukeeper.client.answers import InstanceInfo
 from gpukeeper.client.problems import WaitTimedOut, is_temporary
+from gpukeeper.contract.instances import Instance
 from gpukeeper.domain.errors import GpuKeeperError
 from gpukeeper.domain.instances import Status
 
@@ -28,15 +28,15 @@ _PATIENCE_SECONDS = 60.0
 
 
 def poll_until(
-    look: Callable[[], InstanceInfo],
+    look: Callable[[], Instance],
     *,
     until: Collection[str],
     timeout: timedelta,
-    on_change: Callable[[InstanceInfo], None],
+    on_change: Callable[[Instance], None],
     on_trouble: Callable[[GpuKeeperError], None],
     clock: Callable[[], float],
     sleep: Callable[[float], None],
-) -> InstanceInfo:
+) -> Instance:
     """Return the instance once its status is one of ``until``, or one that it will not leave.
 
     ``on_change`` is told of the first look, of every change, and of the first look after trouble.
@@ -45,7 +45,7 @@ def poll_until(
     """
     began = last_answer = clock()
     pause = _FIRST_PAUSE_SECONDS
-    seen: InstanceInfo | None = None
+    seen: Instance | None = None
     reached_at: float | None = None
     is_troubled = False
     while True:
@@ -87,7 +87,7 @@ def poll_until(
         pause = min(pause * _GROWTH, _LONGEST_PAUSE_SECONDS)
 
 
-def _is_connection_known(instance: InstanceInfo) -> bool:
+def _is_connection_known(instance: Instance) -> bool:
     """Whether there is nothing more to learn of how to reach it.
 
     The service asks for the SSH command a second after a machine has come up, so it is late until
@@ -99,7 +99,7 @@ def _is_connection_known(instance: InstanceInfo) -> bool:
     return running_at is not None and observed_at is not None and observed_at > running_at
 
 
-def _has_changed(before: InstanceInfo, after: InstanceInfo) -> bool:
+def _has_changed(before: Instance, after: Instance) -> bool:
     return (before.status, before.novita_status, before.is_stale) != (
         after.status,
         after.novita_status,

@@ -7,10 +7,9 @@ from typing import Any
 
 import httpx2
 
-from gpukeeper.client.answers import InstanceInfo
-from gpukeeper.client.reading import UNREADABLE, attempts_of
+from gpukeeper.contract.instances import Attempt, Instance
+from gpukeeper.contract.serialization import UNREADABLE
 from gpukeeper.domain.errors import Fault, GpuKeeperError
-from gpukeeper.domain.instances import Attempt
 
 # What a proxy answers when it cannot reach the service behind it.
 _GATEWAY_STATUSES = frozenset({502, 503, 504})
@@ -42,7 +41,7 @@ class AmbiguousName(GpuKeeperError):
 
     code = "ambiguous_name"
 
-    def __init__(self, name: str, instances: Sequence[InstanceInfo]) -> None:
+    def __init__(self, name: str, instances: Sequence[Instance]) -> None:
         known = "; ".join(
             f"{each.id}, {each.status}, ordered {each.created_at:%Y-%m-%d %H:%M:%SZ}"
             if each.created_at
@@ -68,7 +67,7 @@ class WaitTimedOut(GpuKeeperError):
 
     code = "wait_timed_out"
 
-    def __init__(self, message: str, *, instance: InstanceInfo) -> None:
+    def __init__(self, message: str, *, instance: Instance) -> None:
         super().__init__(message)
         self.instance = instance
 
@@ -78,7 +77,7 @@ class NotRunning(GpuKeeperError):
 
     code = "not_running"
 
-    def __init__(self, instance: InstanceInfo) -> None:
+    def __init__(self, instance: Instance) -> None:
         reason = instance.reason
         why = f": {reason.message}" if reason else "."
         super().__init__(
@@ -201,7 +200,7 @@ def _faults(errors: Any) -> tuple[Fault, ...]:
 def _attempts(body: dict[str, Any]) -> tuple[Attempt, ...]:
     """Read the attempts; a problem without readable ones is still worth showing."""
     try:
-        return attempts_of(body)
+        return tuple(map(Attempt.read, body.get("attempts") or ()))
     except UNREADABLE:
         return ()
 

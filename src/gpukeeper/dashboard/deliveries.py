@@ -5,11 +5,12 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from gpukeeper.contract.events import describe_webhook
 from gpukeeper.dashboard.forms import read_form
 from gpukeeper.dashboard.site import check_id, site_of
 from gpukeeper.dashboard.template_engine import page
 from gpukeeper.domain.errors import GpuKeeperError
-from gpukeeper.domain.events import DeliveryStatus, webhook_body
+from gpukeeper.domain.events import DeliveryStatus
 
 _ROWS = 100
 
@@ -47,7 +48,7 @@ async def show_delivery(request: Request, delivery_id: str) -> Response:
         "delivery.html",
         delivery=view.delivery,
         attempts=view.attempts,
-        body=webhook_body(view.delivery.event),
+        body=describe_webhook(view.delivery.event),
     )
 
 

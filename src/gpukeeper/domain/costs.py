@@ -57,10 +57,10 @@ class Charge:
     usd_per_hour: Decimal
 
 
-def describe_rate(rate: Rate) -> str:
+def describe_rate(gpu: Decimal, disk: Decimal) -> str:
     """Return what something costs now, for people: ``GPU no, disk $2.20/day``."""
-    gpu = f"{dollars_per_hour(rate.gpu)}/h" if rate.gpu else "no"
-    return f"GPU {gpu}, disk ${rate.disk * _HOURS_A_DAY:,.2f}/day"
+    on = f"{dollars_per_hour(gpu)}/h" if gpu else "no"
+    return f"GPU {on}, disk ${disk * _HOURS_A_DAY:,.2f}/day"
 
 
 def dollars_per_hour(amount: Decimal | float) -> str:

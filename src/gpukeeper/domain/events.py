@@ -1,21 +1,17 @@
-"""What happened, whom it is told, and the JSON body in which it is told.
+"""What happened, and the duty to tell it.
 
 An event is derived from a change of an instance and from nothing else, so a change that is
-stored has its event and a change that is not stored has none (:func:`events_of`).
+stored has its event and a change that is not stored has none (:class:`Change`).
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from gpukeeper.domain.costs import rate_of, whole_dollars_per_hour
-from gpukeeper.domain.instances import Attempt, Instance, Reason, SpotSignal, Status
-
-Json = dict[str, Any]
+from gpukeeper.domain.costs import whole_dollars_per_hour
+from gpukeeper.domain.instances import Instance, Reason, SpotSignal, Status
 
 
 class EventType(StrEnum):
@@ -173,20 +169,26 @@ class Change:
         return tuple(types)
 
 
-def data_of(change: Change, event_type: EventType | None = None) -> Json:
-    """Return the ``data`` of an event about this change (contract §5), free of secrets."""
-    before, after = change.before, change.after
-    error = error_of(change)
+def find_error(change: Change, event_type: EventType | None = None) -> Reason | None:
+    """Return what went wrong: what Novita refused for good just now, or why it is a bad status.
+
+    The event about a price above the limit has that for an error.
+    """
+    after = change.after
     if event_type is EventType.PRICE_ABOVE_LIMIT:
-        error = Reason("price_above_limit", price_above_limit(after))
-    return {
-        "instance": instance_body(after),
-        "previousStatus": before.status.value if before else None,
-        "error": reason_body(error),
-    }
+        return Reason("price_above_limit", _describe_price_above_limit(after))
+    return find_new_refusal(change) or (after.reason if after.status in _ERRORS else None)
 
 
-def price_above_limit(instance: Instance) -> str:
+def find_new_refusal(change: Change) -> Reason | None:
+    """Return what Novita refused for good with this change, and in which words."""
+    before, after = change.before, change.after
+    refused = after.asked.refusal if after.asked else None
+    refused_before = before.asked.refusal if before and before.asked else None
+    return refused if refused_before is None else None
+
+
+def _describe_price_above_limit(instance: Instance) -> str:
     """Return the sentence about a machine that costs more than its order allows."""
     price, limit = instance.price_per_hour, instance.order.max_price_per_hour
     assert price is not None
@@ -195,119 +197,6 @@ def price_above_limit(instance: Instance) -> str:
         f"Novita shows a price of {whole_dollars_per_hour(price)} per hour, "
         f"above the order's limit of {whole_dollars_per_hour(limit)}."
     )
-
-
-def error_of(change: Change) -> Reason | None:
-    """Return what went wrong: what Novita refused for good just now, or why it is a bad status."""
-    return refusal_in(change) or (change.after.reason if change.after.status in _ERRORS else None)
-
-
-def refusal_in(change: Change) -> Reason | None:
-    """Return what Novita refused for good with this change, and in which words."""
-    before, after = change.before, change.after
-    refused = after.asked.refusal if after.asked else None
-    refused_before = before.asked.refusal if before and before.asked else None
-    return refused if refused_before is None else None
-
-
-def webhook_body(event: Event) -> Json:
-    """Return what is POSTed for an event; the same in every attempt."""
-    return {"type": event.type.value, "timestamp": format_time(event.at), "data": dict(event.data)}
-
-
-def event_body(event: Event) -> Json:
-    """Return an event as histories and the live feed show it: the webhook's body and its id."""
-    return {"id": event.id, **webhook_body(event)}
-
-
-def encode(body: Json) -> bytes:
-    """Return a body as the bytes that are signed and sent."""
-    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def instance_body(
-    instance: Instance, *, observed_at: datetime | None = None, is_stale: bool = False
-) -> Json:
-    """Return the instance as clients see it (contract §4.3), free of secrets.
-
-    ``observed_at`` says when Novita was last seen to agree with the row, where that is later
-    than the row's last change.
-    """
-    order, cost = instance.order, rate_of(instance)
-    return {
-        "id": instance.id,
-        "novitaId": instance.novita_id,
-        "name": order.name,
-        "status": instance.status.value,
-        "reason": reason_body(instance.reason),
-        "productName": instance.product_name or order.product_name,
-        "productId": instance.product_id,
-        "region": instance.region or order.region,
-        "clusterId": instance.cluster_id,
-        "templateId": order.template_id,
-        "imageUrl": instance.image_url,
-        "gpuNum": order.gpu_num,
-        "rootfsSize": order.rootfs_size_gb,
-        "billingMode": order.billing_mode.value,
-        "pricePerHour": format_money(instance.price_per_hour),
-        "maxPricePerHour": format_money(order.max_price_per_hour),
-        "costPerHour": {"gpuUsd": format_rate(cost.gpu), "diskUsd": format_rate(cost.disk)},
-        "currency": "USD",
-        "labels": dict(order.labels),
-        "endpoints": [
-            {"port": endpoint.port, "type": endpoint.type, "url": endpoint.url}
-            for endpoint in instance.endpoints
-        ],
-        "sshCommand": instance.ssh_command,
-        "createdAt": format_time(instance.created_at),
-        "startedAt": format_time(instance.started_at),
-        "runningAt": format_time(instance.running_at),
-        "deletedAt": format_time(instance.deleted_at),
-        "reclaimAt": format_time(instance.reclaim_at),
-        "isBilling": instance.may_be_billed,
-        "surplusMachines": list(instance.surplus_ids),
-        "novitaStatus": instance.novita_status,
-        "observedAt": format_time(observed_at or instance.observed_at),
-        "stale": is_stale,
-        "attempts": attempts_body(instance.attempts),
-    }
-
-
-def attempts_body(attempts: Sequence[Attempt]) -> list[Json]:
-    """Return as JSON what was tried, or looked at."""
-    return [
-        {
-            "productId": attempt.product_id,
-            "region": attempt.region,
-            "pricePerHour": format_money(attempt.price_per_hour),
-            "outcome": attempt.outcome,
-            "detail": attempt.detail,
-            "at": format_time(attempt.at),
-        }
-        for attempt in attempts
-    ]
-
-
-def reason_body(reason: Reason | None) -> Json | None:
-    """Return a reason as JSON."""
-    return {"code": reason.code, "message": reason.message} if reason else None
-
-
-def format_time(at: datetime | None) -> str | None:
-    """Return a time as RFC 3339 UTC with milliseconds: ``2026-11-23T05:12:25.123Z``."""
-    if at is None:
-        return None
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def format_money(amount: Decimal | None) -> str | None:
-    """Return dollars without trailing zeros or an exponent: ``0.175``."""
-    return None if amount is None else f"{amount.normalize():f}"
-
-
-def format_rate(amount: Decimal) -> str:
-    """Return dollars per hour to a millionth: a share of a day's price may never end."""
-    return f"{round(amount, 6).normalize():f}"
 
 
 def _is_price_changed(before: Instance, after: Instance) -> bool:

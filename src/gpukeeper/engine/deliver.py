@@ -8,14 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from gpukeeper.contract.events import encode_webhook
 from gpukeeper.domain.deliveries import RetryPolicy, record_attempt
 from gpukeeper.domain.errors import LeaseLost
 from gpukeeper.domain.events import (
     Delivery,
     DeliveryAttempt,
     DeliveryStatus,
-    encode,
-    webhook_body,
 )
 from gpukeeper.domain.fairness import Capacity
 from gpukeeper.engine.leases import HeldLeases, new_lease
@@ -98,7 +97,7 @@ class Deliverer:
                 url=delivery.url,
                 is_trusted=delivery.is_trusted,
                 webhook_id=event.id,
-                body=encode(webhook_body(event)),
+                body=encode_webhook(event),
                 traceparent=span.traceparent,
             )
             if self.traces is not OFF:

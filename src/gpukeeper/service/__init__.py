@@ -3,7 +3,7 @@
 from gpukeeper.service.failing import OrderFailed, OrderRefused
 from gpukeeper.service.health import Census, Health, Queues
 from gpukeeper.service.service import Service
-from gpukeeper.service.views import DeliveryView, OrphanView, Page, View
+from gpukeeper.service.views import DeliveryView, Page, View
 
 __all__ = [
     "Census",
@@ -11,7 +11,6 @@ __all__ = [
     "Health",
     "OrderFailed",
     "OrderRefused",
-    "OrphanView",
     "Page",
     "Queues",
     "Service",

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import takewhile
 
+from gpukeeper.contract.events import describe_event
+from gpukeeper.contract.serialization import to_json
 from gpukeeper.domain.errors import Fault, InvalidOrder
-from gpukeeper.domain.events import Event, encode, event_body
+from gpukeeper.domain.events import Event
 from gpukeeper.nudges import Nudges
 from gpukeeper.store import events
 from gpukeeper.store.db.database import Connection, Database
@@ -159,7 +161,8 @@ class Follower:
 
 
 def _told(event: Event) -> FeedEvent:
-    return FeedEvent(event.number, event.type.value, event.instance_id, encode(event_body(event)))
+    body = to_json(describe_event(event))
+    return FeedEvent(event.number, event.type.value, event.instance_id, body)
 
 
 def _refused(message: str) -> InvalidOrder:

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from gpukeeper.contract.serialization import format_time
 from gpukeeper.domain.clock_trust import PATIENCE
 from gpukeeper.domain.costs import rate_of_orphan
 from gpukeeper.domain.errors import StoreUnavailable
-from gpukeeper.domain.events import format_time
 from gpukeeper.domain.instances import Status
 from gpukeeper.store import deliveries, facts, instances, migrations, orphans
 from gpukeeper.store.db.database import Connection, Database, StoreError

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from gpukeeper.contract.orphans import Orphan, describe_orphan
+from gpukeeper.domain import ids
 from gpukeeper.domain.errors import (
     InvalidOrder,
     NotFound,
@@ -32,10 +34,8 @@ from gpukeeper.service.orphans import Adoption, adopt_orphan, record_orphan
 from gpukeeper.service.time_limit import READ_LIMIT, limit_time
 from gpukeeper.service.views import (
     DeliveryView,
-    OrphanView,
     Page,
     View,
-    build_orphan_view,
     build_view,
     decode_cursor,
     encode_cursor,
@@ -260,10 +260,18 @@ class Service:
         self.nudges.wake("events")
         return tuple([await self.delivery(delivery_id) for delivery_id in delivery_ids])
 
-    async def orphans(self) -> tuple[OrphanView, ...]:
+    async def orphans(self) -> tuple[Orphan, ...]:
         """Return the machines that may be ours and that the store does not know."""
         found = await self.database.read(orphans.list_all)
-        return tuple(build_orphan_view(orphan, self.deployment) for orphan in found)
+        return tuple(
+            describe_orphan(
+                each.machine,
+                first_seen_at=each.first_seen_at,
+                last_seen_at=each.last_seen_at,
+                is_foreign=not ids.is_ours(each.machine.name, self.deployment),
+            )
+            for each in found
+        )
 
     async def adopt(self, novita_id: str, *, is_any_meant: bool = False) -> View:
         """Take an orphan in as an instance.

@@ -5,15 +5,11 @@ import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 
-from gpukeeper.domain import ids
-from gpukeeper.domain.costs import Rate, rate_of_orphan
 from gpukeeper.domain.errors import Fault, InvalidOrder
 from gpukeeper.domain.events import Delivery, DeliveryAttempt
-from gpukeeper.domain.instances import Instance, Observation
+from gpukeeper.domain.instances import Instance
 from gpukeeper.store.facts import SweepState
-from gpukeeper.store.orphans import Orphan
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -76,28 +72,6 @@ class DeliveryView:
     attempts: tuple[DeliveryAttempt, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class OrphanView:
-    """A machine at Novita that the store does not know; prices in USD per hour.
-
-    ``rate`` is what it costs now: an exited one costs its disk alone.
-    One that ``is_foreign`` carries another mark than ours, and is older than the store: an older
-    store of ours may have bought it.
-    """
-
-    novita_id: str
-    name: str
-    novita_status: str
-    product_name: str
-    region: str
-    price_per_hour: Decimal | None
-    rate: Rate
-    created_at: datetime | None
-    first_seen_at: datetime
-    last_seen_at: datetime
-    is_foreign: bool = False
-
-
 def build_view(
     instance: Instance, looks: SweepState, now: datetime, *, patience: timedelta | None
 ) -> View:
@@ -116,24 +90,6 @@ def build_view(
     # A refresh may have seen the machine since the last look failed.
     has_failed = looks.error is not None and (looks.tried_at is None or known_at <= looks.tried_at)
     return View(instance, observed_at, is_stale=has_failed or is_late, late_at=late_at)
-
-
-def build_orphan_view(orphan: Orphan, deployment: str) -> OrphanView:
-    """Return an orphan as it is shown; ``deployment`` is our mark."""
-    machine: Observation = orphan.machine
-    return OrphanView(
-        novita_id=machine.novita_id,
-        name=machine.name,
-        novita_status=machine.word,
-        product_name=machine.product_name,
-        region=machine.region,
-        price_per_hour=machine.price_per_hour,
-        rate=rate_of_orphan(machine),
-        created_at=machine.created_at,
-        first_seen_at=orphan.first_seen_at,
-        last_seen_at=orphan.last_seen_at,
-        is_foreign=not ids.is_ours(machine.name, deployment),
-    )
 
 
 def encode_cursor(number: int | None) -> str | None:

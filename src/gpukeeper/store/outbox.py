@@ -9,12 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select
 
+from gpukeeper.contract.events import describe_change
 from gpukeeper.domain.events import (
     Change,
     DeliveryStatus,
     Event,
     EventType,
-    data_of,
 )
 from gpukeeper.domain.fairness import receiver_of
 from gpukeeper.domain.instances import Instance
@@ -100,7 +100,7 @@ class Outbox:
                 event_type,
                 change.after.id,
                 change.at,
-                data_of(change, event_type),
+                describe_change(change, event_type),
                 traceparent=place,
             )
             for event_type in types

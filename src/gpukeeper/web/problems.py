@@ -14,6 +14,9 @@ from urllib.parse import quote
 from starlette.responses import Response
 from starlette.types import Scope
 
+from gpukeeper.contract.instances import describe_attempts
+from gpukeeper.contract.problems import FieldFault, Problem
+from gpukeeper.contract.serialization import to_dict
 from gpukeeper.domain.errors import (
     Fault,
     GpuKeeperError,
@@ -23,7 +26,6 @@ from gpukeeper.domain.errors import (
     StoreUnavailable,
     TooManyWrongKeys,
 )
-from gpukeeper.domain.events import attempts_body, instance_body
 from gpukeeper.service import OrderFailed, OrderRefused
 from gpukeeper.web.server.root_path import root_of
 
@@ -274,18 +276,18 @@ def problem(
     if isinstance(error, OrderFailed):
         state["problem"]["instance_id"] = error.instance.id
     root = root_of(scope)
-    body = {
-        "type": root + problem_type(code),
-        "title": kind.title,
-        "status": kind.status,
-        "detail": detail,
-        "instance": root + quote(scope["path"]),
-        "code": code,
-        "requestId": state.get("request_id", ""),
+    body = Problem(
+        type=root + problem_type(code),
+        title=kind.title,
+        status=kind.status,
+        detail=detail,
+        instance=root + quote(scope["path"]),
+        code=code,
+        request_id=state.get("request_id", ""),
         **_extensions(error),
-    }
+    )
     return Response(
-        json.dumps(body),
+        json.dumps({name: value for name, value in to_dict(body).items() if value is not None}),
         kind.status,
         {**headers_of(error), **(headers or {})},
         media_type=PROBLEM_TYPE,
@@ -302,15 +304,17 @@ def _detail(error: GpuKeeperError) -> str:
 
 def _extensions(error: GpuKeeperError) -> dict[str, Any]:
     if isinstance(error, OrderFailed):
-        attempts = instance_body(error.instance)["attempts"]
-        said = {"novitaReason": error.novita_reason} if error.novita_reason else {}
-        return {"instanceId": error.instance.id, "attempts": attempts, **said}
+        return {
+            "instance_id": error.instance.id,
+            "attempts": describe_attempts(error.instance.attempts),
+            "novita_reason": error.novita_reason or None,
+        }
     if isinstance(error, OrderRefused):
-        return {"attempts": attempts_body(error.attempts)}
+        return {"attempts": describe_attempts(error.attempts)}
     if isinstance(error, InvalidOrder) and error.faults:
-        return {"errors": list(map(_fault_body, error.faults))}
+        return {"errors": tuple(FieldFault(each.field, each.message) for each in error.faults)}
     if isinstance(error, NovitaError) and error.reason:
-        return {"novitaReason": error.reason}
+        return {"novita_reason": error.reason}
     return {}
 
 
@@ -318,10 +322,6 @@ def _sentence(fault: Fault) -> str:
     """Return a fault as part of a sentence; what is a sentence of its own stands after a colon."""
     separator = ": " if fault.message[:1].isupper() else " "
     return f"{fault.field}{separator}{fault.message}"
-
-
-def _fault_body(fault: Fault) -> dict[str, str]:
-    return {"field": fault.field, "message": fault.message}
 
 
 def headers_of(error: GpuKeeperError) -> dict[str, str]:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from gpukeeper.contract.events import describe_change
 from gpukeeper.domain.errors import (
     InsufficientBalance,
     InvalidStateChange,
@@ -13,7 +14,7 @@ from gpukeeper.domain.errors import (
     OutOfStock,
     RefusedForGood,
 )
-from gpukeeper.domain.events import Change, data_of
+from gpukeeper.domain.events import Change
 from gpukeeper.domain.instances import (
     Command,
     DesiredState,
@@ -56,7 +57,7 @@ def test_a_refusal_is_said_within_one_try_and_the_status_is_what_it_was(
     assert (refused.status, refused.desired, refused.wanted) == (row.status, row.desired, None)
     assert refused.reason == (row.reason or Reason(code, "No.", error.reason))
     assert refused.running_at == wanted.running_at
-    data = data_of(Change(wanted, refused, NOW))
+    data = describe_change(Change(wanted, refused, NOW))
     assert data["error"] == {"code": code, "message": "No."}
     assert decide(refused, NOW, LIMITS) == Confirm()
 
@@ -70,7 +71,7 @@ def test_the_refusal_is_said_once() -> None:
     doubted = observe(refused, seen(Phase.DOWN), NOW, LIMITS)
     later = observe(doubted, seen(Phase.DOWN), NOW, LIMITS)
     assert later.status is Status.RECLAIMED
-    error = data_of(Change(refused, later, NOW))["error"]
+    error = describe_change(Change(refused, later, NOW))["error"]
     assert error["code"] == "exited_without_notice"
 
 
@@ -115,7 +116,8 @@ def test_a_stop_that_took_effect_and_was_refused_is_no_refusal() -> None:
     going = observe(objected, seen(Phase.GOING_DOWN), NOW, LIMITS, is_single=True)
     assert going.status is Status.STOPPING
     down = observe(going, seen(Phase.DOWN), NOW, LIMITS)
-    assert (down.status, data_of(Change(going, down, NOW))["error"]) == (Status.STOPPED, None)
+    error = describe_change(Change(going, down, NOW))["error"]
+    assert (down.status, error) == (Status.STOPPED, None)
 
 
 def test_a_machine_that_can_never_be_deleted_is_not_asked_again_and_says_so() -> None:

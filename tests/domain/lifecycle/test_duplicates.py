@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpukeeper.contract.instances import describe_instance
+from gpukeeper.contract.serialization import to_dict
 from gpukeeper.domain.errors import NovitaRejected, OutcomeUnknown
-from gpukeeper.domain.events import Change, EventType, instance_body
+from gpukeeper.domain.events import Change, EventType
 from gpukeeper.domain.instances import Command, Duplicate, Instance, Phase, PurchaseIntent, Status
 from gpukeeper.domain.lifecycle import duplicates, purchases
 from gpukeeper.domain.lifecycle.decide import (
@@ -173,9 +175,9 @@ def test_surplus_is_told_once_when_it_is_found_and_once_when_it_is_gone() -> Non
 
 def test_surplus_is_shown_as_billing_until_it_is_gone() -> None:
     deleted = replace(with_surplus(), status=Status.DELETED, gone_at=NOW)
-    body = instance_body(deleted)
+    body = to_dict(describe_instance(deleted))
     assert (body["isBilling"], body["surplusMachines"]) == (True, ["m2"])
-    gone = instance_body(tried(tried(deleted), is_known=False))
+    gone = to_dict(describe_instance(tried(tried(deleted), is_known=False)))
     assert (gone["isBilling"], gone["surplusMachines"]) == (False, [])
 
 
@@ -184,7 +186,7 @@ def test_an_order_is_shown_as_billing_while_nobody_knows_whether_it_was_bought()
     lost = purchases.record_refusal(asking, OFFER, OutcomeUnknown(), NOW, LIMITS)
     late = NOW + WINDOW
     settled = purchases.record_lookup(lost, [], late, LIMITS, asked_at=late, is_complete=True)
-    shown = [instance_body(row)["isBilling"] for row in (asking, lost, settled)]
+    shown = [describe_instance(row).is_billing for row in (asking, lost, settled)]
     assert shown == [True, True, False]
 
 

@@ -5,7 +5,10 @@ from decimal import Decimal
 
 import pytest
 
-from gpukeeper.domain.events import Change, EventType, data_of, instance_body
+from gpukeeper.contract.events import describe_change
+from gpukeeper.contract.instances import describe_instance
+from gpukeeper.contract.serialization import to_dict
+from gpukeeper.domain.events import Change, EventType
 from gpukeeper.domain.instances import Instance, Phase, Status
 from gpukeeper.domain.lifecycle import observations
 from tests.domain.builders import LIMITS, MINUTE, NOW, ORDER, instance, seen
@@ -50,14 +53,14 @@ def test_a_price_that_rises_above_the_limit_is_told_once_per_crossing() -> None:
 def test_the_event_says_both_the_price_and_the_limit() -> None:
     before = running()
     change = Change(before, shown(before, DEAR), NOW)
-    data = data_of(change, EventType.PRICE_ABOVE_LIMIT)
+    data = describe_change(change, EventType.PRICE_ABOVE_LIMIT)
     assert data["error"] == {
         "code": "price_above_limit",
         "message": "Novita shows a price of $0.950 per hour, above the order's limit of $0.180.",
     }
     assert data["instance"]["pricePerHour"] == "0.95"
     assert data["instance"]["maxPricePerHour"] == "0.18"
-    assert data_of(change, EventType.PRICE_CHANGED)["error"] is None
+    assert describe_change(change, EventType.PRICE_CHANGED)["error"] is None
 
 
 def test_a_machine_without_a_limit_is_above_none() -> None:
@@ -97,7 +100,7 @@ def test_the_price_of_a_purchase_is_no_change_of_price() -> None:
 def test_an_instance_says_what_it_costs_now(phase: Phase, status: Status, gpu: str) -> None:
     order = replace(ORDER, rootfs_size_gb=500)
     row = instance(status, order=order, phase=phase, price_per_hour=CHEAP)
-    body = instance_body(row)
+    body = to_dict(describe_instance(row))
     assert body["costPerHour"] == {"gpuUsd": gpu, "diskUsd": "0.091667"}
     assert body["isBilling"]
 

@@ -20,8 +20,9 @@ from gpukeeper.cli.terminal.output import (
 from gpukeeper.cli.terminal.text_tables import Column, format_table, terminal_width
 from gpukeeper.client import InstanceInfo
 from gpukeeper.client.name_lookup import SHORT_ID_LENGTH
-from gpukeeper.domain.costs import Rate, describe_rate
-from gpukeeper.domain.instances import Attempt, Reason, Status
+from gpukeeper.contract.instances import Attempt, Reason
+from gpukeeper.domain.costs import describe_rate
+from gpukeeper.domain.instances import Status
 
 # Below this there is room for one word beside the name and the price.
 _NARROW = 60
@@ -130,7 +131,7 @@ def billed_text(instance: InstanceInfo) -> str:
 
 def cost_text(gpu: Decimal | None, disk: Decimal | None) -> str | None:
     """Return what a machine costs now, if the service says so."""
-    return None if gpu is None or disk is None else describe_rate(Rate(gpu, disk))
+    return None if gpu is None or disk is None else describe_rate(gpu, disk)
 
 
 def _above_limit(instance: InstanceInfo) -> str | None:

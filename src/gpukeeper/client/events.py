@@ -3,14 +3,17 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import httpx2
 
 from gpukeeper.client import http_requests
-from gpukeeper.client.answers import EventInfo
 from gpukeeper.client.problems import is_temporary, read_problem, unreadable_response
-from gpukeeper.client.reading import UNREADABLE, event_of
+from gpukeeper.contract.events import Event
+from gpukeeper.contract.instances import Instance, Reason
+from gpukeeper.contract.serialization import UNREADABLE
 from gpukeeper.domain.errors import GpuKeeperError
 
 # Three heartbeats that did not come: the connection is dead, whatever the network says.
@@ -22,6 +25,39 @@ _PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 10.0
 
 Params = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class EventInfo(Event):
+    """One thing that happened; ``position`` is where following goes on after it.
+
+    ``instance`` is how the instance was then; None for events about no instance.
+    """
+
+    position: str | None = None
+    instance: Instance | None = field(init=False, repr=False)
+    error: Reason | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        instance, error = self.data.get("instance"), self.data.get("error")
+        object.__setattr__(self, "instance", Instance.read(instance) if instance else None)
+        object.__setattr__(self, "error", Reason.read(error) if error else None)
+
+    @property
+    def at(self) -> datetime | None:
+        """Return when it happened."""
+        return self.timestamp
+
+    @property
+    def status(self) -> str | None:
+        """Return the status that the instance had then."""
+        return None if self.instance is None else self.instance.status
+
+    @property
+    def previous_status(self) -> str | None:
+        """Return the status that the instance had before."""
+        previous: str | None = self.data.get("previousStatus")
+        return previous
 
 
 def follow_events(
@@ -106,6 +142,6 @@ def _lines(http: httpx2.Client, answer: httpx2.Response) -> Iterable[str]:
 
 def _event(answer: httpx2.Response, data: str, position: str | None) -> EventInfo:
     try:
-        return event_of(json.loads(data), position=position)
+        return EventInfo.read(json.loads(data), position=position)
     except UNREADABLE as error:
         raise unreadable_response(answer) from error
