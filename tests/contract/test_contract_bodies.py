@@ -18,7 +18,7 @@ from gpukeeper.contract.events import (
 from gpukeeper.contract.instances import describe_instance
 from gpukeeper.contract.offers import describe_offer
 from gpukeeper.contract.orphans import describe_orphan
-from gpukeeper.contract.serialization import Body, format_money, format_time, to_dict, to_json
+from gpukeeper.contract.serialization import format_money, format_time, to_dict, to_json
 from gpukeeper.domain.events import (
     Change,
     Delivery,
@@ -232,7 +232,7 @@ def test_what_a_client_reads_is_what_the_service_wrote() -> None:
     )
     attempts = [DeliveryAttempt(1, NOW, timedelta(milliseconds=12.6), 500, "it broke", "oh no")]
     offer = Offer("4090.a", "RTX 4090", "cn-1", "CN-HK-01", BillingMode.SPOT, 2, DEAR, "high", 900)
-    bodies: list[Body] = [
+    bodies: list[Any] = [
         describe_instance(row, is_stale=True),
         describe_delivery(delivery, attempts),
         describe_offer(offer),
