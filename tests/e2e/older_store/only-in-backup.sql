@@ -1,0 +1,1 @@
+INSERT INTO "facts" VALUES('restored','2');
