@@ -4,13 +4,18 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from gpukeeper.store import migrations
 from gpukeeper.store.db.database import Database
+from gpukeeper.telemetry import tracing
 from tests.postgres import Databases, server_url
+
+if TYPE_CHECKING:
+    from tests.telemetry.collector import Recording
 
 # The same examples in every run, so that nobody's change fails for what it did not touch.
 settings.register_profile("default", derandomize=True, deadline=None)
@@ -72,3 +77,15 @@ def migrated(postgres: Databases) -> Iterator[str]:
         migrations.upgrade(database.engine)
         database.close()
         yield postgres.name(url)
+
+
+@pytest.fixture
+def recording() -> Iterator["Recording"]:
+    """Trace into a recording during a test."""
+    # Few tests need the SDK, whose import takes as long as many tests.
+    from tests.telemetry.collector import Recording
+
+    recording = Recording()
+    recording.begin()
+    yield recording
+    tracing.stop_export()

@@ -224,7 +224,6 @@ def _app(settings: Settings, runtime: Runtime, secret_key: SecretStr) -> FastAPI
     app = create_app(
         service=runtime.service,
         metrics=runtime.metrics,
-        traces=runtime.traces,
         check_webhook_url=check_webhook_url,
         api_keys=settings.api_keys,
         secret_key=secret_key,

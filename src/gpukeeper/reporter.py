@@ -17,7 +17,7 @@ from gpukeeper.domain.instances import Instance, Status
 from gpukeeper.domain.lifecycle.purchases import NAME_ALTERED
 from gpukeeper.novita.client import CallReport
 from gpukeeper.store.facts import SweepState
-from gpukeeper.telemetry import OFF, Attributes, Logger, Metrics, Side, Traces
+from gpukeeper.telemetry import Logger, Metrics, tracing
 
 _TROUBLE = frozenset({Status.FAILED, Status.LOST})
 _WARNING = frozenset({Status.RECLAIMED})
@@ -30,9 +30,8 @@ class Reporter:
     metrics: Metrics
     log: Logger
     clock: Callable[[], datetime]
-    traces: Traces = OFF
     # What names Novita's server in a span.
-    novita: Attributes = field(default_factory=dict)
+    novita: tracing.Attributes = field(default_factory=dict)
 
     def called(self, report: CallReport) -> None:
         """Count a call to Novita, and show it in the trace of the work that made it."""
@@ -176,10 +175,10 @@ class Reporter:
             attributes["http.response.status_code"] = report.status
         if report.outcome != "ok":
             attributes["error.type"] = report.outcome
-        self.traces.after(
+        tracing.record_span(
             f"{report.method} {report.path}",
             report.seconds,
-            side=Side.CLIENT,
+            kind=tracing.SpanKind.CLIENT,
             attributes=attributes,
         )
 

@@ -14,17 +14,11 @@ from tests.telemetry.collector import CALLERS, CALLERS_SPAN, CALLERS_TRACE, Reco
 
 
 @pytest.fixture
-def recording() -> Recording:
-    """Return an empty recording."""
-    return Recording()
-
-
-@pytest.fixture
 async def client(
     make_app: Callable[..., FastAPI], recording: Recording
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """Give a client of an application that is traced."""
-    async with connected(make_app(traces=recording.traces())) as client:
+    async with connected(make_app()) as client:
         yield client
 
 

@@ -39,7 +39,7 @@ from gpukeeper.store import events as history
 from gpukeeper.store.db.database import Database, sqlite_url
 from gpukeeper.store.encryption import EnvsCipher
 from gpukeeper.store.outbox import Outbox
-from gpukeeper.telemetry import OFF, Traces, create_metrics, get_logger
+from gpukeeper.telemetry import create_metrics, get_logger
 from gpukeeper.webhooks.sender import Receipt, Sender
 from tests import invariants
 
@@ -278,7 +278,6 @@ def build_rig(
     environ: dict[str, str] | None = None,
     limits: Limits | None = None,
     beside: "Rig | None" = None,
-    traces: Traces = OFF,
 ) -> Rig:
     """Return a rig; ``environ`` changes settings by their variables.
 
@@ -296,7 +295,7 @@ def build_rig(
     migrations.upgrade(database.engine)
     with database.engine.begin() as connection:
         deployment = facts.ensure_mark(connection, DEPLOYMENT)
-    reporter = Reporter(create_metrics(), get_logger("test"), clock, traces)
+    reporter = Reporter(create_metrics(), get_logger("test"), clock)
 
     async def sleep(seconds: float) -> None:
         clock.at += timedelta(seconds=seconds)
@@ -325,7 +324,6 @@ def build_rig(
         nudges=Nudges(),
         reporter=reporter,
         deployment=deployment,
-        traces=traces,
     )
     engine = build_engine(settings, tools, clock=clock, draw=random.random)
     ordering = Ordering(
@@ -339,7 +337,6 @@ def build_rig(
         random_bytes=random.randbytes,
         on_change=reporter.changed,
         buyer=engine.buyer,
-        traces=traces,
         on_refusal=reporter.refused,
     )
     service = Service(
@@ -361,7 +358,6 @@ def build_rig(
         ),
         log=get_logger("test"),
         patience=timedelta(seconds=150),
-        traces=traces,
     )
     return Rig(
         clock,

@@ -10,6 +10,7 @@ import pytest
 from gpukeeper.domain.instances import Command, Instance, Status
 from gpukeeper.service.ordering import BuyerElsewhere
 from gpukeeper.simulator.machines.interventions import ForeignMachines, add_foreign_machines
+from gpukeeper.telemetry import tracing
 from tests.engine.conftest import Build
 from tests.engine.rig import ORDER, Rig
 from tests.engine.test_restored import copy
@@ -18,15 +19,9 @@ from tests.telemetry.collector import CALLERS, Recording, trace_of, traceparent_
 API = "/gpu-instance/openapi/v1"
 
 
-@pytest.fixture
-def recording() -> Recording:
-    """Return an empty recording."""
-    return Recording()
-
-
-async def asked(rig: Rig, recording: Recording, name: str) -> Instance:
+async def asked(rig: Rig, name: str) -> Instance:
     """Order within a request of this name."""
-    with recording.traces().span(name):
+    with tracing.start_span(name):
         return await rig.order()
 
 
@@ -39,8 +34,8 @@ def told(rig: Rig) -> dict[str, str | None]:
 async def test_an_order_is_one_trace_from_the_request_to_the_webhook(
     build: Build, recording: Recording
 ) -> None:
-    rig = build(traces=recording.traces())
-    ordered = await asked(rig, recording, "request")
+    rig = build()
+    ordered = await asked(rig, "request")
     await rig.advance(minutes=2)
 
     assert (await rig.find(ordered.id)).status is Status.RUNNING
@@ -62,9 +57,9 @@ async def test_an_order_is_one_trace_from_the_request_to_the_webhook(
 async def test_a_look_serves_all_and_what_is_seen_links_to_it(
     build: Build, recording: Recording
 ) -> None:
-    rig = build(traces=recording.traces())
-    await asked(rig, recording, "first")
-    await asked(rig, recording, "second")
+    rig = build()
+    await asked(rig, "first")
+    await asked(rig, "second")
     await rig.advance(minutes=2)
 
     assert ["look", f"GET {API}/gpu/instances"] in recording.ways()
@@ -80,14 +75,14 @@ async def test_a_look_serves_all_and_what_is_seen_links_to_it(
 async def test_after_a_crash_another_process_goes_on_with_the_trace(
     build: Build, recording: Recording, tmp_path: Path
 ) -> None:
-    first = build(traces=recording.traces())
+    first = build()
     impatient = replace(first.service.ordering, patience=timedelta(0), buyer=BuyerElsewhere())
-    with recording.traces().span("request"):
+    with tracing.start_span("request"):
         await impatient.place(ORDER)
     # All that a crash leaves is the store as it is now: nothing is bought yet.
     left = copy(first, tmp_path / "left.db")
 
-    second = build(store=left, beside=first, traces=recording.traces())
+    second = build(store=left, beside=first)
     await second.advance(minutes=2)
 
     assert ["request", "buy", f"POST {API}/gpu/instance/create"] in recording.ways()
@@ -96,15 +91,15 @@ async def test_after_a_crash_another_process_goes_on_with_the_trace(
 
 
 async def test_a_later_wish_is_a_trace_of_its_own(build: Build, recording: Recording) -> None:
-    rig = build(traces=recording.traces())
-    ordered = await asked(rig, recording, "order")
+    rig = build()
+    ordered = await asked(rig, "order")
     await rig.advance(minutes=2)
-    with recording.traces().span("stop"):
+    with tracing.start_span("stop"):
         await rig.service.want(ordered.id, Command.STOP)
     await rig.advance(minutes=2)
-    with recording.traces().span("delete"):
+    with tracing.start_span("delete"):
         await rig.service.want(ordered.id, Command.DELETE)
-    with recording.traces().span("delete again"):
+    with tracing.start_span("delete again"):
         await rig.service.want(ordered.id, Command.DELETE)
     await rig.advance(minutes=2)
 
@@ -120,8 +115,8 @@ async def test_a_later_wish_is_a_trace_of_its_own(build: Build, recording: Recor
 async def test_a_test_event_belongs_to_the_request_for_it(
     build: Build, recording: Recording
 ) -> None:
-    rig = build(traces=recording.traces())
-    with recording.traces().span("test", parent=CALLERS):
+    rig = build()
+    with tracing.start_span("test", parent=CALLERS):
         await rig.service.send_test()
     await rig.work()
 
@@ -131,10 +126,10 @@ async def test_a_test_event_belongs_to_the_request_for_it(
 async def test_an_orphan_belongs_to_the_request_that_adopts_it(
     build: Build, recording: Recording
 ) -> None:
-    rig = build(traces=recording.traces())
+    rig = build()
     (machine,) = add_foreign_machines(rig.world, ForeignMachines(name="worker-gkte5t12345678"))
     await rig.advance(minutes=5)
-    with recording.traces().span("adopt"):
+    with tracing.start_span("adopt"):
         await rig.service.adopt(machine.id)
     await rig.work()
 
@@ -144,13 +139,10 @@ async def test_an_orphan_belongs_to_the_request_that_adopts_it(
 async def test_what_went_wrong_is_named_and_no_secret_is_shown(
     build: Build, recording: Recording
 ) -> None:
-    rig = build(
-        traces=recording.traces(),
-        environ={"GPUKEEPER_WEBHOOK_URL": "https://hooks.example/canary?canary=1"},
-    )
+    rig = build(environ={"GPUKEEPER_WEBHOOK_URL": "https://hooks.example/canary?canary=1"})
     rig.fault("reset", "create", when="after", times=1)
     rig.receiver.answer = lambda url: None if len(rig.receiver.sent) == 1 else 503
-    with recording.traces().span("request"):
+    with tracing.start_span("request"):
         await rig.order(envs={"TOKEN": "canary"}, labels={"owner": "canary"}, command="canary")
     await rig.advance(minutes=5)
 
@@ -162,7 +154,7 @@ async def test_what_went_wrong_is_named_and_no_secret_is_shown(
 async def test_what_was_ordered_while_traces_were_off_is_traced_from_then_on(
     build: Build, recording: Recording
 ) -> None:
-    rig = build(traces=recording.traces())
+    rig = build()
     ordered = await rig.order()
     await rig.advance(minutes=2)
 

@@ -13,8 +13,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanContext
 
-from gpukeeper.telemetry.otel import SentTraces
-from gpukeeper.telemetry.traces import Traces
+from gpukeeper.telemetry import tracing
 
 CALLERS_TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLERS_SPAN = "00f067aa0ba902b7"
@@ -27,9 +26,9 @@ class Recording:
 
     _exporter: InMemorySpanExporter = field(default_factory=InMemorySpanExporter)
 
-    def traces(self) -> Traces:
-        """Return what a process traces with; each call stands for another process."""
-        return SentTraces(SimpleSpanProcessor(self._exporter), version="0.1.0")
+    def begin(self) -> None:
+        """Record every span from now on; each call stands for another process."""
+        tracing.export_to(SimpleSpanProcessor(self._exporter), version="0.1.0")
 
     @property
     def spans(self) -> list[ReadableSpan]:

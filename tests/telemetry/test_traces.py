@@ -11,15 +11,7 @@ import pytest
 from opentelemetry.trace import SpanKind
 
 from gpukeeper.domain.errors import InvalidConfiguration
-from gpukeeper.telemetry import (
-    OFF,
-    Side,
-    configure_logging,
-    get_logger,
-    open_traces,
-    server_of,
-    shut_down_logging,
-)
+from gpukeeper.telemetry import configure_logging, get_logger, shut_down_logging, tracing
 from tests.telemetry.collector import (
     CALLERS,
     CALLERS_SPAN,
@@ -32,16 +24,11 @@ from tests.telemetry.collector import (
 
 # The discard port: nothing listens there.
 NOWHERE = "http://127.0.0.1:9"
-
-
-@pytest.fixture
-def recording() -> Recording:
-    """Return an empty recording."""
-    return Recording()
+EXPORTER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 
 
 def test_a_span_hangs_on_the_place_that_is_given(recording: Recording) -> None:
-    with recording.traces().span("buy", parent=CALLERS, attributes={"a": 1}):
+    with tracing.start_span("buy", parent=CALLERS, attributes={"a": 1}):
         pass
 
     span = recording.named("buy")
@@ -67,27 +54,24 @@ def test_a_span_hangs_on_the_place_that_is_given(recording: Recording) -> None:
     ],
 )
 def test_a_place_that_is_none_begins_a_trace(recording: Recording, parent: str) -> None:
-    with recording.traces().span("buy", parent=parent) as span:
-        assert span.traceparent is not None
+    with tracing.start_span("buy", parent=parent):
+        assert tracing.current_traceparent() is not None
 
     assert recording.named("buy").parent is None
     assert trace_of(recording.named("buy")) != CALLERS_TRACE
 
 
 def test_what_is_done_within_a_span_hangs_on_it_in_every_task(recording: Recording) -> None:
-    traces = recording.traces()
-
     async def ask() -> None:
-        traces.after("GET /a", 0.5, side=Side.CLIENT)
+        tracing.record_span("GET /a", 0.5, kind=SpanKind.CLIENT)
 
     async def work() -> None:
-        with traces.span("buy") as span:
-            assert traces.current() == span.traceparent
+        with tracing.start_span("buy"):
             await asyncio.gather(ask(), ask())
 
     asyncio.run(work())
 
-    assert traces.current() is None
+    assert tracing.current_traceparent() is None
     assert recording.ways() == [["buy", "GET /a"]] * 2 + [["buy"]]
     asked = recording.spans[0]
     assert asked.kind is SpanKind.CLIENT
@@ -97,19 +81,18 @@ def test_what_is_done_within_a_span_hangs_on_it_in_every_task(recording: Recordi
 
 
 def test_what_follows_hangs_on_what_a_span_said_before_it_ended(recording: Recording) -> None:
-    with recording.traces().span("buy") as span:
-        place = span.traceparent
+    with tracing.start_span("buy"):
+        place = tracing.current_traceparent()
     assert place == traceparent_of(recording.named("buy"))
 
-    with recording.traces().span("webhook", parent=place):
+    with tracing.start_span("webhook", parent=place):
         pass
     assert recording.way_to(recording.named("webhook")) == ["buy", "webhook"]
 
 
 def test_one_of_many_consequences_links_to_their_cause(recording: Recording) -> None:
-    traces = recording.traces()
-    with traces.span("look") as look:
-        place = traces.after("see", parent=CALLERS, link=look.traceparent)
+    with tracing.start_span("look"):
+        place = tracing.record_span("see", parent=CALLERS, link=tracing.current_traceparent())
 
     seen = recording.named("see")
     assert traceparent_of(seen) == place
@@ -120,12 +103,12 @@ def test_one_of_many_consequences_links_to_their_cause(recording: Recording) -> 
 
 def test_an_error_is_named_and_not_quoted(recording: Recording) -> None:
     def fail() -> None:
-        with recording.traces().span("buy"):
+        with tracing.start_span("buy"):
             raise ValueError("canary")
 
     with pytest.raises(ValueError, match="canary"):
         fail()
-    recording.traces().after("GET /a", attributes={"error.type": "NovitaTimeout"})
+    tracing.record_span("GET /a", attributes={"error.type": "NovitaTimeout"})
 
     assert [(span.attributes or {})["error.type"] for span in recording.spans] == [
         "ValueError",
@@ -136,9 +119,9 @@ def test_an_error_is_named_and_not_quoted(recording: Recording) -> None:
 
 
 def test_a_span_may_learn_its_name_when_it_ends(recording: Recording) -> None:
-    with recording.traces().span("GET") as span:
-        span.describe({"http.route": "/a"}, name="GET /a")
-        span.describe({"error.type": "500"})
+    with tracing.start_span("GET") as span:
+        tracing.describe(span, {"http.route": "/a"}, name="GET /a")
+        tracing.describe(span, {"error.type": "500"})
 
     assert dict(recording.named("GET /a").attributes or {}) == {
         "http.route": "/a",
@@ -147,8 +130,8 @@ def test_a_span_may_learn_its_name_when_it_ends(recording: Recording) -> None:
 
 
 def test_what_is_not_sampled_is_not_sampled_further_on(recording: Recording) -> None:
-    with recording.traces().span("buy", parent=CALLERS.removesuffix("01") + "00") as span:
-        place = span.traceparent
+    with tracing.start_span("buy", parent=CALLERS.removesuffix("01") + "00"):
+        place = tracing.current_traceparent()
 
     assert place is not None
     assert place.startswith(f"00-{CALLERS_TRACE}-")
@@ -160,7 +143,7 @@ def test_log_lines_within_a_span_name_its_trace(recording: Recording) -> None:
     stream = io.StringIO()
     configure_logging("info", format="json", stream=stream)
     try:
-        with recording.traces().span("buy", parent=CALLERS):
+        with tracing.start_span("buy", parent=CALLERS):
             get_logger("test").info("within")
         get_logger("test").info("after")
     finally:
@@ -174,11 +157,12 @@ def test_log_lines_within_a_span_name_its_trace(recording: Recording) -> None:
 def test_the_operator_says_what_the_process_is_called(
     recording: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with recording.traces().span("plain"):
+    with tracing.start_span("plain"):
         pass
     monkeypatch.setenv("OTEL_SERVICE_NAME", "gpus")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
-    with recording.traces().span("told"):
+    recording.begin()
+    with tracing.start_span("told"):
         pass
 
     plain, told = (dict(span.resource.attributes) for span in recording.spans)
@@ -188,35 +172,33 @@ def test_the_operator_says_what_the_process_is_called(
 
 
 def test_traces_that_nobody_asked_for_do_nothing() -> None:
-    traces = open_traces({}, version="0.1.0")
+    tracing.start_export({}, version="0.1.0")
 
-    assert traces is OFF
-    with traces.span("buy") as span:
-        span.describe({"a": 1})
-        assert (span.traceparent, traces.current()) == (None, None)
-    assert traces.after("GET /a") is None
-    traces.close()
+    with tracing.start_span("buy") as span:
+        tracing.describe(span, {"a": 1})
+        assert not span.is_recording()
+        assert tracing.current_traceparent() is None
+    assert tracing.record_span("GET /a") is None
+    tracing.stop_export()
 
 
 def test_a_library_that_is_missing_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "gpukeeper.telemetry.otel")
-    monkeypatch.delattr("gpukeeper.telemetry.otel")
-    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    monkeypatch.setitem(sys.modules, EXPORTER, None)
 
     with pytest.raises(InvalidConfiguration) as refusal:
-        open_traces({"OTEL_EXPORTER_OTLP_ENDPOINT": NOWHERE}, version="0.1.0")
+        tracing.start_export({"OTEL_EXPORTER_OTLP_ENDPOINT": NOWHERE}, version="0.1.0")
 
     (fault,) = refusal.value.faults
     assert fault.field == "OTEL_EXPORTER_OTLP_ENDPOINT"
-    assert "opentelemetry.sdk.trace is not installed" in fault.message
+    assert f"{EXPORTER} is not installed" in fault.message
     assert "pip install 'gpukeeper[otel]'" in fault.message
 
 
 def test_without_traces_their_library_is_not_imported() -> None:
     program = (
-        "import sys, gpukeeper.process; from gpukeeper.telemetry import open_traces; "
-        "open_traces({}, version='0'); print([name for name in sys.modules if name.startswith("
-        "('opentelemetry.sdk', 'opentelemetry.exporter', 'gpukeeper.telemetry.otel', 'requests'))])"
+        "import sys, gpukeeper.process; from gpukeeper.telemetry import tracing; "
+        "tracing.start_export({}, version='0'); print([name for name in sys.modules "
+        "if name.startswith(('opentelemetry.sdk', 'opentelemetry.exporter', 'requests'))])"
     )
     environ = {name: text for name, text in os.environ.items() if not name.startswith("OTEL_")}
 
@@ -235,10 +217,10 @@ def test_spans_are_sent_as_the_standard_variables_say(monkeypatch: pytest.Monkey
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
             "OTEL_EXPORTER_OTLP_HEADERS": "api-key=s3cret",
         }
-        traces = open_traces(variables, version="0.1.0")
-        with traces.span("buy", parent=CALLERS):
+        tracing.start_export(variables, version="0.1.0")
+        with tracing.start_span("buy", parent=CALLERS):
             pass
-        traces.close()
+        tracing.stop_export()
 
     (batch,) = collector.batches
     assert (batch.path, batch.headers["api-key"]) == ("/v1/traces", "s3cret")
@@ -255,4 +237,4 @@ def test_spans_are_sent_as_the_standard_variables_say(monkeypatch: pytest.Monkey
     ],
 )
 def test_of_a_url_its_server_alone_is_shown(url: str, host: str, port: int) -> None:
-    assert server_of(url) == {"server.address": host, "server.port": port}
+    assert tracing.server_attributes(url) == {"server.address": host, "server.port": port}

@@ -22,7 +22,7 @@ from gpukeeper.api.params.validation_messages import faults_of
 from gpukeeper.api.server_sent_events import Pace
 from gpukeeper.domain.errors import GpuKeeperError, InvalidOrder
 from gpukeeper.service import Service
-from gpukeeper.telemetry import OFF, Metrics, Traces
+from gpukeeper.telemetry import Metrics
 from gpukeeper.web.auth import Auth
 from gpukeeper.web.keys import Keys
 from gpukeeper.web.login import LOGIN_PATH, LOGOUT_PATH, login_routes
@@ -63,7 +63,6 @@ def create_app(
     timer: Callable[[], float] = time.perf_counter,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     stream_pace: Pace = Pace(),  # noqa: B008 - a value that nobody changes
-    traces: Traces = OFF,
     proxies: Proxies = Proxies(),  # noqa: B008 - a value that nobody changes
     root_path: str = "",
 ) -> FastAPI:
@@ -115,7 +114,6 @@ def create_app(
         metrics=metrics,
         new_request_id=new_request_id,
         timer=timer,
-        traces=traces,
     )
     if root_path:
         app.add_middleware(RootPath, root_path=root_path)

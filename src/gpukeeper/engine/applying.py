@@ -18,7 +18,7 @@ from gpukeeper.nudges import Nudges
 from gpukeeper.store import instances
 from gpukeeper.store.db.database import Conflict, Connection, Database
 from gpukeeper.store.outbox import Outbox
-from gpukeeper.telemetry import OFF, Logger, Traces
+from gpukeeper.telemetry import Logger, tracing
 
 Fold = Callable[[Instance], Instance]
 
@@ -38,7 +38,6 @@ class Applying:
     leasing: HeldLeases
     on_change: Callable[[Change], None]
     log: Logger
-    traces: Traces = OFF
 
     async def apply(self, instance_id: str, fold: Fold, lease_token: str) -> tuple[Change, bool]:
         """Store what came of a step; give the row back unless there is more to do at once.
@@ -47,7 +46,7 @@ class Applying:
         LeaseLost when the lease does not hold the row any more.
         """
         now = self.clock()
-        origin = self.traces.current()
+        origin = tracing.current_traceparent()
 
         def is_over(row: Instance) -> bool:
             return row.due_at is None or row.due_at > now
@@ -74,7 +73,7 @@ class Applying:
         Raises LeaseLost when the lease does not hold the row any more.
         """
         now = self.clock()
-        origin = self.traces.current()
+        origin = tracing.current_traceparent()
 
         def store(connection: Connection) -> tuple[Change, T]:
             change = self._change(connection, instance_id, fold, lease_token, now, origin)

@@ -22,7 +22,7 @@ from gpukeeper.engine.loop import Clock, Workers
 from gpukeeper.engine.receiver_stats import ReceiverStats
 from gpukeeper.store import deliveries
 from gpukeeper.store.db.database import Database
-from gpukeeper.telemetry import OFF, Attributes, Logger, Side, Traces, server_of
+from gpukeeper.telemetry import Logger, tracing
 from gpukeeper.webhooks.sender import Receipt, Sender
 from gpukeeper.webhooks.urls import shown_url
 
@@ -42,7 +42,6 @@ class Deliverer:
     on_attempt: Callable[[Delivery, DeliveryAttempt], None]
     log: Logger
     receivers: ReceiverStats = field(default_factory=ReceiverStats)
-    traces: Traces = OFF
 
     async def turn(self) -> datetime | None:
         """Claim what is due, start sending it, and return when the next delivery is due."""
@@ -90,18 +89,18 @@ class Deliverer:
 
     async def _send(self, delivery: Delivery) -> tuple[Delivery, DeliveryAttempt]:
         event = delivery.event
-        with self.traces.span(
-            f"webhook {event.type}", side=Side.CLIENT, parent=event.traceparent
+        with tracing.start_span(
+            f"webhook {event.type}", kind=tracing.SpanKind.CLIENT, parent=event.traceparent
         ) as span:
             receipt = await self.sender.send(
                 url=delivery.url,
                 is_trusted=delivery.is_trusted,
                 webhook_id=event.id,
                 body=encode_webhook(event),
-                traceparent=span.traceparent,
+                traceparent=tracing.current_traceparent(),
             )
-            if self.traces is not OFF:
-                span.describe(_described(delivery, receipt))
+            if span.is_recording():
+                tracing.describe(span, _described(delivery, receipt))
         self.receivers.learn(delivery.url, took=receipt.duration)
         tried = record_attempt(
             delivery,
@@ -145,13 +144,13 @@ class Deliverer:
                 self.log.warning("delivery_ended_by_receiver", **said)
 
 
-def _described(delivery: Delivery, receipt: Receipt) -> Attributes:
+def _described(delivery: Delivery, receipt: Receipt) -> tracing.Attributes:
     attributes: dict[str, str | int] = {
         "http.request.method": "POST",
         "http.request.resend_count": delivery.attempts,
         "gpukeeper.delivery.id": delivery.id,
         "gpukeeper.event.id": delivery.event.id,
-        **server_of(delivery.url),
+        **tracing.server_attributes(delivery.url),
     }
     if delivery.event.instance_id is not None:
         attributes["gpukeeper.instance.id"] = delivery.event.instance_id

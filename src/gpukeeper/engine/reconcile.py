@@ -36,7 +36,7 @@ from gpukeeper.novita.quotes import Quotation
 from gpukeeper.store import facts, instances
 from gpukeeper.store.db.database import Connection, Database
 from gpukeeper.store.leases import Lease
-from gpukeeper.telemetry import OFF, Logger, Traces
+from gpukeeper.telemetry import Logger, tracing
 
 # The first pause after Novita could not be asked about one machine; doubled each time.
 _CONFIRM_AGAIN_AFTER = timedelta(seconds=2)
@@ -82,7 +82,6 @@ class Reconciler:
     workers: Workers
     leasing: HeldLeases
     log: Logger
-    traces: Traces = OFF
 
     async def turn(self) -> datetime | None:
         """Claim what is due, start a worker for each, and return when the next row is due."""
@@ -144,7 +143,7 @@ class Reconciler:
 
         ``first`` is what to begin with, if that is decided.
         """
-        with self.traces.span(
+        with tracing.start_span(
             _NAME[self.kind],
             parent=instance.traceparent,
             attributes={"gpukeeper.instance.id": instance.id},

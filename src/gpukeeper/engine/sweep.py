@@ -26,7 +26,7 @@ from gpukeeper.store.facts import Singleton
 from gpukeeper.store.instances import SweepRow
 from gpukeeper.store.leases import Lease
 from gpukeeper.store.outbox import Outbox
-from gpukeeper.telemetry import OFF, Logger, Traces
+from gpukeeper.telemetry import Logger, tracing
 
 # So many rows that differ from what Novita says are written in one transaction: few at first, so
 # that whoever is to be told is told at once, and then more, which costs each of them less.
@@ -73,7 +73,6 @@ class Sweep:
     new_token: Callable[[], str]
     on_progress: Callable[[], None]
     log: Logger
-    traces: Traces = OFF
 
     async def turn(self) -> datetime | None:
         """Look if it is time, and return when it is time next.
@@ -115,7 +114,7 @@ class Sweep:
     async def _look(self, token: str) -> facts.SweepState:
         async with keep_renewed(self._renew(token), self.log):
             try:
-                with self.traces.span("look"):
+                with tracing.start_span("look"):
                     return await self._look_held(token)
             except LeaseLost:
                 # It took too long, and another process looks: what we saw is older.
@@ -320,7 +319,7 @@ class Sweep:
 
     def _unit(self, group: Mapping[str, Fold], token: str) -> Callable[[Connection], list[Change]]:
         now = self.clock()
-        look = self.traces.current()
+        look = tracing.current_traceparent()
 
         def scheduled(fold: Fold) -> Fold:
             return lambda row: schedule(fold(row), now, self.limits)
@@ -340,7 +339,7 @@ class Sweep:
     def _origin(self, change: Change, look: str | None) -> str | None:
         """Return the place of what was seen in the trace of its instance: a look serves many."""
         wish = change.after.traceparent
-        seen = self.traces.after(
+        seen = tracing.record_span(
             "see",
             parent=wish,
             link=look,

@@ -48,7 +48,7 @@ from gpukeeper.store.db.database import Database
 from gpukeeper.store.db.shared_clock import SharedClock
 from gpukeeper.store.encryption import EnvsCipher
 from gpukeeper.store.outbox import Outbox
-from gpukeeper.telemetry import Metrics, Traces, create_metrics, get_logger, open_traces, server_of
+from gpukeeper.telemetry import Metrics, create_metrics, get_logger, tracing
 from gpukeeper.webhooks.sender import Sender
 
 if TYPE_CHECKING:
@@ -87,7 +87,6 @@ class Runtime:
     engine: Engine | None
     follow: Loop
     listener: "Listener | None"
-    traces: Traces
     clock: TrustedClock
     # What has to be proven before Novita is asked for anything.
     proof: AccountProof | None = None
@@ -127,7 +126,7 @@ class Runtime:
         await self.sender.aclose()
         await self.novita.aclose()
         await asyncio.to_thread(self.database.close)
-        await asyncio.to_thread(self.traces.close)
+        await asyncio.to_thread(tracing.stop_export)
 
     async def _ask_time(self) -> None:
         """Ask Novita anything: each of its answers says what time it is."""
@@ -212,9 +211,9 @@ def _assemble(
     listener = _listener(settings, database, nudges)
     now = open_clock(database, listener.clock if listener else wall_clock, steady=read_steady_clock)
     metrics = create_metrics()
-    traces = open_traces(settings.otel, version=__version__)
+    tracing.start_export(settings.otel, version=__version__)
     log = get_logger("gpukeeper.engine")
-    reporter = Reporter(metrics, log, now, traces, server_of(settings.novita_base_url))
+    reporter = Reporter(metrics, log, now, tracing.server_attributes(settings.novita_base_url))
     limits = Limits(adoption_window=settings.adoption_window)
     novita = open_novita(
         settings,
@@ -246,7 +245,6 @@ def _assemble(
         nudges=nudges,
         reporter=reporter,
         deployment=deployment,
-        traces=traces,
         # One process owns a file.  Of those that share a server each may doubt the time alone.
         is_time_sure=lambda: not database.is_shared or now.doubt is None,
     )
@@ -283,7 +281,6 @@ def _assemble(
         random_bytes=secrets.token_bytes,
         on_change=reporter.changed,
         buyer=engine.buyer if engine else BuyerElsewhere(),
-        traces=traces,
         limits=limits,
         on_refusal=reporter.refused,
     )
@@ -304,11 +301,8 @@ def _assemble(
         examine=health,
         log=get_logger("gpukeeper.service"),
         patience=_patience(settings),
-        traces=traces,
     )
-    return Runtime(
-        service, metrics, database, novita, sender, engine, follow, listener, traces, now, proof
-    )
+    return Runtime(service, metrics, database, novita, sender, engine, follow, listener, now, proof)
 
 
 def _listener(settings: Settings, database: Database, nudges: Nudges) -> "Listener | None":

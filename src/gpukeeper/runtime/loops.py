@@ -28,7 +28,6 @@ from gpukeeper.store.db.database import Database
 from gpukeeper.store.encryption import EnvsCipher
 from gpukeeper.store.instances import DueQueue
 from gpukeeper.store.outbox import Outbox
-from gpukeeper.telemetry import OFF, Traces
 from gpukeeper.webhooks.sender import Sender
 
 # Tasks that wait for Novita or for receivers cost little; these bound what is under way at once.
@@ -54,7 +53,6 @@ class Tools:
     nudges: Nudges
     reporter: Reporter
     deployment: str
-    traces: Traces = OFF
     is_time_sure: Callable[[], bool] = lambda: True
 
 
@@ -104,7 +102,6 @@ def build_engine(
         new_token=_new_token,
         on_progress=lambda: look.beat(),
         log=reporter.log,
-        traces=tools.traces,
     )
     buyer = _reconciler("buy", DueQueue.ORDERS, tools, clock, draw)
     reconciler = _reconciler("reconcile", DueQueue.MACHINES, tools, clock, draw)
@@ -121,7 +118,6 @@ def build_engine(
         ),
         on_attempt=reporter.attempted,
         log=reporter.log,
-        traces=tools.traces,
     )
     retention = _retention(settings.retention, tools, clock)
     look = build_loop("look", sweep.turn, reporter, clock, max_sweep_silence(settings))
@@ -197,7 +193,6 @@ def _reconciler(
         leasing=leasing,
         on_change=reporter.changed,
         log=reporter.log,
-        traces=tools.traces,
     )
     purchasing = Purchaser(
         applying=applying,
@@ -222,7 +217,6 @@ def _reconciler(
         workers=workers,
         leasing=leasing,
         log=reporter.log,
-        traces=tools.traces,
     )
 
 

@@ -22,7 +22,7 @@ from gpukeeper.store.db.database import Connection, Database
 from gpukeeper.store.encryption import EnvsCipher
 from gpukeeper.store.leases import Lease
 from gpukeeper.store.outbox import Outbox
-from gpukeeper.telemetry import OFF, Traces
+from gpukeeper.telemetry import tracing
 
 # While a request waits for an order, a change made by another process is seen this soon.
 _PEEK_EVERY_SECONDS = 0.5
@@ -93,7 +93,6 @@ class Ordering:
     on_change: Callable[[Change], None]
     buyer: Buyer[Any] = field(default_factory=BuyerElsewhere)
     patience: timedelta = timedelta(seconds=20)
-    traces: Traces = OFF
     limits: Limits = field(default_factory=Limits)
     on_refusal: Callable[[str], None] = lambda code: None
 
@@ -197,7 +196,7 @@ class Ordering:
             deployment=self.deployment,
             region=self.market.default_region,
             random_bytes=self.random_bytes,
-            traceparent=self.traces.current(),
+            traceparent=tracing.current_traceparent(),
         )
         with self.buyer.reserve(placed, choice) as claim:
             row, lease = (claim.row, claim.lease) if claim else (placed, None)

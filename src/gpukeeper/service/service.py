@@ -45,7 +45,7 @@ from gpukeeper.store import events as history
 from gpukeeper.store.db.database import Connection, Database
 from gpukeeper.store.encryption import EnvsCipher
 from gpukeeper.store.outbox import Outbox
-from gpukeeper.telemetry import OFF, Logger, Traces
+from gpukeeper.telemetry import Logger, tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,6 @@ class Service:
     examine: Callable[[bool], Awaitable[Health]]
     log: Logger
     patience: timedelta | None
-    traces: Traces = OFF
     read_limit: timedelta = READ_LIMIT
 
     async def order(
@@ -164,7 +163,7 @@ class Service:
     async def want(self, instance_id: str, verb: Command) -> View:
         """Store the owner's wish; the engine carries it out.  Raises NotFound, WrongStatus."""
         found = await self._find(instance_id)
-        traceparent = self.traces.current()
+        traceparent = tracing.current_traceparent()
 
         def wish(row: Instance) -> Instance:
             wanted = request_command(row, verb, self.clock())
@@ -250,7 +249,7 @@ class Service:
             raise InvalidOrder("No webhook is configured: set GPUKEEPER_WEBHOOK_URL.")
         now = self.clock()
         urls = [(url, True) for url in self.outbox.operator_urls]
-        traceparent = self.traces.current()
+        traceparent = tracing.current_traceparent()
         delivery_ids = await self.database.write(
             lambda connection: self.outbox.record_test(
                 connection, urls, now, traceparent=traceparent
@@ -287,7 +286,7 @@ class Service:
                 novita_id,
                 None if is_any_meant else self.deployment,
                 lambda row: row,
-                self.traces.current(),
+                tracing.current_traceparent(),
             )
         )
 
@@ -301,7 +300,7 @@ class Service:
             return request_command(row, Command.DELETE, self.clock())
 
         return await self._take_in(
-            Adoption(novita_id, self.deployment, delete, self.traces.current())
+            Adoption(novita_id, self.deployment, delete, tracing.current_traceparent())
         )
 
     async def _take_in(self, adoption: Adoption) -> View:

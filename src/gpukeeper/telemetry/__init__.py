@@ -1,4 +1,4 @@
-"""Logging, metrics and traces: their set-up and every name in the first two."""
+"""Logging, metrics and :mod:`~gpukeeper.telemetry.tracing`: their set-up and their names."""
 
 from gpukeeper.telemetry.logs import (
     Logger,
@@ -16,26 +16,18 @@ from gpukeeper.telemetry.metrics import (
     exposition,
     show_fleet,
 )
-from gpukeeper.telemetry.traces import OFF, Attributes, Side, Span, Traces, open_traces, server_of
 
 __all__ = [
     "EXPOSITION_TYPE",
     "METRIC_LIST",
-    "OFF",
-    "Attributes",
     "Logger",
     "MetricSpec",
     "Metrics",
-    "Side",
-    "Span",
-    "Traces",
     "configure_logging",
     "create_metrics",
     "exposition",
     "get_logger",
     "log_context",
-    "open_traces",
-    "server_of",
     "show_fleet",
     "shut_down_logging",
 ]

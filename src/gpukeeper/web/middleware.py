@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidOrder
-from gpukeeper.telemetry import OFF, Metrics, Side, Span, Traces, get_logger, log_context
+from gpukeeper.telemetry import Metrics, get_logger, log_context, tracing
 from gpukeeper.web.problems import problem
 
 _log = get_logger(__name__)
@@ -72,13 +73,11 @@ class RequestMiddleware:
         metrics: Metrics,
         new_request_id: Callable[[], str],
         timer: Callable[[], float],
-        traces: Traces = OFF,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._new_request_id = new_request_id
         self._timer = timer
-        self._traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, whatever happens inside."""
@@ -108,12 +107,10 @@ class RequestMiddleware:
             await send(message)
 
         # Asked as often as they are, they would fill a collector with nothing.
-        traces = OFF if scope["path"] in _QUIET_ROUTES else self._traces
-        places = [] if traces is OFF else asked.getlist("traceparent")
-        parent = places[0] if len(places) == 1 else None
+        is_quiet = scope["path"] in _QUIET_ROUTES
         with (
             log_context(request_id=request_id),
-            traces.span(scope["method"], side=Side.SERVER, parent=parent) as span,
+            tracing.NO_SPAN if is_quiet else _start_span(scope["method"], asked) as span,
         ):
             try:
                 app = _refusal(scope, asked) or self._app
@@ -127,7 +124,7 @@ class RequestMiddleware:
                     await problem(scope, GpuKeeperError())(scope, receive, send_with_headers)
             finally:
                 self._record(inner, scope["method"], status, self._timer() - started_at)
-                if traces is not OFF:
+                if span.is_recording():
                     _describe(span, inner, scope["method"], status)
 
     def _record(self, scope: Scope, asked: str, status: int, seconds: float) -> None:
@@ -169,7 +166,13 @@ def _refusal(scope: Scope, asked: Headers) -> ASGIApp | None:
     return None
 
 
-def _describe(span: Span, scope: Scope, asked: str, status: int) -> None:
+def _start_span(method: str, asked: Headers) -> AbstractContextManager[tracing.Span]:
+    places = asked.getlist("traceparent")
+    parent = places[0] if len(places) == 1 else None
+    return tracing.start_span(method, kind=tracing.SpanKind.SERVER, parent=parent)
+
+
+def _describe(span: tracing.Span, scope: Scope, asked: str, status: int) -> None:
     """Say of a request what its log line says; its path and headers may hold what is secret."""
     method = asked if asked in _METHODS else "_OTHER"
     route = _route(scope)
@@ -185,7 +188,7 @@ def _describe(span: Span, scope: Scope, asked: str, status: int) -> None:
         name = f"{name} {route}"
     if status >= 500:
         attributes["error.type"] = str(status)
-    span.describe(attributes, name=name)
+    tracing.describe(span, attributes, name=name)
 
 
 def _completed(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> _RawHeaders:
