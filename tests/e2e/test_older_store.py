@@ -40,6 +40,14 @@ _OF_THE_LOOK = frozenset({"stale", "observedAt"})
 # What nothing happened to between the two versions.
 LASTING = ("runner", "noticed", "reclaimed", "lost", "stopped", "deleted", "refused")
 
+# What the older version stores as well, at moments at which its store was not left: between a
+# machine's absence and its confirmation, after a look that went well, and of an adoption.
+SHORT_LIVED = {
+    "instance.confirm_at": {"str"},
+    "fact look.error": {"NoneType"},
+    "event instance.created.previousStatus": {"NoneType"},
+}
+
 
 @pytest.fixture
 def as_of_now() -> Callable[[str], str]:
@@ -198,6 +206,29 @@ def everything_goes_on(service: Service, novita: Novita, receiver: Receiver, sho
     assert len(novita.visits("create")) == 1
 
 
+def shapes_in(path: Path) -> dict[str, set[str]]:
+    """Return every field of the JSON that is stored, with its types; an object's are its fields."""
+    shapes: dict[str, set[str]] = {}
+    with closing(sqlite3.connect(path)) as connection:
+        for body in connection.execute("SELECT body FROM instances"):
+            add_shape(shapes, "instance", json.loads(body[0]))
+        for kind, data in connection.execute("SELECT type, data FROM events"):
+            add_shape(shapes, f"event {kind}", json.loads(data))
+        for key, body in connection.execute("SELECT key, body FROM facts"):
+            add_shape(shapes, f"fact {key}", json.loads(body))
+    return shapes
+
+
+def add_shape(shapes: dict[str, set[str]], field: str, value: Any) -> None:
+    """Note the type of a value and of everything in it."""
+    shape = ", ".join(sorted(value)) if isinstance(value, dict) else type(value).__name__
+    shapes.setdefault(field, set()).add(shape)
+    for key, each in value.items() if isinstance(value, dict) else ():
+        add_shape(shapes, f"{field}.{key}", each)
+    for each in value if isinstance(value, list) else ():
+        add_shape(shapes, f"{field}[]", each)
+
+
 def order_of(name: str) -> Json:
     """Return what the older version was asked for."""
     return ORDER | {"name": name, "startupTimeout": 86400}
@@ -213,6 +244,22 @@ def test_a_store_of_an_older_version_goes_on_with_what_it_was_doing(
 ) -> None:
     upgraded.start()
     everything_goes_on(upgraded, novita, receiver, shown)
+
+
+def test_what_this_version_stores_is_what_an_older_replica_reads(
+    upgraded: Service, novita: Novita, receiver: Receiver, shown: Json
+) -> None:
+    path = upgraded.data_dir / "gpukeeper.db"
+    before = shapes_in(path)
+    upgraded.start()
+    everything_goes_on(upgraded, novita, receiver, shown)
+    assert upgraded.stop() == 0
+    after = shapes_in(path)
+    # A field that the older version does not know would be lost when it changes the row, and
+    # without one that it needs it could not read the row.
+    known = {key: before.get(key, set()) | SHORT_LIVED.get(key, set()) for key in after}
+    unknown = {key: shapes - known[key] for key, shapes in after.items()}
+    assert {key: shapes for key, shapes in unknown.items() if shapes} == {}
 
 
 def test_a_backup_of_an_older_version_is_restored_and_goes_on(
