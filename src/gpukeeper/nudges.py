@@ -1,4 +1,4 @@
-"""Wake-ups: which loop of this process has work now, and who waits here for which instance.
+"""LoopName-ups: which loop of this process has work now, and who waits here for which instance.
 
 A nudge only saves time: everything it tells of is in the store, and is found without it too.
 """
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instances import Instance
-from gpukeeper.domain.wakeups import Wake, find_wakeups
+from gpukeeper.domain.wakeups import LoopName, find_wakeups
 
 
 class Nudges:
@@ -19,14 +19,14 @@ class Nudges:
     def __init__(self) -> None:
         # Set by `drain` when the process is told to stop.
         self.is_draining = False
-        self._loops: dict[str, Callable[[], None]] = {}
+        self._loops: dict[LoopName, Callable[[], None]] = {}
         self._waiting: defaultdict[str, set[asyncio.Queue[Instance | None]]] = defaultdict(set)
 
-    def connect(self, loop: str, wake: Callable[[], None]) -> None:
+    def connect(self, loop: LoopName, wake: Callable[[], None]) -> None:
         """Name the function that wakes a loop."""
         self._loops[loop] = wake
 
-    def wake(self, loop: str) -> None:
+    def wake(self, loop: LoopName) -> None:
         """Wake a loop; one that does not run in this process finds its work by itself."""
         wake = self._loops.get(loop)
         if wake is not None:
@@ -38,28 +38,28 @@ class Nudges:
         Idempotent.
         """
         self.is_draining = True
-        self.wake("events")
+        self.wake(LoopName.EVENTS)
 
     def changed(self, changes: Iterable[Change], *, is_held: bool = False) -> None:
-        """Wake whoever a stored change concerns; a row that is held has a worker already."""
+        """Wake the loops and requests that a stored change concerns; see :func:`find_wakeups`."""
         for change in changes:
             if change.before == change.after:
                 continue
             # Those who wait before the loops, which have time.
             for waiting in self._waiting.get(change.after.id, ()):
                 waiting.put_nowait(change.after)
-            for wake in find_wakeups(change, is_held=is_held):
-                self.wake(wake)
+            for loop in find_wakeups(change, is_held=is_held):
+                self.wake(loop)
 
-    def heard(self, wakes: Iterable[Wake], instance_id: str | None) -> None:
-        """Wake whoever a change concerns that another process has stored."""
-        for wake in wakes:
-            self.wake(wake)
+    def heard(self, loops: Iterable[LoopName], instance_id: str | None) -> None:
+        """Wake the loops and requests that a change of another process concerns."""
+        for loop in loops:
+            self.wake(loop)
         for waiting in self._waiting.get(instance_id or "", ()):
             waiting.put_nowait(None)
 
     def missed(self) -> None:
-        """Wake everyone: what other processes have told in the meantime was not heard."""
+        """Wake all: what other processes have told in the meantime was not heard."""
         for loop in list(self._loops):
             self.wake(loop)
         for queues in list(self._waiting.values()):

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from gpukeeper.api.server_sent_events import Pace
 from gpukeeper.domain.events import EventType
 from gpukeeper.domain.instances import Status
+from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.nudges import Nudges
 from gpukeeper.service.feed import Feed
 from gpukeeper.store import migrations
@@ -45,7 +46,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 async def feed(database: Database, service: ServiceDouble) -> AsyncIterator[Feed]:
     """Give the feed that the application follows, with a loop that turns it when nudged."""
     nudges, nudged = Nudges(), asyncio.Event()
-    nudges.connect("events", nudged.set)
+    nudges.connect(LoopName.EVENTS, nudged.set)
     service.feed = feed = Feed(database, nudges)
 
     async def turn() -> None:
@@ -69,7 +70,7 @@ def quiet(feed: Feed, make_app: Callable[..., FastAPI]) -> FastAPI:
 async def happen(database: Database, feed: Feed, *statuses: Status, number: int = 1) -> None:
     """Take an instance through these statuses."""
     await became(database, f"ins_{number:06}", *statuses, outbox=OUTBOX)
-    feed.nudges.wake("events")
+    feed.nudges.wake(LoopName.EVENTS)
 
 
 async def test_a_stream_begins_with_where_it_is_and_when_to_come_back(quiet: FastAPI) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instances import Status
-from gpukeeper.domain.wakeups import Wake, find_wakeups
+from gpukeeper.domain.wakeups import LoopName, find_wakeups
 from tests.domain.builders import NOW, instance
 
 
@@ -16,18 +16,22 @@ def test_a_change_that_changes_nothing_wakes_nobody() -> None:
 
 def test_a_new_order_wakes_who_buys_who_looks_and_who_follows() -> None:
     ordered = replace(instance(Status.REQUESTED), due_at=NOW)
-    assert set(find_wakeups(Change(None, ordered, NOW))) == {Wake.EVENTS, Wake.BUY, Wake.LOOK}
+    assert set(find_wakeups(Change(None, ordered, NOW))) == {
+        LoopName.EVENTS,
+        LoopName.PURCHASE,
+        LoopName.SWEEP,
+    }
 
 
 def test_a_row_that_is_held_or_due_later_needs_nobody_else() -> None:
     before = instance(Status.STARTING)
     due = replace(before, due_at=NOW)
     later = replace(before, due_at=NOW + timedelta(minutes=1))
-    assert find_wakeups(Change(before, due, NOW)) == (Wake.RECONCILE,)
+    assert find_wakeups(Change(before, due, NOW)) == (LoopName.RECONCILE,)
     assert find_wakeups(Change(before, due, NOW), is_held=True) == ()
     assert find_wakeups(Change(before, later, NOW)) == ()
 
 
 def test_an_announced_change_wakes_who_delivers() -> None:
     change = Change(instance(Status.STARTING), instance(Status.RUNNING), NOW)
-    assert {Wake.EVENTS, Wake.DELIVER} <= set(find_wakeups(change))
+    assert {LoopName.EVENTS, LoopName.DELIVER} <= set(find_wakeups(change))

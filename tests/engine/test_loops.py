@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from gpukeeper.domain.errors import StoreUnavailable
+from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.engine import sweep
 from gpukeeper.engine.loop import Loop, Workers
 from gpukeeper.telemetry import get_logger
@@ -35,7 +36,7 @@ def a_loop(watcher: Watcher, turns: list[object], clock: Clock) -> Loop:
         return clock()
 
     loop = Loop(
-        "test",
+        LoopName.DELIVER,
         turn,
         clock=clock,
         log=LOG,
@@ -50,7 +51,7 @@ async def test_a_loop_turns_until_it_is_drained() -> None:
     watcher = Watcher()
     loop = a_loop(watcher, [None, None, None], Clock())
     await loop.run()
-    assert watcher.beats == ["test"] * 3
+    assert watcher.beats == ["deliver"] * 3
     assert loop.beat_at == EPOCH
     assert loop.is_running is False
 
@@ -62,8 +63,8 @@ async def test_a_loop_goes_on_after_an_error_and_shows_no_life_until_a_turn_succ
     while not running.done():
         loop.nudge()
         await asyncio.sleep(0)
-    assert watcher.errors == ["test", "test"]
-    assert watcher.beats == ["test", "test"]
+    assert watcher.errors == ["deliver", "deliver"]
+    assert watcher.beats == ["deliver", "deliver"]
 
 
 async def test_a_store_that_cannot_work_is_no_fault_of_ours_and_shows_no_life() -> None:
@@ -74,12 +75,12 @@ async def test_a_store_that_cannot_work_is_no_fault_of_ours_and_shows_no_life() 
         loop.nudge()
         await asyncio.sleep(0)
     assert watcher.errors == []
-    assert watcher.beats == ["test"] * 2
+    assert watcher.beats == ["deliver"] * 2
 
 
 async def test_a_worker_whose_result_cannot_be_stored_frees_its_place() -> None:
     watcher = Watcher()
-    workers = Workers("test", 1, log=LOG, on_error=watcher.errors.append)
+    workers = Workers(LoopName.DELIVER, 1, log=LOG, on_error=watcher.errors.append)
     freed = asyncio.Event()
     workers.on_free = freed.set
     workers.call_when_free()
@@ -102,7 +103,7 @@ async def test_a_nudge_ends_a_rest() -> None:
 
     watcher = Watcher()
     loop = Loop(
-        "test",
+        LoopName.DELIVER,
         turn,
         clock=Clock(),
         log=LOG,
@@ -121,7 +122,7 @@ async def test_a_nudge_ends_a_rest() -> None:
 
 async def test_a_worker_that_fails_is_reported_and_frees_its_place() -> None:
     watcher = Watcher()
-    workers = Workers("test", 1, log=LOG, on_error=watcher.errors.append)
+    workers = Workers(LoopName.DELIVER, 1, log=LOG, on_error=watcher.errors.append)
     freed = asyncio.Event()
     workers.on_free = freed.set
     workers.call_when_free()
@@ -134,11 +135,11 @@ async def test_a_worker_that_fails_is_reported_and_frees_its_place() -> None:
     assert workers.held == {"row": "token"}
     await freed.wait()
     assert workers.room == 1
-    assert watcher.errors == ["test"]
+    assert watcher.errors == ["deliver"]
 
 
 async def test_workers_that_take_too_long_are_cancelled_by_the_drain() -> None:
-    workers = Workers("test", 2, log=LOG, on_error=lambda _: None)
+    workers = Workers(LoopName.DELIVER, 2, log=LOG, on_error=lambda _: None)
     never = asyncio.Event()
     was_cancelled = False
 

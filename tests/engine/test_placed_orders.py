@@ -10,6 +10,7 @@ import pytest
 
 from gpukeeper.domain.errors import StoreUnavailable
 from gpukeeper.domain.instances import Status
+from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.engine.leases import LEASE_DURATION
 from gpukeeper.engine.loop import Workers
 from gpukeeper.service.ordering import BuyerElsewhere
@@ -171,7 +172,7 @@ async def test_a_lease_given_during_a_renewal_is_not_forgotten(
 
 
 def test_room_that_is_reserved_is_nobody_elses() -> None:
-    workers = Workers("test", 1, log=get_logger("test"), on_error=lambda _: None)
+    workers = Workers(LoopName.DELIVER, 1, log=get_logger("test"), on_error=lambda _: None)
     with workers.reserve() as has_room:
         assert (has_room, workers.room) == (True, 0)
         with workers.reserve() as has_more:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.engine.loop import LONGEST_REST, Loop
 from gpukeeper.runtime import Runtime, assembly, build
 from gpukeeper.runtime import trusted_clock as clock_module
@@ -16,7 +17,7 @@ from gpukeeper.store.db import notify_listener
 from tests.postgres import Databases
 from tests.runtime.conftest import Configure
 
-LOOPS = ["events", "look", "buy", "reconcile", "deliver", "retention"]
+LOOPS = [name for name in LoopName if name is not LoopName.LISTEN]
 POLL_INTERVAL = timedelta(seconds=30)
 SECOND = timedelta(seconds=1)
 
@@ -56,7 +57,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @asynccontextmanager
-async def _running(runtime: Runtime) -> AsyncIterator[dict[str, Loop]]:
+async def _running(runtime: Runtime) -> AsyncIterator[dict[LoopName, Loop]]:
     """Run a service; give its loops by name as soon as all of them have turned."""
     assert runtime.engine is not None
     loops = {loop.name: loop for loop in (runtime.follow, *runtime.engine.loops)}
@@ -66,7 +67,7 @@ async def _running(runtime: Runtime) -> AsyncIterator[dict[str, Loop]]:
         yield loops
 
 
-async def _turned(loops: dict[str, Loop], clock: Clock, *, but: str) -> None:
+async def _turned(loops: dict[LoopName, Loop], clock: Clock, *, but: str) -> None:
     """Let every loop turn at this time but one."""
     for loop in loops.values():
         while loop.name != but and loop.beat_at != clock.at:
@@ -83,7 +84,7 @@ async def _end(name: str) -> None:
 
 @pytest.mark.parametrize("name", LOOPS)
 async def test_a_loop_that_freezes_is_named_after_four_of_its_intervals(
-    configure: Configure, clock: Clock, monkeypatch: pytest.MonkeyPatch, name: str
+    configure: Configure, clock: Clock, monkeypatch: pytest.MonkeyPatch, name: LoopName
 ) -> None:
     runtime = build(configure())
     async with _running(runtime) as loops:
@@ -92,7 +93,7 @@ async def test_a_loop_that_freezes_is_named_after_four_of_its_intervals(
         loops[name].nudge()
         await hanging.began.wait()
 
-        silence = 4 * (POLL_INTERVAL if name == "look" else LONGEST_REST)
+        silence = 4 * (POLL_INTERVAL if name is LoopName.SWEEP else LONGEST_REST)
         clock.at += silence
         await _turned(loops, clock, but=name)
         assert (await runtime.service.health()).problems == ()
@@ -106,7 +107,7 @@ async def test_a_loop_that_freezes_is_named_after_four_of_its_intervals(
 
 @pytest.mark.parametrize("name", LOOPS)
 async def test_a_loop_that_dies_is_named_at_once(
-    configure: Configure, clock: Clock, name: str
+    configure: Configure, clock: Clock, name: LoopName
 ) -> None:
     runtime = build(configure())
     async with _running(runtime):

@@ -14,6 +14,7 @@ from gpukeeper.config import Settings
 from gpukeeper.domain.clock_trust import PATIENCE, ClockDoubt
 from gpukeeper.domain.errors import LeaseLost
 from gpukeeper.domain.instances import Status
+from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.engine.leases import LEASE_DURATION, HeldLeases
 from gpukeeper.engine.loop import Workers
 from gpukeeper.runtime import assembly, build
@@ -254,7 +255,7 @@ async def test_on_a_shared_database_no_lease_is_believed_while_the_time_is_in_do
     database: Database,
 ) -> None:
     is_sure = True
-    workers = Workers("test", 1, log=get_logger("test"), on_error=lambda _: None)
+    workers = Workers(LoopName.DELIVER, 1, log=get_logger("test"), on_error=lambda _: None)
     leasing = HeldLeases(database, tables.instances, workers, is_time_sure=lambda: is_sure)
     leasing.hold(Lease("token", NOW + LEASE_DURATION))
     leasing.check("row", "token", NOW)

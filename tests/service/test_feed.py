@@ -11,6 +11,7 @@ import pytest
 
 from gpukeeper.domain.errors import InvalidOrder
 from gpukeeper.domain.instances import Status
+from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.nudges import Nudges
 from gpukeeper.service import feed as feed_module
 from gpukeeper.service.feed import Feed, Follower
@@ -49,7 +50,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 async def turning(feed: Feed) -> AsyncIterator[None]:
     """Turn the feed whenever it is nudged, as its loop does."""
     nudged = asyncio.Event()
-    feed.nudges.connect("events", nudged.set)
+    feed.nudges.connect(LoopName.EVENTS, nudged.set)
 
     async def turn() -> None:
         while True:
@@ -93,7 +94,7 @@ async def test_followers_that_come_and_go_miss_nothing_and_hear_nothing_twice(
         while left:
             count = min(left, draw.randint(1, 9))
             await write(database, count)
-            nudges.wake("events")
+            nudges.wake(LoopName.EVENTS)
             left -= count
             for _ in range(draw.randint(0, 9)):
                 await asyncio.sleep(0)
@@ -118,7 +119,7 @@ async def test_without_an_id_it_begins_at_now(feed: Feed, database: Database) ->
     async with turning(feed):
         with feed.following(await feed.position(None)) as follower:
             await write(database)
-            feed.nudges.wake("events")
+            feed.nudges.wake(LoopName.EVENTS)
             assert await read_until(follower, 4) == [4]
 
 
@@ -149,7 +150,7 @@ async def test_events_are_encoded_once_for_all_who_follow(feed: Feed, database: 
         with feed.following(0) as one, feed.following(0) as other:
             await feed.turn()
             await write(database)
-            feed.nudges.wake("events")
+            feed.nudges.wake(LoopName.EVENTS)
             (told,), (told_too,) = await one.next(PATIENCE), await other.next(PATIENCE)
     assert told is told_too
 

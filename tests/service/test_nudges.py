@@ -8,6 +8,7 @@ import pytest
 
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instances import Instance, Status
+from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.nudges import Nudges
 from tests.store.rows import NOW, SECOND, an_instance
 
@@ -24,7 +25,7 @@ def woken() -> list[str]:
 def nudges(woken: list[str]) -> Nudges:
     """Give nudges that note which loop they wake."""
     nudges = Nudges()
-    for loop in ("look", "buy", "reconcile", "deliver", "events"):
+    for loop in set(LoopName) - {LoopName.LISTEN}:
         nudges.connect(loop, partial(woken.append, loop))
     return nudges
 
@@ -79,7 +80,7 @@ def test_several_changes_wake_for_each(nudges: Nudges, woken: list[str]) -> None
 def test_a_loop_of_another_process_finds_its_work_by_itself(
     nudges: Nudges, woken: list[str]
 ) -> None:
-    nudges.wake("elsewhere")
+    nudges.wake(LoopName.LISTEN)
     assert woken == []
 
 

@@ -1,4 +1,4 @@
-"""Whom a change concerns: which loops have work because of it, now or soon."""
+"""The background loops, and which of them have work after a change, now or soon."""
 
 from datetime import timedelta
 from enum import StrEnum
@@ -11,31 +11,38 @@ from gpukeeper.domain.lifecycle.decide import IN_TRANSIT
 _SOON = timedelta(seconds=5)
 
 
-class Wake(StrEnum):
-    """Who can be woken: a background loop by its name, or whoever follows events."""
+class LoopName(StrEnum):
+    """The background loops.
 
-    LOOK = "look"
-    BUY = "buy"
+    Their values are in metrics, logs, ``/health`` and the notifications between processes.
+    """
+
+    EVENTS = "events"
+    SWEEP = "look"
+    PURCHASE = "buy"
     RECONCILE = "reconcile"
     DELIVER = "deliver"
-    EVENTS = "events"
+    RETENTION = "retention"
+    LISTEN = "listen"
 
 
-def find_wakeups(change: Change, *, is_held: bool = False) -> tuple[Wake, ...]:
-    """Return whom a stored change concerns; a row that is held has a worker already."""
+def find_wakeups(change: Change, *, is_held: bool = False) -> tuple[LoopName, ...]:
+    """Return the loops that a stored change wakes; a row that is held has a worker already."""
     if change.before == change.after:
         return ()
-    wakes: list[Wake] = []
+    loops: list[LoopName] = []
     if change.event_types:
-        wakes.append(Wake.EVENTS)
+        loops.append(LoopName.EVENTS)
     if ANNOUNCED.intersection(change.event_types):
-        wakes.append(Wake.DELIVER)
+        loops.append(LoopName.DELIVER)
     due_at = change.after.due_at
     if due_at is not None and due_at <= change.at + _SOON and not is_held:
-        wakes.append(Wake.BUY if change.after.status is Status.REQUESTED else Wake.RECONCILE)
+        loops.append(
+            LoopName.PURCHASE if change.after.status is Status.REQUESTED else LoopName.RECONCILE
+        )
     if _begins_to_move(change):
-        wakes.append(Wake.LOOK)
-    return tuple(wakes)
+        loops.append(LoopName.SWEEP)
+    return tuple(loops)
 
 
 def _begins_to_move(change: Change) -> bool:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from gpukeeper.domain.errors import StoreUnavailable
+from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.telemetry import Logger
 
 Clock = Callable[[], datetime]
@@ -25,7 +26,7 @@ class Loop:
 
     def __init__(
         self,
-        name: str,
+        name: LoopName,
         turn: Callable[[], Awaitable[datetime | None]],
         *,
         clock: Clock,
@@ -111,7 +112,7 @@ class Workers:
     """
 
     def __init__(
-        self, name: str, limit: int, *, log: Logger, on_error: Callable[[str], None]
+        self, name: LoopName, limit: int, *, log: Logger, on_error: Callable[[str], None]
     ) -> None:
         self._name = name
         self.limit = limit

@@ -26,6 +26,7 @@ from gpukeeper.domain.lifecycle.decide import (
     decide,
     is_coming_up,
 )
+from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.engine.applying import Applying, Fold
 from gpukeeper.engine.duplicates import delete_duplicate
 from gpukeeper.engine.leases import HeldLeases, new_lease
@@ -43,9 +44,9 @@ _CONFIRM_AGAIN_AFTER = timedelta(seconds=2)
 
 # What the work is called in traces.
 _NAME = {
-    instances.DueQueue.ORDERS: "buy",
-    instances.DueQueue.MACHINES: "reconcile",
-    instances.DueQueue.ALL: "reconcile",
+    instances.DueQueue.ORDERS: LoopName.PURCHASE,
+    instances.DueQueue.MACHINES: LoopName.RECONCILE,
+    instances.DueQueue.ALL: LoopName.RECONCILE,
 }
 
 

@@ -14,6 +14,7 @@ from gpukeeper.domain.instances import Instance, Listing, Observation, Phase, St
 from gpukeeper.domain.lifecycle import clock_rollback, duplicates, observations, purchases
 from gpukeeper.domain.lifecycle.decide import IN_TRANSIT, Limits, schedule
 from gpukeeper.domain.orphans import orphans_among
+from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.engine.leases import LEASE_DURATION, keep_renewed
 from gpukeeper.engine.loop import Clock
 from gpukeeper.engine.orphans import find_owners, is_older, log_orphans
@@ -114,11 +115,11 @@ class Sweep:
     async def _look(self, token: str) -> facts.SweepState:
         async with keep_renewed(self._renew(token), self.log):
             try:
-                with tracing.start_span("look"):
+                with tracing.start_span(LoopName.SWEEP):
                     return await self._look_held(token)
             except LeaseLost:
                 # It took too long, and another process looks: what we saw is older.
-                self.log.info("lease_lost", loop="look")
+                self.log.info("lease_lost", loop=LoopName.SWEEP.value)
                 return await self.database.read(facts.find_state)
 
     def _renew(self, token: str) -> Callable[[], Awaitable[None]]:
@@ -167,7 +168,7 @@ class Sweep:
 
         if await self.database.write(end):
             self.log.info("restored_store_takes_orders")
-            self.nudges.wake("buy")
+            self.nudges.wake(LoopName.PURCHASE)
         self.on_look(looks, calls, self.clock() - started_at)
         return looks
 
@@ -202,7 +203,7 @@ class Sweep:
 
         rows = await self.database.write(put_right)
         await self._apply(dict.fromkeys(rows, self._righted), token)
-        for loop in ("buy", "reconcile", "deliver"):
+        for loop in (LoopName.PURCHASE, LoopName.RECONCILE, LoopName.DELIVER):
             self.nudges.wake(loop)
 
     def _righted(self, row: Instance) -> Instance:

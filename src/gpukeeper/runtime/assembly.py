@@ -15,6 +15,7 @@ from gpukeeper.config import Secrets, Settings, prepare_data_dir
 from gpukeeper.domain import ids
 from gpukeeper.domain.errors import NovitaError
 from gpukeeper.domain.lifecycle.decide import Limits
+from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.engine.loop import Loop
 from gpukeeper.novita.catalog import Catalog
 from gpukeeper.novita.client import CallReport, NovitaClient
@@ -30,8 +31,8 @@ from gpukeeper.runtime.loops import (
     build_engine,
     build_loop,
     list_heartbeats,
+    read_clock,
 )
-from gpukeeper.runtime.loops import read_clock as wall_clock
 from gpukeeper.runtime.store_account import AccountProof, match_account
 from gpukeeper.runtime.trusted_clock import (
     TrustedClock,
@@ -106,7 +107,7 @@ class Runtime:
         tasks = [asyncio.create_task(loop.run(), name=loop.name) for loop in loops]
         beside = [asyncio.create_task(self.service.market.get_ready(), name="get-ready")]
         if self.listener is not None:
-            beside.append(asyncio.create_task(self.listener.run(), name="listen"))
+            beside.append(asyncio.create_task(self.listener.run(), name=LoopName.LISTEN))
         beside.append(
             asyncio.create_task(settle_forever(self.clock, self._ask_time), name="settle-clock")
         )
@@ -178,7 +179,7 @@ def needed_proof(database: Database, settings: Settings) -> AccountProof | None:
 def open_novita(
     settings: Settings,
     *,
-    clock: Callable[[], datetime] = wall_clock,
+    clock: Callable[[], datetime] = read_clock,
     on_call: Callable[[CallReport], None] | None = None,
     admit: Callable[[], Awaitable[None]] | None = None,
     on_date: Callable[[str | None], None] | None = None,
@@ -209,7 +210,7 @@ def _assemble(
     nudges = Nudges()
     database.on_trouble(_tell_of_store)
     listener = _listener(settings, database, nudges)
-    now = open_clock(database, listener.clock if listener else wall_clock, steady=read_steady_clock)
+    now = open_clock(database, listener.clock if listener else read_clock, steady=read_steady_clock)
     metrics = create_metrics()
     tracing.start_export(settings.otel, version=__version__)
     log = get_logger("gpukeeper.engine")
@@ -251,7 +252,7 @@ def _assemble(
     engine = build_engine(settings, tools, clock=now) if role.has_engine else None
 
     feed = Feed(database, nudges)
-    follow = build_loop("events", feed.turn, reporter, now)
+    follow = build_loop(LoopName.EVENTS, feed.turn, reporter, now)
     nudges.connect(follow.name, follow.nudge)
 
     directories = list_directories(settings)
@@ -260,7 +261,9 @@ def _assemble(
         beats = list_heartbeats([follow, *(engine.loops if engine else ())])
         if listener is not None:
             beats.append(
-                Heartbeat("listen", listener.beat_at, MAX_SILENCE, is_running=listener.is_running)
+                Heartbeat(
+                    LoopName.LISTEN, listener.beat_at, MAX_SILENCE, is_running=listener.is_running
+                )
             )
         return beats
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from gpukeeper.config import Settings
 from gpukeeper.domain.deliveries import RetryPolicy
 from gpukeeper.domain.lifecycle.decide import Limits
+from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.engine.applying import Applying
 from gpukeeper.engine.deliver import Deliverer
 from gpukeeper.engine.leases import HeldLeases
@@ -87,7 +88,7 @@ def build_engine(
 ) -> Engine:
     """Return the engine, whose loops do not run yet; ``draw`` gives numbers from [0, 1)."""
     reporter = tools.reporter
-    senders = Workers("deliver", WEBHOOK_WORKERS, log=reporter.log, on_error=reporter.failed)
+    senders = Workers(LoopName.DELIVER, WEBHOOK_WORKERS, log=reporter.log, on_error=reporter.failed)
     sweep = Sweep(
         database=tools.database,
         novita=tools.novita,
@@ -103,8 +104,8 @@ def build_engine(
         on_progress=lambda: look.beat(),
         log=reporter.log,
     )
-    buyer = _reconciler("buy", DueQueue.ORDERS, tools, clock, draw)
-    reconciler = _reconciler("reconcile", DueQueue.MACHINES, tools, clock, draw)
+    buyer = _reconciler(LoopName.PURCHASE, DueQueue.ORDERS, tools, clock, draw)
+    reconciler = _reconciler(LoopName.RECONCILE, DueQueue.MACHINES, tools, clock, draw)
     deliverer = Deliverer(
         database=tools.database,
         sender=tools.sender,
@@ -120,10 +121,10 @@ def build_engine(
         log=reporter.log,
     )
     retention = _retention(settings.retention, tools, clock)
-    look = build_loop("look", sweep.turn, reporter, clock, max_sweep_silence(settings))
-    buy = build_loop("buy", buyer.turn, reporter, clock)
-    reconcile = build_loop("reconcile", reconciler.turn, reporter, clock)
-    deliver = build_loop("deliver", deliverer.turn, reporter, clock)
+    look = build_loop(LoopName.SWEEP, sweep.turn, reporter, clock, max_sweep_silence(settings))
+    buy = build_loop(LoopName.PURCHASE, buyer.turn, reporter, clock)
+    reconcile = build_loop(LoopName.RECONCILE, reconciler.turn, reporter, clock)
+    deliver = build_loop(LoopName.DELIVER, deliverer.turn, reporter, clock)
     buyer.workers.on_free = buy.nudge
     reconciler.workers.on_free = reconcile.nudge
     senders.on_free = deliver.nudge
@@ -131,7 +132,7 @@ def build_engine(
     for loop in loops:
         tools.nudges.connect(loop.name, loop.nudge)
     if retention is not None:
-        loops.append(build_loop("retention", retention.turn, reporter, clock))
+        loops.append(build_loop(LoopName.RETENTION, retention.turn, reporter, clock))
     return Engine(sweep, buyer, reconciler, deliverer, retention, tuple(loops))
 
 
@@ -147,7 +148,7 @@ def max_sweep_silence(settings: Settings) -> timedelta:
 
 
 def build_loop(
-    name: str,
+    name: LoopName,
     turn: Callable[[], Awaitable[datetime | None]],
     reporter: Reporter,
     clock: Callable[[], datetime],
@@ -174,7 +175,7 @@ def list_heartbeats(loops: Sequence[Loop]) -> list[Heartbeat]:
 
 
 def _reconciler(
-    name: str,
+    name: LoopName,
     kind: DueQueue,
     tools: Tools,
     clock: Callable[[], datetime],

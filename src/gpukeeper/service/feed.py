@@ -16,6 +16,7 @@ from gpukeeper.contract.events import describe_event
 from gpukeeper.contract.serialization import to_json
 from gpukeeper.domain.errors import Fault, InvalidOrder
 from gpukeeper.domain.events import Event
+from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.nudges import Nudges
 from gpukeeper.store import events
 from gpukeeper.store.db.database import Connection, Database
@@ -74,7 +75,7 @@ class Feed:
     def following(self, position: int) -> Iterator["Follower"]:
         """Give a follower that is told of the events after this one."""
         self._followers += 1
-        self.nudges.wake("events")
+        self.nudges.wake(LoopName.EVENTS)
         try:
             yield Follower(self, position)
         finally:

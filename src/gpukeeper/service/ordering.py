@@ -12,6 +12,7 @@ from gpukeeper.domain.events import Change
 from gpukeeper.domain.instances import Instance, Order, Status
 from gpukeeper.domain.lifecycle.decide import Limits
 from gpukeeper.domain.lifecycle.purchases import is_safe_to_repeat
+from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.novita.quotes import Quotation, Quotes
 from gpukeeper.nudges import Nudges
 from gpukeeper.service import order_recovery, placing
@@ -225,7 +226,7 @@ class Ordering:
                 self.buyer.begin(claim)
         if known is not None and known.change is not None:
             self._tell(known.change, is_held=False)
-            for loop_name in ("deliver", "events"):
+            for loop_name in (LoopName.DELIVER, LoopName.EVENTS):
                 self.nudges.wake(loop_name)
         if is_new:
             # Once the buyer has begun: nobody waits for what is told here.

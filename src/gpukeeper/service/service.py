@@ -23,6 +23,7 @@ from gpukeeper.domain.instances import ConnectionDetails as Access
 from gpukeeper.domain.lifecycle import observations
 from gpukeeper.domain.lifecycle.decide import Limits, request_command, schedule
 from gpukeeper.domain.products import BillingMode, Cluster, Offer, Template
+from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.novita.client import NovitaClient
 from gpukeeper.novita.quotes import Quotes
 from gpukeeper.nudges import Nudges
@@ -240,7 +241,7 @@ class Service:
                 connection, delivery_id, now, self.outbox.retries
             )
         )
-        self.nudges.wake("deliver")
+        self.nudges.wake(LoopName.DELIVER)
         return await self.delivery(delivery_id)
 
     async def send_test(self) -> tuple[DeliveryView, ...]:
@@ -255,8 +256,8 @@ class Service:
                 connection, urls, now, traceparent=traceparent
             )
         )
-        self.nudges.wake("deliver")
-        self.nudges.wake("events")
+        self.nudges.wake(LoopName.DELIVER)
+        self.nudges.wake(LoopName.EVENTS)
         return tuple([await self.delivery(delivery_id) for delivery_id in delivery_ids])
 
     async def orphans(self) -> tuple[Orphan, ...]:
@@ -319,8 +320,8 @@ class Service:
         )
         self._tell(change)
         # The adoption itself is announced too.
-        self.nudges.wake("deliver")
-        self.nudges.wake("events")
+        self.nudges.wake(LoopName.DELIVER)
+        self.nudges.wake(LoopName.EVENTS)
         return await self._view(change.after)
 
     async def health(self, *, is_brief: bool = False) -> Health:

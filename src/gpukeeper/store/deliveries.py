@@ -32,7 +32,7 @@ from gpukeeper.domain.events import (
     EventType,
 )
 from gpukeeper.domain.fairness import Capacity
-from gpukeeper.domain.wakeups import Wake
+from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.store import leases
 from gpukeeper.store.db import notify
 from gpukeeper.store.db.postgres import is_postgres
@@ -154,7 +154,7 @@ def redeliver(connection: Connection, delivery_id: str, now: datetime, retries: 
             allowed_attempts=deliveries.c.attempts + 1 + retries,
         )
     )
-    notify.notify(connection, (Wake.DELIVER,))
+    notify.notify(connection, (LoopName.DELIVER,))
     return found.rowcount > 0
 
 

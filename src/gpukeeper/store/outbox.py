@@ -18,7 +18,7 @@ from gpukeeper.domain.events import (
 )
 from gpukeeper.domain.fairness import receiver_of
 from gpukeeper.domain.instances import Instance
-from gpukeeper.domain.wakeups import Wake
+from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.store.db import notify
 from gpukeeper.store.db.chunks import chunks
 from gpukeeper.store.tables import IS_PENDING, deliveries, ended_urls, events
@@ -86,7 +86,7 @@ class Outbox:
             self.new_id("evt", now), EventType.TEST, None, now, data, traceparent=traceparent
         )
         (event,) = _store(connection, [happened])
-        notify.notify(connection, (Wake.EVENTS, Wake.DELIVER))
+        notify.notify(connection, (LoopName.EVENTS, LoopName.DELIVER))
         return self._owe(connection, [_Owed(event, url, is_trusted) for url, is_trusted in urls])
 
     def _events_of(self, change: Change, origin: Origin) -> list[Event]:

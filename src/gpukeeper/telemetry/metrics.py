@@ -15,6 +15,8 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.process_collector import ProcessCollector
 
+from gpukeeper.domain.wakeups import LoopName
+
 EXPOSITION_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 # From a machine whose image is there already to one whose start has failed by any setting.
@@ -227,7 +229,7 @@ class Metrics:
             "gpukeeper_unhandled_errors_total",
             "Faults of our own, logged with a traceback, by the part that they happened in.",
             labels=("where",),
-            shown=("api", "events", "look", "buy", "reconcile", "deliver", "listen"),
+            shown=("api", *LoopName),
         ),
     ]
     loop_heartbeat: Annotated[

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import psycopg
 import pytest
 
-from gpukeeper.domain.wakeups import Wake
+from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.store.db import notify, notify_listener
 from gpukeeper.store.db.database import Database
 from gpukeeper.store.db.notify_listener import Listener
@@ -30,13 +30,13 @@ _SOON_SECONDS = 0.01
 class Ears:
     """What a listener has said so far."""
 
-    signals: list[tuple[frozenset[Wake], str | None]] = field(default_factory=list)
+    signals: list[tuple[frozenset[LoopName], str | None]] = field(default_factory=list)
     missed: int = 0
     lost: list[str] = field(default_factory=list)
     back: int = 0
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def hear(self, wakes: Iterable[Wake], instance_id: str | None) -> None:
+    def hear(self, wakes: Iterable[LoopName], instance_id: str | None) -> None:
         self.signals.append((frozenset(wakes), instance_id))
         self._changed.set()
 
@@ -95,7 +95,7 @@ def do(url: str, statement: str) -> None:
 async def tell(database: Database, *instance_ids: str) -> None:
     """Tell of changes of instances, as a process on this database does."""
     await database.write(
-        lambda connection: notify.notify(connection, list(Wake), instance_ids=instance_ids)
+        lambda connection: notify.notify(connection, list(LoopName), instance_ids=instance_ids)
     )
 
 
@@ -110,7 +110,7 @@ async def test_what_another_process_tells_is_heard_and_what_we_tell_is_not(
         await tell(postgres_database, "ins_theirs")
         await ears.until(lambda: ears.signals)
     ours.close()
-    assert ears.signals == [(frozenset(Wake), "ins_theirs")]
+    assert ears.signals == [(frozenset(LoopName), "ins_theirs")]
     assert (ears.missed, ears.lost) == (1, [])
 
 
@@ -124,7 +124,7 @@ async def test_each_of_several_instances_is_told_of_and_whom_to_wake_is_said_onc
         await tell(postgres_database, *ids)
         await ears.until(lambda: len(ears.signals) == len(ids))
     assert [instance_id for _, instance_id in ears.signals] == ids
-    assert [wakes for wakes, _ in ears.signals if wakes] == [frozenset(Wake)]
+    assert [wakes for wakes, _ in ears.signals if wakes] == [frozenset(LoopName)]
 
 
 async def test_after_a_lost_connection_everyone_is_woken_and_signals_are_heard_again(
@@ -139,7 +139,7 @@ async def test_after_a_lost_connection_everyone_is_woken_and_signals_are_heard_a
         assert listener.is_running
         await tell(postgres_database, "ins_after")
         await ears.until(lambda: ears.signals)
-    assert ears.signals == [(frozenset(Wake), "ins_after")]
+    assert ears.signals == [(frozenset(LoopName), "ins_after")]
 
 
 async def test_the_time_is_the_databases_as_soon_as_it_is_asked(
@@ -199,6 +199,6 @@ async def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.Monke
 
 
 def test_words_of_a_newer_version_are_left_out() -> None:
-    known = next(iter(Wake))
+    known = next(iter(LoopName))
     signal = notify.parse_payload(f'["theirs", ["of tomorrow", "{known.value}"], null]')
     assert signal == notify.NotifyPayload("theirs", frozenset({known}), None)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ARRAY, Connection, Text, bindparam, func, select
 
-from gpukeeper.domain.wakeups import Wake
+from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.store.db.postgres import ORIGIN, is_postgres
 
 CHANNEL = "gpukeeper"
@@ -22,25 +22,25 @@ MIGRATIONS_LOCK = 0x67_70_75_02
 
 @dataclass(frozen=True, slots=True)
 class NotifyPayload:
-    """One message to the other processes: whom to wake, and which instance has changed."""
+    """One message to the other processes: the loops to wake, and the instance that has changed."""
 
     origin: str
-    wakes: frozenset[Wake]
+    loops: frozenset[LoopName]
     instance_id: str | None
 
 
 def notify(
-    connection: Connection, wakes: Collection[Wake], *, instance_ids: Sequence[str] = ()
+    connection: Connection, loops: Collection[LoopName], *, instance_ids: Sequence[str] = ()
 ) -> None:
-    """Tell every process whom to wake and which instances changed, once this is committed.
+    """Tell every process which loops to wake and which instances changed, once this is committed.
 
-    One message for each instance, since a message is short; the first of them says whom to wake.
+    One message for each instance, since a message is short; the first of them names the loops.
     """
     if not is_postgres(connection):
         return
     origin = connection.get_execution_options().get(ORIGIN, "")
     first, *others = instance_ids or (None,)
-    messages = [[origin, sorted(wakes), first], *([origin, [], other] for other in others)]
+    messages = [[origin, sorted(loops), first], *([origin, [], other] for other in others)]
     connection.execute(_NOTIFY, {"messages": [json.dumps(message) for message in messages]})
 
 
@@ -51,11 +51,11 @@ def parse_payload(payload: str) -> NotifyPayload:
     """
     try:
         origin, words, instance_id = json.loads(payload)
-        known = {wake.value for wake in Wake}
-        wakes = frozenset(Wake(word) for word in words if word in known)
+        known = {loop.value for loop in LoopName}
+        loops = frozenset(LoopName(word) for word in words if word in known)
     except TypeError as error:
         raise ValueError("no signal") from error
-    return NotifyPayload(origin, wakes, instance_id)
+    return NotifyPayload(origin, loops, instance_id)
 
 
 def lock_event_numbers(connection: Connection) -> None:

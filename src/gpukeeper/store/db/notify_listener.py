@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from gpukeeper.domain.wakeups import Wake
+from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.store.db import notify, outages, postgres
 from gpukeeper.store.db.shared_clock import SharedClock
 
@@ -20,7 +20,7 @@ _REST_SECONDS = 1.0
 # Whether the server has come to take no changes, and its time.
 _STATE = "SELECT current_setting('transaction_read_only') = 'on', clock_timestamp()"
 
-OnNotify = Callable[[Iterable[Wake], str | None], None]
+OnNotify = Callable[[Iterable[LoopName], str | None], None]
 
 
 class Listener:
@@ -106,4 +106,4 @@ class Listener:
             self._on_lost(f"not understood: {error}")
             return
         if signal.origin != self._origin:
-            self._on_signal(signal.wakes, signal.instance_id)
+            self._on_signal(signal.loops, signal.instance_id)
