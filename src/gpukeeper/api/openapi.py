@@ -8,7 +8,15 @@ from pydantic import TypeAdapter
 
 from gpukeeper.api.openapi_responses import REF
 from gpukeeper.api.params.orders import OrderBody
-from gpukeeper.contract.problems import Problem
+from gpukeeper.contract import (
+    deliveries,
+    events,
+    health,
+    instances,
+    offers,
+    orphans,
+    problems,
+)
 from gpukeeper.web.middleware import HEALTH_PATHS
 
 _DESCRIPTION = """Orders, starts, watches and announces GPU instances at Novita.ai.
@@ -26,6 +34,26 @@ _REQUEST_ID = "RequestId"
 _NEVER_SENT = frozenset({"HTTPValidationError", "ValidationError", "Port"})
 
 
+_BODIES: tuple[type[Any], ...] = (
+    OrderBody,
+    instances.Instance,
+    instances.InstanceList,
+    instances.Connection,
+    events.EventList,
+    offers.OfferList,
+    offers.TemplateList,
+    offers.RegionList,
+    deliveries.Delivery,
+    deliveries.DeliveryList,
+    deliveries.TestDeliveries,
+    orphans.OrphanList,
+    health.Live,
+    health.Ready,
+    health.Health,
+    problems.Problem,
+)
+
+
 def build_openapi(app: FastAPI, *, root_path: str = "") -> dict[str, Any]:
     """Return the OpenAPI document of an application; its paths are below ``root_path``."""
     document = get_openapi(
@@ -41,7 +69,7 @@ def build_openapi(app: FastAPI, *, root_path: str = "") -> dict[str, Any]:
         for operation in operations.values():
             _correct(operation, needs_key=path not in HEALTH_PATHS)
     _, definitions = TypeAdapter.json_schemas(
-        [(kind, "validation", TypeAdapter(kind)) for kind in (OrderBody, Problem)],
+        [(kind.__name__, "validation", TypeAdapter(kind)) for kind in _BODIES],
         ref_template=REF,
     )
     components = document.setdefault("components", {})

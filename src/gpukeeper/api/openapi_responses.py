@@ -32,7 +32,12 @@ def document_success(
     status: int, model: type[Body], description: str, *, headers: dict[str, Any] | None = None
 ) -> Responses:
     """Describe a success."""
-    shown: dict[str, Any] = {"model": model, "description": description}
+    # By reference: were it the route's model, each start would build the schemas of all bodies.
+    schema = {"$ref": REF.format(model=model.__name__)}
+    shown: dict[str, Any] = {
+        "description": description,
+        "content": {"application/json": {"schema": schema}},
+    }
     return {status: shown | ({"headers": headers} if headers else {})}
 
 
