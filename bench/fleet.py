@@ -5,17 +5,17 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from pydantic import TypeAdapter
 from sqlalchemy import insert, text
 
 from bench.history import SECRET_KEY
 from bench.novita import DEPLOYMENT, FIRST_WORD, machine, machine_id, machine_name
 from gpukeeper.domain import ids
-from gpukeeper.domain.instances import DesiredState, Instance, Order, Status
+from gpukeeper.domain.instances import DesiredState, Instance, Order, Purchase, Status
 from gpukeeper.domain.lifecycle.decide import Limits, schedule
 from gpukeeper.domain.lifecycle.observations import observe
+from gpukeeper.domain.machines import Machine
 from gpukeeper.novita import mapping, models
-from gpukeeper.store import facts, migrations, tables
+from gpukeeper.store import facts, instance_record, migrations, tables
 from gpukeeper.store.db.database import Connection, Database
 from gpukeeper.store.encryption import EnvsCipher
 
@@ -26,7 +26,6 @@ STARTUP_TIMEOUT = timedelta(days=1)
 # The tables whose rows are counted when they are written.
 COUNTED = ("instances", "events", "deliveries", "delivery_attempts", "facts")
 _ROWS_AT_ONCE = 1000
-_INSTANCES: TypeAdapter[Instance] = TypeAdapter(Instance)
 
 
 def write_fleet(database: Database, count: int) -> None:
@@ -73,13 +72,13 @@ def _rows(count: int, now: datetime) -> Iterator[dict[str, object]]:
             "id": row.id,
             "name": row.order.name,
             "novita_name": row.novita_name,
-            "novita_id": row.novita_id,
+            "novita_id": row.machine.novita_id,
             "status": row.status.value,
-            "seen_fingerprint": row.seen_fingerprint,
+            "seen_fingerprint": row.watch.seen_fingerprint,
             "micro_usd_per_hour": 175_000,
             "gone_at": None,
             "due_at": row.due_at,
-            "body": _INSTANCES.dump_json(row).decode(),
+            "body": instance_record.dump(row),
             "sealed_envs": seal.close({}, row=row.id),
         }
 
@@ -98,17 +97,19 @@ def _instance(number: int, now: datetime, limits: Limits) -> Instance:
             startup_timeout=STARTUP_TIMEOUT,
         ),
         status=Status.CREATING,
-        desired=DesiredState.RUNNING,
+        desired_state=DesiredState.RUNNING,
         created_at=bought_at,
         deadline_at=bought_at + STARTUP_TIMEOUT,
-        novita_id=machine_id(number),
-        product_id="4090.16c62g",
-        product_name="RTX 4090 24GB",
-        cluster_id="cn-hongkong-1",
-        region="CN-HK-01",
-        image_url="docker.io/acme/worker:1.4",
-        price_per_hour=Decimal("0.175"),
-        accepted_at=bought_at,
+        machine=Machine(
+            novita_id=machine_id(number),
+            product_id="4090.16c62g",
+            product_name="RTX 4090 24GB",
+            cluster_id="cn-hongkong-1",
+            region="CN-HK-01",
+            image_url="docker.io/acme/worker:1.4",
+            price_per_hour=Decimal("0.175"),
+        ),
+        purchase=Purchase(accepted_at=bought_at),
         started_at=bought_at,
     )
     listed = models.Machine.model_validate(json.loads(json.dumps(machine(number, FIRST_WORD))))

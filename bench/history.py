@@ -14,6 +14,7 @@ from gpukeeper.domain import ids
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instances import DesiredState, Instance, Order, Status
 from gpukeeper.domain.lifecycle.decide import change_status
+from gpukeeper.domain.machines import Machine
 from gpukeeper.store import instances, migrations, tables
 from gpukeeper.store.db.database import Connection, Database, sqlite_url
 from gpukeeper.store.encryption import EnvsCipher
@@ -63,10 +64,10 @@ def _ordered(number: int, at: datetime, draw: random.Random) -> Instance:
         novita_name=f"machine-{number}-gkbnch{number:08}",
         order=Order(f"machine-{number}", product, "tpl-basic", region="CN-HK-01"),
         status=Status.REQUESTED,
-        desired=DesiredState.RUNNING,
+        desired_state=DesiredState.RUNNING,
         created_at=at,
         deadline_at=at + timedelta(minutes=10),
-        price_per_hour=Decimal(PRODUCTS[product]),
+        machine=Machine(price_per_hour=Decimal(PRODUCTS[product])),
     )
 
 
@@ -88,7 +89,10 @@ def _pass_on(
 
     def fold(found: Instance) -> Instance:
         machine = replace(
-            found, novita_id=f"nv-{found.id}", accepted_at=at, observed_at=datetime.now(UTC)
+            found,
+            machine=replace(found.machine, novita_id=f"nv-{found.id}"),
+            purchase=replace(found.purchase, accepted_at=at),
+            watch=replace(found.watch, observed_at=datetime.now(UTC)),
         )
         return change_status(machine, status, at)
 

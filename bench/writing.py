@@ -41,7 +41,7 @@ def _seen(connection: Connection, *, instance_id: str) -> None:
     now = datetime.now(UTC)
 
     def fold(row: Instance) -> Instance:
-        return replace(row, observed_at=now)
+        return replace(row, watch=replace(row.watch, observed_at=now))
 
     instances.change(connection, instance_id, fold, now, Outbox((), 0, lambda prefix, at: prefix))
 

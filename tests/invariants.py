@@ -17,14 +17,13 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
-from pydantic import TypeAdapter
 from sqlalchemy import Connection, Table, select
 
 from gpukeeper.domain import ids
 from gpukeeper.domain.events import ANNOUNCED, DeliveryStatus, EventType
 from gpukeeper.domain.instances import Instance, Status
 from gpukeeper.simulator.simulated_world import World
-from gpukeeper.store import tables
+from gpukeeper.store import instance_record, tables
 
 # The event that tells of each status; the others tell of something else.
 STATUS_OF_EVENT = {
@@ -107,7 +106,7 @@ def broken_at_novita(
     ours = _ours(rows, machines, deployment or _deployment(connection))
     alive = {machine.id: machine for machine in ours if machine.is_alive}
     known = known_machines(connection, rows)
-    watched = {row.novita_id: row for row in rows if row.is_watched}
+    watched = {row.machine.novita_id: row for row in rows if row.is_watched}
     names = Counter(machine.name for machine in alive.values())
     return [
         *(
@@ -140,24 +139,25 @@ def hidden_from_billing(connection: Connection, machines: Iterable[Machine]) -> 
         if machine.is_billed
         and (row := rows.get(machine.name)) is not None
         and not row.may_be_billed
-        and row.gone_at is None
+        and row.machine.gone_at is None
     ]
 
 
 def stored(connection: Connection) -> list[Instance]:
     """Return every instance of the store, oldest first."""
     bodies = connection.scalars(select(tables.instances.c.body).order_by(tables.instances.c.number))
-    return [_instance.validate_json(body) for body in bodies]
+    return [instance_record.parse(body) for body in bodies]
 
 
 def known_machines(connection: Connection, rows: Sequence[Instance]) -> set[str]:
     """Return Novita's ids of the machines that the store watches or shows as orphans."""
     orphans = set(connection.scalars(select(tables.orphans.c.novita_id)))
-    surplus = {novita_id for row in rows for novita_id in row.surplus_ids}
-    return orphans | surplus | {row.novita_id for row in rows if row.is_watched and row.novita_id}
-
-
-_instance = TypeAdapter(Instance)
+    surplus = {novita_id for row in rows for novita_id in row.duplicate_ids}
+    return (
+        orphans
+        | surplus
+        | {row.machine.novita_id for row in rows if row.is_watched and row.machine.novita_id}
+    )
 
 
 def _exists(is_alive: bool, status: str) -> bool:
@@ -171,7 +171,7 @@ def _deployment(connection: Connection) -> str:
 
 def _ours(rows: Sequence[Instance], machines: Iterable[Machine], deployment: str) -> list[Machine]:
     names = {row.novita_name for row in rows}
-    novita_ids = {row.novita_id for row in rows}
+    novita_ids = {row.machine.novita_id for row in rows}
     return [
         machine
         for machine in machines
@@ -182,7 +182,7 @@ def _ours(rows: Sequence[Instance], machines: Iterable[Machine], deployment: str
 
 
 def _doubled_names(rows: Sequence[Instance]) -> list[str]:
-    counts = Counter(row.novita_id for row in rows if row.novita_id)
+    counts = Counter(row.machine.novita_id for row in rows if row.machine.novita_id)
     return [f"{count} rows own machine {key}" for key, count in counts.items() if count > 1]
 
 

@@ -55,8 +55,8 @@ class Reporter:
             self.log.error(
                 "surplus_found",
                 instance_id=after.id,
-                novita_id=after.novita_id,
-                surplus=list(after.surplus_ids),
+                novita_id=after.machine.novita_id,
+                surplus=list(after.duplicate_ids),
                 consequence="they are being deleted",
             )
         if EventType.PRICE_ABOVE_LIMIT in change.event_types:
@@ -64,9 +64,9 @@ class Reporter:
             self.log.error(
                 "price_above_limit",
                 instance_id=after.id,
-                novita_id=after.novita_id,
+                novita_id=after.machine.novita_id,
                 name=after.order.name,
-                price_per_hour=format_money(after.price_per_hour),
+                price_per_hour=format_money(after.machine.price_per_hour),
                 limit=format_money(after.order.max_price_per_hour),
                 consequence="it runs on; stop or delete it if that is too dear",
             )
@@ -82,11 +82,11 @@ class Reporter:
         getattr(self.log, level)(
             "instance_changed",
             instance_id=after.id,
-            novita_id=after.novita_id,
+            novita_id=after.machine.novita_id,
             name=after.order.name,
             previous_status=before.status.value if before else None,
             status=after.status.value,
-            novita_status=after.novita_status,
+            novita_status=after.machine.novita_status,
             code=after.reason.code if after.reason else None,
             reason=after.reason.message if after.reason else None,
         )
@@ -98,13 +98,14 @@ class Reporter:
     def _tell_of_name(self, change: Change) -> None:
         """Tell once of each machine whose name is not the one that was sent, or may not be."""
         before, after = change.before, change.after
-        shown, shown_before = after.name_at_novita, before.name_at_novita if before else None
+        shown = after.machine.name_at_novita
+        shown_before = before.machine.name_at_novita if before else None
         if shown is not None and shown != shown_before:
             self.metrics.altered_names.labels("known").inc()
             self.log.error(
                 "name_altered",
                 instance_id=after.id,
-                novita_id=after.novita_id,
+                novita_id=after.machine.novita_id,
                 sent=after.novita_name,
                 shown=shown,
                 consequence="a purchase that is not answered may not be found by its name",
@@ -126,7 +127,7 @@ class Reporter:
             self.log.error(
                 "refused_for_good",
                 instance_id=change.after.id,
-                novita_id=change.after.novita_id,
+                novita_id=change.after.machine.novita_id,
                 code=refusal.code,
                 novita_reason=refusal.novita_reason,
                 novita_message=refusal.message,
@@ -186,7 +187,7 @@ class Reporter:
         before, after = change.before, change.after
         if before is None:
             return
-        if before.novita_id is None and after.novita_id is not None:
+        if before.machine.novita_id is None and after.machine.novita_id is not None:
             self.metrics.orders.labels("accepted").inc()
         elif after.status is Status.FAILED and before.status is Status.REQUESTED:
             self.metrics.orders.labels(after.reason.code if after.reason else "failed").inc()

@@ -8,12 +8,14 @@ from typing import Any
 from gpukeeper.contract.orphans import Orphan
 from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidOrder, KeyReused, NotFound
 from gpukeeper.domain.events import DeliveryStatus, Event, EventType
-from gpukeeper.domain.instances import Command, ConnectionDetails, Instance, Order, Status
+from gpukeeper.domain.instances import Command, Instance, Order, Status
 from gpukeeper.domain.lifecycle.decide import request_command
+from gpukeeper.domain.machines import ConnectionDetails
 from gpukeeper.domain.products import BillingMode, Cluster, Offer, Template
 from gpukeeper.service import Census, DeliveryView, Health, Page, Queues, View
 from gpukeeper.service.feed import Feed
 from tests.api.samples import ATTEMPTS, DELIVERY, EVENT, NOW, OFFER, ORPHAN, RUNNING
+from tests.instances import edit
 
 
 @dataclass
@@ -48,7 +50,7 @@ class ServiceDouble:
         self.orders.append(order)
         placed = replace(RUNNING, id=f"ins_{len(self.rows) + 1}", order=order)
         if self.is_novita_silent:
-            placed = replace(
+            placed = edit(
                 placed, status=Status.REQUESTED, novita_id=None, novita_status=None, attempts=()
             )
         self.rows[placed.id] = placed
@@ -101,7 +103,7 @@ class ServiceDouble:
         """Return the way to a row's machine."""
         self._fail()
         row = self._find(instance_id)
-        return ConnectionDetails(row.endpoints, str(row.ssh_command), "s3same")
+        return ConnectionDetails(row.machine.endpoints, str(row.machine.ssh_command), "s3same")
 
     async def want(self, instance_id: str, verb: Command) -> View:
         """Store a wish as the real service does."""
@@ -190,7 +192,7 @@ class ServiceDouble:
         """Turn an orphan into a row."""
         if self.strays.pop(novita_id, None) is None:
             raise NotFound(f"There is no orphan '{novita_id}'.")
-        row = replace(RUNNING, id="ins_9", novita_id=novita_id)
+        row = edit(RUNNING, id="ins_9", novita_id=novita_id)
         self.rows[row.id] = row
         return self._view(row)
 
@@ -212,12 +214,12 @@ class ServiceDouble:
 
     def _find(self, instance_id: str) -> Instance:
         for row in self.rows.values():
-            if instance_id in (row.id, row.novita_id):
+            if instance_id in (row.id, row.machine.novita_id):
                 return row
         raise NotFound(f"There is no instance '{instance_id}'.")
 
     def _view(self, row: Instance) -> View:
-        return View(row, row.observed_at, is_stale=self.is_novita_silent)
+        return View(row, row.watch.observed_at, is_stale=self.is_novita_silent)
 
     def _fail(self) -> None:
         if self.fault is not None:

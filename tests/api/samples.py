@@ -1,6 +1,5 @@
 """One of each noun, as tests of the API show them."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -15,27 +14,21 @@ from gpukeeper.domain.events import (
     Event,
     EventType,
 )
-from gpukeeper.domain.instances import (
-    Attempt,
-    DesiredState,
-    Endpoint,
-    Instance,
-    Order,
-    Reason,
-    Status,
-)
+from gpukeeper.domain.instances import Attempt, DesiredState, Order, Reason, Status
+from gpukeeper.domain.machines import Endpoint
 from gpukeeper.domain.products import BillingMode, Offer
+from tests.instances import build, edit
 
 NOW = datetime(2026, 11, 23, 5, 12, 25, 123456, UTC)
 
 ORDER = Order("trainer", "RTX 4090 24GB", "tpl-basic", region="CN-HK-01", labels={"team": "a"})
 
-RUNNING = Instance(
+RUNNING = build(
     id="ins_1",
     novita_name="trainer-gkabcd12345678",
     order=ORDER,
     status=Status.RUNNING,
-    desired=DesiredState.RUNNING,
+    desired_state=DesiredState.RUNNING,
     created_at=NOW - timedelta(minutes=3),
     deadline_at=NOW + timedelta(minutes=7),
     novita_id="37d312386c80a3b9",
@@ -55,7 +48,7 @@ RUNNING = Instance(
     observed_at=NOW,
 )
 
-FAILED = replace(
+FAILED = edit(
     RUNNING,
     id="ins_2",
     status=Status.FAILED,

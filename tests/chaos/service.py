@@ -82,15 +82,17 @@ class Witness(Reporter):
     def changed(self, change: Change) -> None:
         """Count what became of lost answers to purchases."""
         before, after = change.before, change.after
-        had = before.buying if before else None
+        had = before.purchase.intent if before else None
         was_looked_up = had is not None and had.lookup_until is not None
-        is_looked_up = after.buying is not None and after.buying.lookup_until is not None
+        is_looked_up = (
+            after.purchase.intent is not None and after.purchase.intent.lookup_until is not None
+        )
         if is_looked_up and not was_looked_up:
             self.counts["looked up"] += 1
-        if was_looked_up and after.buying is None:
-            self.counts["adopted" if after.novita_id else "not found"] += 1
+        if was_looked_up and after.purchase.intent is None:
+            self.counts["adopted" if after.machine.novita_id else "not found"] += 1
             self.not_found.add(after.id)
-        if had is None and after.buying is not None and after.id in self.not_found:
+        if had is None and after.purchase.intent is not None and after.id in self.not_found:
             self.counts["bought again"] += 1
         super().changed(change)
 

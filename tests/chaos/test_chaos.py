@@ -1,6 +1,5 @@
 """Small chaos runs with fixed seeds; `make chaos` runs a large one."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ from gpukeeper.domain.lifecycle import purchases
 from gpukeeper.engine.price_check import Quote
 from tests.chaos import outages
 from tests.chaos.run import run
+from tests.instances import edit
 
 # Each seed is another Novita (its lags, page numbers, refusals), other people, other weather.
 SEEDS = (1, 2, 13)
@@ -30,7 +30,7 @@ def test_buying_again_without_looking_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        purchases, "record_lost_answer", lambda row, now, limits: replace(row, buying=None)
+        purchases, "record_lost_answer", lambda row, now, limits: edit(row, intent=None)
     )
 
     result = run(tmp_path, orders=30, hours=1, seed=1)

@@ -123,17 +123,17 @@ def _orphans(connection: Connection) -> list[str]:
 def _untrue(rows: Iterable[Instance], world: World, account: Account) -> list[str]:
     broken = []
     for row in rows:
-        machine = world.machines.get(row.novita_id or "")
+        machine = world.machines.get(row.machine.novita_id or "")
         word = _word(machine, world)
         wishes = account.wishes[row.id]
-        deeds = account.deeds[row.novita_id or ""] | _fate_of(machine)
+        deeds = account.deeds[row.machine.novita_id or ""] | _fate_of(machine)
         if row.status in IN_TRANSIT:
             broken.append(f"{row.id} is still {row.status.value}, its machine '{word}'")
         elif row.status not in _TRUE.get(word, frozenset()):
             broken.append(f"{row.id} is {row.status.value}, its machine '{word}'")
         elif not _is_explained(row, machine, wishes, deeds):
             broken.append(f"{row.id} is {row.status.value} ({row.reason}): {deeds}, {wishes}")
-        elif row.desired is DesiredState.DELETED and row.status is not Status.DELETED:
+        elif row.desired_state is DesiredState.DELETED and row.status is not Status.DELETED:
             broken.append(f"{row.id} is to be deleted and is {row.status.value}")
     return broken
 
@@ -143,9 +143,9 @@ def _forgotten_wishes(rows: Iterable[Instance], world: World, account: Account) 
     broken = []
     for row in rows:
         verb, at = account.last_wish.get(row.id, (None, now()))
-        meddled_at = account.last_deed_at.get(row.novita_id or "")
+        meddled_at = account.last_deed_at.get(row.machine.novita_id or "")
         is_meddled_with = meddled_at is not None and meddled_at > at - _MEDDLING_SHOWS_WITHIN
-        runs = _word(world.machines.get(row.novita_id or ""), world) == "running"
+        runs = _word(world.machines.get(row.machine.novita_id or ""), world) == "running"
         if verb is Command.STOP and runs and not is_meddled_with:
             broken.append(f"{row.id} was to be stopped at {at:%H:%M:%S} and runs")
     return broken

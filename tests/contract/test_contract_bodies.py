@@ -27,15 +27,8 @@ from gpukeeper.domain.events import (
     Event,
     EventType,
 )
-from gpukeeper.domain.instances import (
-    Duplicate,
-    Endpoint,
-    Instance,
-    Observation,
-    Phase,
-    Reason,
-    Status,
-)
+from gpukeeper.domain.instances import Duplicate, Instance, Reason, Status
+from gpukeeper.domain.machines import Endpoint, Observation, Phase
 from gpukeeper.domain.products import BillingMode, Offer
 from tests.domain.builders import MINUTE, NOW, ORDER, SECOND, attempt, instance, requested
 

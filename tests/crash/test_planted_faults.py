@@ -1,7 +1,6 @@
 """The worst cases by hand: with each guard they end well, and without it the invariants see it."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from gpukeeper.store import deliveries, tables
 from tests.crash.engines import HOOKS, House, build_empty
 from tests.crash.invariants import bought_twice, unrest
 from tests.engine.rig import ORDER
+from tests.instances import edit
 from tests.invariants import (
     broken_always,
     broken_at_novita,
@@ -62,7 +62,7 @@ def test_without_regard_to_the_intent_a_killed_purchase_is_repeated(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def decide_blindly(row: Instance, *arguments: object) -> Step:
-        return decide(replace(row, buying=None), *arguments)  # type: ignore[arg-type]  # handed on
+        return decide(edit(row, intent=None), *arguments)  # type: ignore[arg-type]  # handed on
 
     monkeypatch.setattr(reconcile, "decide", decide_blindly)
     kill_after_the_purchase(house)
@@ -79,15 +79,15 @@ def test_a_killed_purchase_is_shown_as_billing_for_as_long_as_novita_is_away(hou
             (row,) = stored(connection)
             assert hidden_from_billing(connection, machines_in(house.world)) == []
         assert describe_instance(row).is_billing is True
-        assert row.has_lost_answer
-    assert (row.status, row.novita_id) == (Status.FAILED, None)
+        assert row.purchase.has_lost_answer
+    assert (row.status, row.machine.novita_id) == (Status.FAILED, None)
     assert row.reason is not None
     assert "a machine may exist and be billed" in row.reason.message
     # Once Novita is back the machine is known, and it runs.
     assert broken_in_the_end(house) == []
     with house.database.engine.begin() as connection:
         (row,) = stored(connection)
-    assert (row.status, row.novita_id) == (Status.RUNNING, *house.world.machines)
+    assert (row.status, row.machine.novita_id) == (Status.RUNNING, *house.world.machines)
 
 
 def test_a_lost_answer_to_a_purchase_is_looked_up(house: House) -> None:
@@ -99,7 +99,7 @@ def test_a_lost_answer_that_is_taken_for_a_refusal_is_noticed(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        purchases, "record_lost_answer", lambda row, now, limits: replace(row, buying=None)
+        purchases, "record_lost_answer", lambda row, now, limits: edit(row, intent=None)
     )
     lose_the_answer(house)
     assert bought_twice(house.world) != []
@@ -137,7 +137,7 @@ def intended(house: House) -> PurchaseIntent | None:
     """Return what the one order is about to buy."""
     with house.database.engine.begin() as connection:
         (row,) = stored(connection)
-    return row.buying
+    return row.purchase.intent
 
 
 def go_on_to(house: House, where: str) -> None:

@@ -6,10 +6,12 @@ from datetime import timedelta
 import pytest
 
 from gpukeeper.domain.events import DeliveryStatus
-from gpukeeper.domain.instances import Command, Instance, Phase, SpotSignal, Status
+from gpukeeper.domain.instances import Command, Instance, Status
+from gpukeeper.domain.machines import Phase, SpotSignal
 from gpukeeper.store.tables import deliveries
 from tests.dashboard.conftest import Dashboard
 from tests.engine.rig import ORDER
+from tests.instances import edit
 
 
 async def notify(dashboard: Dashboard, **details: object) -> Instance:
@@ -25,7 +27,7 @@ async def test_a_reclaim_notice_is_seen_in_the_fleet_and_counted_as_attention(
 ) -> None:
     notified = await notify(dashboard)
     assert notified.status is Status.RUNNING
-    assert notified.reclaim_at is not None
+    assert notified.machine.reclaim_at is not None
 
     page = await dashboard.get("/")
     assert "trainer running taken back in 22 min RTX" in page.text
@@ -43,7 +45,7 @@ async def test_a_notice_that_is_withdrawn_or_over_is_attention_no_more(
 ) -> None:
     notified = await notify(dashboard)
     none = SpotSignal.NONE
-    await dashboard.change(notified.id, lambda row: replace(row, spot_signal=none, reclaim_at=None))
+    await dashboard.change(notified.id, lambda row: edit(row, spot_signal=none, reclaim_at=None))
 
     page = await dashboard.get("/")
     assert "taken back" not in page.text
@@ -66,7 +68,7 @@ async def test_a_notice_is_seen_whatever_it_leaves_out(
 ) -> None:
     running = await dashboard.rig.running()
     at = dashboard.rig.clock() + timedelta(minutes=30) if has_time else None
-    await dashboard.change(running.id, lambda row: replace(row, spot_signal=signal, reclaim_at=at))
+    await dashboard.change(running.id, lambda row: edit(row, spot_signal=signal, reclaim_at=at))
 
     page = await dashboard.get("/")
     assert f"trainer running {words}" in page.text
@@ -80,9 +82,7 @@ async def test_a_time_that_has_passed_is_not_counted_below_zero(dashboard: Dashb
     running = await dashboard.rig.running()
     past = dashboard.rig.clock() - timedelta(seconds=1)
     signal = SpotSignal.NOTIFIED
-    await dashboard.change(
-        running.id, lambda row: replace(row, spot_signal=signal, reclaim_at=past)
-    )
+    await dashboard.change(running.id, lambda row: edit(row, spot_signal=signal, reclaim_at=past))
 
     assert "trainer running being taken back" in (await dashboard.get("/")).text
     shown = await dashboard.get(f"/instances/{running.id}")
@@ -121,7 +121,7 @@ async def test_the_replacement_form_is_filled_in_with_the_same_order(dashboard: 
     assert form.value("rootfsSize") == "100"
     assert form.value("command") == "sleep 9"
     (product,) = [each for each in form.all("input", type="radio") if "checked" in each]
-    assert product["value"] == notified.product_name
+    assert product["value"] == notified.machine.product_name
     options = [
         each["value"] for each in form.all("option") if "selected" in each and "value" in each
     ]
@@ -170,7 +170,7 @@ async def test_an_ended_machine_is_not_said_to_run_at_novita(dashboard: Dashboar
     shown = await dashboard.get(f"/instances/{running.id}")
     assert "not found since" in shown.text
     assert "says '" not in shown.text
-    await dashboard.change(running.id, lambda row: replace(row, gone_at=None))
+    await dashboard.change(running.id, lambda row: edit(row, gone_at=None))
     assert "says '" not in (await dashboard.get(f"/instances/{running.id}")).text
 
 
@@ -185,7 +185,7 @@ async def test_a_failed_machine_is_offered_what_can_work(
     dashboard: Dashboard, phase: Phase, verbs: list[str]
 ) -> None:
     ordered = await dashboard.rig.running()
-    await dashboard.change(ordered.id, lambda row: replace(row, status=Status.FAILED, phase=phase))
+    await dashboard.change(ordered.id, lambda row: edit(row, status=Status.FAILED, phase=phase))
 
     page = await dashboard.get(f"/instances/{ordered.id}")
     offered = [link.rpartition("/")[2] for link in page.links if f"{ordered.id}/" in link]

@@ -92,8 +92,8 @@ async def test_trends_show_spending_statuses_and_times_to_running(dashboard: Das
 
     page = await dashboard.get("/trends?last=day")
 
-    assert running.price_per_hour is not None
-    spent = float(running.price_per_hour) * 3
+    assert running.machine.price_per_hour is not None
+    spent = float(running.machine.price_per_hour) * 3
     assert f"${spent:.2f}" <= page.text.partition("at most; ")[2][:5] <= f"${spent + 0.05:.2f}"
     assert "2 \N{MULTIPLICATION SIGN} running" in page.text
     assert "Machines by status running 2" in page.text

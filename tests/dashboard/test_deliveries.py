@@ -7,6 +7,7 @@ from gpukeeper.domain.instances import Status
 from gpukeeper.service import Health
 from gpukeeper.store import orphans
 from tests.dashboard.conftest import Dashboard
+from tests.instances import edit
 
 
 async def delivered(dashboard: Dashboard) -> str:
@@ -83,14 +84,14 @@ async def test_a_filter_of_the_log_that_does_not_exist_is_not_found(dashboard: D
 async def orphan(dashboard: Dashboard) -> str:
     """Let a machine of ours be unknown to the store; return Novita's id."""
     running = await dashboard.rig.running()
-    assert running.novita_id is not None
-    seen = await dashboard.rig.novita.get(running.novita_id)
+    assert running.machine.novita_id is not None
+    seen = await dashboard.rig.novita.get(running.machine.novita_id)
     await dashboard.change(
-        running.id, lambda row: replace(row, novita_id=None, status=Status.FAILED, due_at=None)
+        running.id, lambda row: edit(row, novita_id=None, status=Status.FAILED, due_at=None)
     )
     now = dashboard.rig.clock()
     await dashboard.rig.database.write(lambda c: orphans.record_listing(c, [seen], now))
-    return running.novita_id
+    return running.machine.novita_id
 
 
 async def test_no_orphans_is_good_news(dashboard: Dashboard) -> None:

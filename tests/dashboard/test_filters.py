@@ -80,7 +80,7 @@ def test_every_status_and_verb_has_its_words() -> None:
 def test_while_a_purchase_is_not_answered_no_page_says_that_nothing_was_bought(
     status: Status,
 ) -> None:
-    row = requested(status=status, buying=PurchaseIntent(offer(), NOW))
+    row = requested(status=status, intent=PurchaseIntent(offer(), NOW))
     assert not filters.is_refused(row)
     said = filters.meaning(row).lower()
     assert "machine" in said

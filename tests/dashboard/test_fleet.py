@@ -26,11 +26,11 @@ async def test_the_fleet_shows_status_product_region_price_and_cost(dashboard: D
     row = page.text.partition("So far trainer")[2]
     assert row.startswith(" running RTX 4090 24GB \N{MULTIPLICATION SIGN} 2 spot CN-HK-01 2 h ago")
     assert f"/instances/{running.id}" in page.links
-    assert running.price_per_hour is not None
+    assert running.machine.price_per_hour is not None
     # Two hours and the two minutes of its way.
-    cost = running.price_per_hour * 122 / 60
+    cost = running.machine.price_per_hour * 122 / 60
     assert f"${cost:.2f}" in row
-    assert f"${running.price_per_hour:.2f}" in page.text.partition("per hour")[0]
+    assert f"${running.machine.price_per_hour:.2f}" in page.text.partition("per hour")[0]
 
 
 @pytest.mark.parametrize("status", list(Status))

@@ -1,6 +1,5 @@
 """The page of one instance: its way, its connection, and what may be asked of it."""
 
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from gpukeeper.domain.instances import Status
 from gpukeeper.service import OrderFailed
 from tests.dashboard.conftest import Dashboard
+from tests.instances import edit
 
 
 async def test_the_way_shows_how_long_each_status_took(dashboard: Dashboard) -> None:
@@ -33,9 +33,9 @@ async def test_the_page_shows_how_to_reach_the_machine_and_why_it_was_bought(
 
     page = await dashboard.get(f"/instances/{running.id}")
 
-    assert running.endpoints[0].url in page.links
-    assert running.ssh_command in [button.get("data-copy") for button in page.all("button")]
-    assert f"{running.attempts[0].product_id} CN-HK-01" in page.text
+    assert running.machine.endpoints[0].url in page.links
+    assert running.machine.ssh_command in [button.get("data-copy") for button in page.all("button")]
+    assert f"{running.purchase.attempts[0].product_id} CN-HK-01" in page.text
     assert "accepted" in page.text
     assert "team=research" in page.text
     assert "instance.running" in page.text
@@ -45,7 +45,9 @@ async def test_the_page_shows_how_to_reach_the_machine_and_why_it_was_bought(
 async def test_an_instance_is_found_by_novitas_id_as_well(dashboard: Dashboard) -> None:
     running = await dashboard.rig.running()
 
-    assert "trainer running" in (await dashboard.get(f"/instances/{running.novita_id}")).text
+    assert (
+        "trainer running" in (await dashboard.get(f"/instances/{running.machine.novita_id}")).text
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,9 +117,7 @@ async def test_an_order_without_a_machine_can_be_deleted_and_says_that_nothing_i
     dashboard: Dashboard,
 ) -> None:
     running = await dashboard.rig.running()
-    await dashboard.change(
-        running.id, lambda row: replace(row, status=Status.FAILED, novita_id=None)
-    )
+    await dashboard.change(running.id, lambda row: edit(row, status=Status.FAILED, novita_id=None))
 
     assert "It has no machine." in (await dashboard.get(f"/instances/{running.id}/delete")).text
 

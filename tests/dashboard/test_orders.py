@@ -95,7 +95,7 @@ async def test_an_order_leads_to_its_instance(dashboard: Dashboard) -> None:
 
     (placed,) = await rows(dashboard)
     assert sent.place == f"/instances/{placed.id}"
-    assert placed.novita_id is not None
+    assert placed.machine.novita_id is not None
 
 
 async def test_everything_in_the_form_becomes_part_of_the_order(dashboard: Dashboard) -> None:

@@ -7,10 +7,12 @@ from decimal import Decimal
 import httpx2
 import pytest
 
-from gpukeeper.domain.instances import Attempt, Endpoint, Reason, Status
+from gpukeeper.domain.instances import Attempt, Reason, Status
+from gpukeeper.domain.machines import Endpoint
 from tests.dashboard.conftest import HOST, Dashboard, browsing, build_app
 from tests.dashboard.pages import Page
 from tests.engine.rig import Rig
+from tests.instances import edit
 
 PATHS = (
     *("/", "/order", "/deliveries", "/orphans", "/trends", "/trends?last=week", "/status"),
@@ -39,7 +41,7 @@ async def test_nothing_that_others_wrote_becomes_part_of_a_page(dashboard: Dashb
     at = dashboard.rig.clock()
     await dashboard.change(
         ordered.id,
-        lambda row: replace(
+        lambda row: edit(
             row,
             status=Status.RUNNING,
             order=replace(row.order, name=HOSTILE, labels={HOSTILE: HOSTILE}),

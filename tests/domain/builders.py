@@ -7,17 +7,11 @@ from typing import Any
 
 from hypothesis import settings
 
-from gpukeeper.domain.instances import (
-    Attempt,
-    DesiredState,
-    Instance,
-    Observation,
-    Order,
-    Phase,
-    Status,
-)
+from gpukeeper.domain.instances import Attempt, DesiredState, Instance, Order, Status
 from gpukeeper.domain.lifecycle.decide import Limits
+from gpukeeper.domain.machines import Observation, Phase
 from gpukeeper.domain.products import BillingMode, Cluster, Offer, Port, Product, Template
+from tests.instances import build, edit
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -101,23 +95,23 @@ def product(product_id: str = "4090.a", **changes: Any) -> Product:
 
 def requested(**changes: Any) -> Instance:
     """Return an order of this moment that nobody has looked at yet."""
-    placed = Instance(
+    placed = build(
         id="ins_1",
         novita_name="trainer-gkabcd12345678",
         order=ORDER,
         status=Status.REQUESTED,
-        desired=DesiredState.RUNNING,
+        desired_state=DesiredState.RUNNING,
         created_at=NOW,
         deadline_at=NOW + 10 * MINUTE,
     )
-    return replace(placed, **changes)
+    return edit(placed, **changes)
 
 
 def instance(status: Status, **changes: Any) -> Instance:
     """Return an instance in a status, with a machine that Novita sold five minutes ago."""
     usual = requested(
         status=status,
-        desired=_DESIRED.get(status, DesiredState.RUNNING),
+        desired_state=_DESIRED.get(status, DesiredState.RUNNING),
         phase=_PHASES.get(status),
         novita_id="m1",
         created_at=_ACCEPTED_AT,
@@ -125,7 +119,7 @@ def instance(status: Status, **changes: Any) -> Instance:
         started_at=_ACCEPTED_AT,
         deadline_at=_ACCEPTED_AT + 10 * MINUTE,
     )
-    return replace(usual, **changes)
+    return edit(usual, **changes)
 
 
 def seen(phase: Phase, **changes: Any) -> Observation:

@@ -17,9 +17,11 @@ from gpukeeper.domain.costs import (
     rate_of_orphan,
     whole_dollars_per_hour,
 )
-from gpukeeper.domain.instances import Command, Duplicate, Instance, LastCommand, Phase, Status
+from gpukeeper.domain.instances import Command, Duplicate, Instance, LastCommand, Status
+from gpukeeper.domain.machines import Phase
 from gpukeeper.domain.status_timeline import Timeline
 from tests.domain.builders import NOW, ORDER, instance, seen
+from tests.instances import edit
 
 S = Status
 
@@ -125,7 +127,7 @@ def test_a_failed_machine_that_exited_costs_its_disk_alone() -> None:
     off = row(S.FAILED, Phase.DOWN, disk_gb=500, gpu_off_at=NOW)
     assert rate_of(off) == Rate(Decimal(0), DISK)
     # On the way to its end its GPUs stay off.
-    assert rate_of(replace(off, status=S.DELETING, phase=Phase.GOING)).gpu == 0
+    assert rate_of(edit(off, status=S.DELETING, phase=Phase.GOING)).gpu == 0
 
 
 def test_disk_above_the_free_size_costs_for_as_long_as_the_machine_exists() -> None:
@@ -141,17 +143,17 @@ def test_a_start_that_novita_has_accepted_costs_before_a_look_shows_it() -> None
     down = row(S.STARTING, Phase.DOWN, gpu_off_at=earlier, observed_at=earlier)
     asked = LastCommand(Command.START, NOW, is_acknowledged=True)
     assert rate_of(down).gpu == 0
-    assert rate_of(replace(down, asked=asked)).gpu == PRICE
-    assert rate_of(replace(down, asked=asked, observed_at=None)).gpu == PRICE
-    assert rate_of(replace(down, asked=replace(asked, is_acknowledged=False))).gpu == 0
-    assert rate_of(replace(down, asked=replace(asked, verb=Command.STOP))).gpu == 0
+    assert rate_of(edit(down, last_command=asked)).gpu == PRICE
+    assert rate_of(edit(down, last_command=asked, observed_at=None)).gpu == PRICE
+    assert rate_of(edit(down, last_command=replace(asked, is_acknowledged=False))).gpu == 0
+    assert rate_of(edit(down, last_command=replace(asked, verb=Command.STOP))).gpu == 0
     # It was seen down after that.
-    assert rate_of(replace(down, asked=asked, observed_at=NOW + timedelta(seconds=1))).gpu == 0
+    assert rate_of(edit(down, last_command=asked, observed_at=NOW + timedelta(seconds=1))).gpu == 0
 
 
 def test_a_second_machine_costs_as_much_until_it_is_gone() -> None:
     spare = Duplicate("m2", NOW, NOW)
-    both = row(S.RUNNING, Phase.UP, disk_gb=500, surplus=(spare, replace(spare, gone_at=NOW)))
+    both = row(S.RUNNING, Phase.UP, disk_gb=500, duplicates=(spare, replace(spare, gone_at=NOW)))
     assert rate_of(both) == Rate(2 * PRICE, 2 * DISK)
 
 

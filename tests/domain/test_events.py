@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpukeeper.domain.events import ANNOUNCED, Change, Event, EventType
-from gpukeeper.domain.instances import SpotSignal, Status
+from gpukeeper.domain.instances import Status
+from gpukeeper.domain.machines import SpotSignal
 from tests.domain.builders import NOW, REPEATABLE, instance, requested
+from tests.instances import edit
 
 statuses = st.sampled_from(Status)
 signals = st.sampled_from(SpotSignal)
@@ -27,7 +29,7 @@ def test_an_order_is_an_event_too() -> None:
 
 def test_a_change_that_is_none_is_no_event() -> None:
     row = instance(Status.RUNNING)
-    assert Change(row, replace(row, novita_status="running"), NOW).event_types == ()
+    assert Change(row, edit(row, novita_status="running"), NOW).event_types == ()
 
 
 @REPEATABLE

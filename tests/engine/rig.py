@@ -213,8 +213,8 @@ class Rig:
 
     def console(self, instance: Instance, action: str, **details: Any) -> None:
         """Let a person, or the platform, do something to a machine."""
-        assert instance.novita_id is not None
-        machine = self.world.machines[instance.novita_id]
+        assert instance.machine.novita_id is not None
+        machine = self.world.machines[instance.machine.novita_id]
         perform_action(self.world, machine, action, ActionDetails(**details))
 
     def switch(self, **settings: Any) -> None:

@@ -19,11 +19,14 @@ async def test_a_name_that_is_not_the_one_that_was_sent_is_an_error_in_the_log_o
         await rig.advance(minutes=10)
     told = [line for line in logs if line["event"] == "name_altered"]
     assert [(line["log_level"], line["sent"]) for line in told] == [("error", running.novita_name)]
-    assert running.name_at_novita == rig.world.machines[str(running.novita_id)].order.name
+    assert (
+        running.machine.name_at_novita
+        == rig.world.machines[str(running.machine.novita_id)].order.name
+    )
 
 
 async def test_a_name_that_is_kept_is_nothing_to_tell(rig: Rig) -> None:
-    assert (await rig.running()).name_at_novita is None
+    assert (await rig.running()).machine.name_at_novita is None
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -54,7 +57,7 @@ async def test_another_machine_of_a_like_name_does_not_hold_an_order_back(rig: R
     await rig.advance(minutes=6)
     assert (await rig.find(ordered.id)).status is Status.RUNNING
     assert len(rig.machines()) == 3
-    assert other.novita_id in rig.machines()
+    assert other.machine.novita_id in rig.machines()
 
 
 async def test_an_order_goes_on_once_the_machine_that_held_it_back_is_gone(rig: Rig) -> None:

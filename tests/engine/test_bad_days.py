@@ -24,7 +24,7 @@ async def test_a_machine_thought_lost_is_watched_again_when_novita_shows_it(rig:
 
 async def test_a_machine_thought_deleted_is_deleted_again_when_novita_shows_it(rig: Rig) -> None:
     running = await rig.running()
-    machine = rig.world.machines[str(running.novita_id)]
+    machine = rig.world.machines[str(running.machine.novita_id)]
     await rig.service.want(running.id, Command.DELETE)
     await rig.advance(minutes=2)
     assert (await rig.find(running.id)).status is Status.DELETED
@@ -50,7 +50,7 @@ async def test_the_deadline_asks_before_it_gives_up_a_machine_that_runs(rig: Rig
     rig.fault("error", "list", for_seconds=900)
     await rig.advance(minutes=11)
     assert (await rig.find(ordered.id)).status is Status.RUNNING
-    assert rig.machines() == [ordered.novita_id]
+    assert rig.machines() == [ordered.machine.novita_id]
 
 
 @pytest.mark.parametrize("on_failure", OnFailure)
@@ -157,7 +157,7 @@ async def test_a_further_region_that_cannot_be_asked_does_not_fail_the_order(rig
     await rig.order(name="warms-up-the-first-region")
     rig.fault("html", "products")
     ordered = await rig.order(regions=("US-CA-06",))
-    assert ordered.region == "CN-HK-01"
+    assert ordered.machine.region == "CN-HK-01"
 
 
 async def test_an_order_outlives_a_bad_minute_of_the_catalogue_once_it_is_accepted(
@@ -172,11 +172,11 @@ async def test_an_order_outlives_a_bad_minute_of_the_catalogue_once_it_is_accept
 
 async def test_a_running_machine_shows_its_ssh_command(rig: Rig) -> None:
     running = await rig.running()
-    assert running.ssh_command is not None
-    assert running.ssh_command.startswith("ssh -p")
+    assert running.machine.ssh_command is not None
+    assert running.machine.ssh_command.startswith("ssh -p")
     assert rig.calls("get") == 1
     await rig.advance(minutes=10)
-    assert (await rig.find(running.id)).ssh_command == running.ssh_command
+    assert (await rig.find(running.id)).machine.ssh_command == running.machine.ssh_command
     assert rig.calls("get") == 1
 
 
@@ -191,13 +191,13 @@ async def test_a_restart_in_the_console_between_two_looks_is_followed_by_the_ssh
     await rig.advance(minutes=2)
     reached = await rig.find(running.id)
     assert reached.status is Status.RUNNING
-    there = await rig.novita.get(str(running.novita_id))
-    assert reached.ssh_command == there.ssh_command != running.ssh_command
+    there = await rig.novita.get(str(running.machine.novita_id))
+    assert reached.machine.ssh_command == there.ssh_command != running.machine.ssh_command
     # One question when it came up, one now, and ours.
     assert rig.calls("get") == 3
     said = [json.loads(body) for _, _, body in rig.receiver.bodies]
     assert {each["type"] for each in said} == {"instance.connection_changed"}
-    assert said[-1]["data"]["instance"]["sshCommand"] == reached.ssh_command
+    assert said[-1]["data"]["instance"]["sshCommand"] == reached.machine.ssh_command
     await rig.advance(minutes=30)
     assert rig.calls("get") == 3
 
@@ -210,6 +210,9 @@ async def test_a_restart_that_no_look_saw_leaves_no_dead_command_while_novita_ca
     rig.console(running, "restart")
     rig.console(running, "finish")
     await rig.advance(seconds=70)
-    assert (await rig.find(running.id)).ssh_command is None
+    assert (await rig.find(running.id)).machine.ssh_command is None
     await rig.advance(minutes=4)
-    assert (await rig.find(running.id)).ssh_command not in (None, running.ssh_command)
+    assert (await rig.find(running.id)).machine.ssh_command not in (
+        None,
+        running.machine.ssh_command,
+    )

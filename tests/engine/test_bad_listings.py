@@ -135,7 +135,9 @@ async def _begin(rig: Rig, weather: Weather, fleet: list[Instance]) -> list[Inst
     if weather.switch is not None:
         rig.switch(**weather.switch)
     if weather.goes_back is not None:
-        machine = rig.world.machines[str((await rig.find(fleet[weather.goes_back].id)).novita_id)]
+        machine = rig.world.machines[
+            str((await rig.find(fleet[weather.goes_back].id)).machine.novita_id)
+        ]
         perform_action(rig.world, machine, "stale-once", ActionDetails())
     if not weather.loses_answer:
         return []
@@ -221,7 +223,7 @@ async def test_a_confirmation_that_fails_confirms_nothing(rig: Rig) -> None:
     rig.fault("html", "get", status=404, for_seconds=590)
     await rig.advance(minutes=9)
     assert (await rig.find(running.id)).status is Status.RUNNING
-    assert (await rig.find(running.id)).misses == 0
+    assert (await rig.find(running.id)).watch.misses == 0
 
 
 async def test_a_look_that_is_not_complete_is_told_apart_from_one_that_failed(rig: Rig) -> None:

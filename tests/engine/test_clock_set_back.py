@@ -26,7 +26,7 @@ async def test_a_lost_answer_is_looked_up_all_the_same(rig: Rig) -> None:
     set_back(rig)
     await rig.advance(minutes=4)
     assert (await rig.find(ordered.id)).status is Status.RUNNING
-    assert rig.machines() == [(await rig.find(ordered.id)).novita_id]
+    assert rig.machines() == [(await rig.find(ordered.id)).machine.novita_id]
     assert await rig.broken_at_rest() == []
 
 

@@ -6,9 +6,10 @@ from datetime import timedelta
 import pytest
 
 from gpukeeper.domain.errors import WrongStatus
-from gpukeeper.domain.instances import Command, Phase, Status
+from gpukeeper.domain.instances import Command, Status
 from gpukeeper.domain.lifecycle.decide import Limits
 from gpukeeper.domain.lifecycle.observations import observe
+from gpukeeper.domain.machines import Phase
 from gpukeeper.store import instances
 from tests.engine.rig import Rig
 
@@ -36,7 +37,9 @@ async def test_a_stop_right_after_a_start_is_carried_out_though_a_listing_lags(r
     await rig.work()
     rig.clock.at += timedelta(seconds=1)
     await rig.service.want(running.id, Command.STOP)
-    stale = replace(await rig.novita.get(str(running.novita_id)), word="exited", phase=Phase.DOWN)
+    stale = replace(
+        await rig.novita.get(str(running.machine.novita_id)), word="exited", phase=Phase.DOWN
+    )
     await rig.database.write(
         lambda c: instances.change(
             c,
@@ -49,7 +52,7 @@ async def test_a_stop_right_after_a_start_is_carried_out_though_a_listing_lags(r
     await rig.advance(minutes=6)
     assert (await rig.find(running.id)).status is Status.STOPPED
     assert rig.calls("stop") >= 2
-    moment = rig.world.machines[str(running.novita_id)].at(rig.world.now())
+    moment = rig.world.machines[str(running.machine.novita_id)].at(rig.world.now())
     assert moment is not None
     assert moment.status == "exited"
 
@@ -130,7 +133,7 @@ async def test_a_start_without_a_free_gpu_fails_and_keeps_the_machine(rig: Rig) 
     assert failed.status is Status.FAILED
     assert failed.reason is not None
     assert failed.reason.code == "out_of_stock"
-    assert rig.machines() == [running.novita_id]
+    assert rig.machines() == [running.machine.novita_id]
 
 
 async def test_a_machine_that_pulls_for_ever_cannot_be_stopped_and_its_owner_is_told(

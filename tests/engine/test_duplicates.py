@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,6 +11,7 @@ from gpukeeper.service import OrderFailed
 from gpukeeper.simulator.machines.interventions import ForeignMachines, add_foreign_machines
 from tests.engine.conftest import Build
 from tests.engine.rig import Rig
+from tests.instances import edit
 
 
 def late(rig: Rig, ordered: Instance, count: int = 1) -> list[str]:
@@ -38,7 +38,7 @@ async def test_of_two_machines_that_are_found_the_oldest_is_kept_and_the_rest_ar
     late(rig, ordered, 2)
     await rig.advance(minutes=5)
     kept = await rig.find(ordered.id)
-    assert (kept.status, kept.novita_id) == (Status.RUNNING, oldest)
+    assert (kept.status, kept.machine.novita_id) == (Status.RUNNING, oldest)
     assert rig.machines() == [oldest]
     assert rig.calls("create") == 1
     history = await rig.history(ordered.id)
@@ -53,7 +53,7 @@ async def test_the_history_names_the_machines_and_no_webhook_tells_of_them(rig: 
     await rig.advance(minutes=5)
     events = await rig.service.events(ordered.id)
     (found,) = [event for event in events if event.type == "instance.surplus_found"]
-    kept = (await rig.find(ordered.id)).novita_id
+    kept = (await rig.find(ordered.id)).machine.novita_id
     assert found.data["instance"]["surplusMachines"] == [m for m in ids if m != kept]
     told = {json.loads(body)["type"] for _, _, body in rig.receiver.bodies}
     assert told == {"instance.created", "instance.running", "instance.connection_changed"}
@@ -68,10 +68,10 @@ async def test_a_purchase_that_takes_effect_after_its_order_was_bought_again_is_
     assert (running.status, rig.calls("create")) == (Status.RUNNING, 2)
     late(rig, ordered)
     await rig.advance(minutes=4)
-    assert rig.machines() == [running.novita_id]
+    assert rig.machines() == [running.machine.novita_id]
     assert await rig.service.orphans() == ()
     after = await rig.find(ordered.id)
-    assert (after.status, after.novita_id) == (Status.RUNNING, running.novita_id)
+    assert (after.status, after.machine.novita_id) == (Status.RUNNING, running.machine.novita_id)
     assert (await rig.history(ordered.id))[-2:] == ["surplus_found", "surplus_deleted"]
     assert await rig.broken_at_rest() == []
 
@@ -97,7 +97,7 @@ async def test_a_purchase_that_takes_effect_after_its_order_has_failed_is_undone
     rig.fate("out-of-stock", times=9)
     await rig.advance(minutes=3)
     failed = await rig.find(ordered.id)
-    assert (failed.status, failed.novita_id) == (Status.FAILED, None)
+    assert (failed.status, failed.machine.novita_id) == (Status.FAILED, None)
     late(rig, ordered)
     await rig.advance(minutes=4)
     assert rig.machines() == []
@@ -111,7 +111,7 @@ async def test_a_second_machine_of_an_order_that_lost_no_answer_is_left_to_a_per
     running = await rig.running()
     (second,) = late(rig, running)
     await rig.advance(minutes=4)
-    assert sorted(rig.machines()) == sorted([str(running.novita_id), second])
+    assert sorted(rig.machines()) == sorted([str(running.machine.novita_id), second])
     assert [orphan.novita_id for orphan in await rig.service.orphans()] == [second]
 
 
@@ -135,8 +135,8 @@ async def test_a_surplus_machine_is_deleted_however_badly_novita_answers(
         rig.fault(kind, route, when=when, times=3)
     await rig.advance(minutes=10)
     kept = await rig.find(ordered.id)
-    assert rig.machines() == [kept.novita_id]
-    assert kept.surplus_ids == ()
+    assert rig.machines() == [kept.machine.novita_id]
+    assert kept.duplicate_ids == ()
     assert (await rig.history(ordered.id)).count("surplus_deleted") == 1
     assert await rig.broken_at_rest() == []
 
@@ -145,15 +145,15 @@ async def test_a_surplus_machine_whose_deletion_hangs_is_known_until_it_is_gone(
     ordered = await lost(rig)
     ids = late(rig, ordered, 2)
     for machine_id in ids:
-        rig.console(replace(ordered, novita_id=machine_id), "hang-delete", for_seconds=900)
+        rig.console(edit(ordered, novita_id=machine_id), "hang-delete", for_seconds=900)
     await rig.advance(minutes=10)
     held = await rig.find(ordered.id)
-    assert len(held.surplus_ids) == 1
+    assert len(held.duplicate_ids) == 1
     assert await rig.service.orphans() == ()
     assert rig.calls("delete") > 1
     await rig.advance(minutes=15)
-    assert rig.machines() == [held.novita_id]
-    assert (await rig.find(ordered.id)).surplus_ids == ()
+    assert rig.machines() == [held.machine.novita_id]
+    assert (await rig.find(ordered.id)).duplicate_ids == ()
 
 
 @pytest.mark.parametrize("switches", [{"get_lag_seconds": 60.0}, {"list_behind_seconds": 40.0}])
@@ -166,7 +166,7 @@ async def test_lagging_answers_neither_spare_a_surplus_machine_nor_tell_of_it_tw
     rig.switch(**switches)
     await rig.advance(minutes=15)
     kept = await rig.find(ordered.id)
-    assert rig.machines() == [kept.novita_id]
+    assert rig.machines() == [kept.machine.novita_id]
     history = await rig.history(ordered.id)
     assert (history.count("surplus_found"), history.count("surplus_deleted")) == (1, 1)
 
@@ -180,10 +180,10 @@ async def test_the_intent_to_delete_a_surplus_machine_is_stored_before_novita_is
     ask = rig.novita.delete
 
     async def delete(novita_id: str, *, check: Callable[[], None] = lambda: None) -> None:
-        intents.append((await rig.find(ordered.id)).surplus_ids)
+        intents.append((await rig.find(ordered.id)).duplicate_ids)
         await ask(novita_id, check=check)
 
     rig.novita.delete = delete  # type: ignore[method-assign]  # looks on, and asks as ever
     await rig.advance(minutes=5)
-    kept = (await rig.find(ordered.id)).novita_id
+    kept = (await rig.find(ordered.id)).machine.novita_id
     assert set(intents) == {tuple(machine for machine in ids if machine != kept)}

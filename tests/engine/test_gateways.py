@@ -78,16 +78,16 @@ async def test_a_purchase_that_is_answered_with_a_known_id_takes_nobodys_machine
 
     async def answer_from_a_cache(purchase: PurchaseRequest, **checks: Any) -> str:
         await create(purchase, **checks)
-        return str(held.novita_id)
+        return str(held.machine.novita_id)
 
     monkeypatch.setattr(rig.novita, "create", answer_from_a_cache)
     rig.switch(list_lag_seconds=5.0)
     bought = await rig.order(name="bought")
-    assert (bought.novita_id, bought.may_be_billed) == (None, True)
+    assert (bought.machine.novita_id, bought.may_be_billed) == (None, True)
     await rig.advance(minutes=3)
     bought = await rig.find(bought.id)
     assert bought.status is Status.RUNNING
-    assert bought.novita_id != held.novita_id
+    assert bought.machine.novita_id != held.machine.novita_id
     assert (await rig.find(held.id)).status is Status.RUNNING
     assert await rig.broken_at_rest() == []
 
@@ -98,7 +98,7 @@ async def test_the_password_of_another_machine_is_never_shown(rig: Rig) -> None:
     find = world.get
 
     def mixed_up(_: str) -> object:
-        return find(str(other.novita_id))
+        return find(str(other.machine.novita_id))
 
     world.get = mixed_up  # type: ignore[method-assign,assignment] # a cache that ignores the query
     with pytest.raises(NovitaUnavailable):

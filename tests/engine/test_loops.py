@@ -183,7 +183,7 @@ async def test_a_dead_workers_row_is_taken_over_when_its_lease_ends(rig: Rig) ->
     await rig.advance(minutes=4)
     (view,) = (await rig.service.instances(limit=9)).views
     assert view.instance.status == "running"
-    assert rig.machines() == [view.instance.novita_id]
+    assert rig.machines() == [view.instance.machine.novita_id]
 
 
 async def test_a_look_that_is_kept_waiting_by_novita_shows_life_before_each_try(rig: Rig) -> None:

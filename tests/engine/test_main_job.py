@@ -17,25 +17,28 @@ from tests.engine.rig import HOOK, Rig
 async def test_an_order_is_bought_watched_and_announced(rig: Rig) -> None:
     ordered = await rig.order()
     assert ordered.status is Status.CREATING
-    assert rig.machines() == [ordered.novita_id]
+    assert rig.machines() == [ordered.machine.novita_id]
     await rig.advance(minutes=2)
     running = await rig.find(ordered.id)
     assert running.status is Status.RUNNING
-    assert running.endpoints
+    assert running.machine.endpoints
     assert await rig.history(ordered.id) == ["requested", "created", "starting", "running"]
     bodies = [json.loads(body) for _, _, body in rig.receiver.bodies]
     reached = "instance.connection_changed"
     assert [body["type"] for body in bodies] == ["instance.created", "instance.running", reached]
     assert bodies[1]["data"]["instance"]["status"] == "running"
     assert bodies[1]["data"]["previousStatus"] == "starting"
-    assert bodies[2]["data"]["instance"]["sshCommand"] == running.ssh_command
+    assert bodies[2]["data"]["instance"]["sshCommand"] == running.machine.ssh_command
 
 
 async def test_the_cheapest_spot_offer_of_the_exact_name_is_bought(rig: Rig) -> None:
     ordered = await rig.order()
-    assert (ordered.product_id, ordered.price_per_hour) == ("4090.16c62g", Decimal("0.175"))
-    assert ordered.cluster_id == "cn-hongkong-1"
-    machine = rig.world.machines[str(ordered.novita_id)]
+    assert (ordered.machine.product_id, ordered.machine.price_per_hour) == (
+        "4090.16c62g",
+        Decimal("0.175"),
+    )
+    assert ordered.machine.cluster_id == "cn-hongkong-1"
+    machine = rig.world.machines[str(ordered.machine.novita_id)]
     assert (machine.order.gpu_num, machine.order.rootfs_gb) == (1, 60)
     assert machine.order.billing_mode == BillingMode.SPOT
 
@@ -66,7 +69,7 @@ async def test_a_machine_that_is_not_running_in_time_has_failed_and_is_kept(rig:
     assert failed.reason.code == "startup_timeout"
     assert "pulling" in failed.reason.message
     assert failed.is_watched
-    assert rig.machines() == [ordered.novita_id]
+    assert rig.machines() == [ordered.machine.novita_id]
     assert json.loads(rig.receiver.bodies[-1][2])["type"] == "instance.failed"
 
 
@@ -149,7 +152,7 @@ async def test_an_order_that_nothing_fits_is_refused_and_leaves_nothing(
 
 async def test_a_part_of_a_name_that_only_one_product_has_is_enough(rig: Rig) -> None:
     ordered = await rig.order(product_name="3090")
-    assert ordered.product_name == "RTX 3090 24GB"
+    assert ordered.machine.product_name == "RTX 3090 24GB"
 
 
 async def test_what_has_ended_is_left_out_of_what_is_current(rig: Rig) -> None:

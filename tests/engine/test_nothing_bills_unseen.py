@@ -76,7 +76,7 @@ async def test_a_delete_whose_answers_were_lost_ends_what_is_billed(
     rig: Rig, kind: str, when: str
 ) -> None:
     running = await rig.running()
-    assert billed(rig) == [running.novita_id]
+    assert billed(rig) == [running.machine.novita_id]
     rig.fault(kind, "delete", when=when, times=5)
     await rig.service.want(running.id, Command.DELETE)
     await rig.advance(minutes=20)
@@ -110,7 +110,7 @@ async def test_a_delete_that_hangs_for_hours_is_not_taken_for_done(
     await rig.service.want(running.id, Command.DELETE)
     await rig.advance(minutes=110)
     hanging = await rig.find(running.id)
-    assert (hanging.status, hanging.novita_status) == (Status.DELETING, "toRemove")
+    assert (hanging.status, hanging.machine.novita_status) == (Status.DELETING, "toRemove")
     assert describe_instance(hanging).is_billing is True
     assert rig.calls("delete") > 10
     await rig.advance(minutes=20)
@@ -175,7 +175,7 @@ async def test_a_start_up_that_failed_is_kept_watched_and_shown_as_billing(
     failed = await rig.find(ordered.id)
     assert failed.status is Status.FAILED
     assert describe_instance(failed).is_billing is True
-    assert billed(rig) == [ordered.novita_id]
+    assert billed(rig) == [ordered.machine.novita_id]
     assert (await rig.history(ordered.id)).count("failed") == 1
     assert await rig.broken_at_rest() == []
     await rig.service.want(ordered.id, Command.DELETE)
@@ -209,7 +209,7 @@ async def test_a_machine_that_ran_is_never_deleted_because_a_later_start_failed(
     await rig.service.want(running.id, Command.START)
     await rig.advance(minutes=30)
     assert (await rig.find(running.id)).status is Status.FAILED
-    assert rig.machines() == [running.novita_id]
+    assert rig.machines() == [running.machine.novita_id]
     assert rig.calls("delete") == 0
 
 

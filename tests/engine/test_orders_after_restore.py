@@ -50,12 +50,12 @@ async def test_repeated_orders_find_the_machines_that_were_bought_after_the_back
     again = await restored_from(rig, restore, old)
     with pytest.raises(StoreRestored):
         await keyed(again, 9)
-    assert (await keyed(again, 0)).novita_id == kept.novita_id
+    assert (await keyed(again, 0)).machine.novita_id == kept.machine.novita_id
     await again.advance(seconds=1)
     assert len(await again.service.orphans()) == 5
     await again.advance(minutes=1)
     found = [await keyed(again, number) for number in range(1, 6)]
-    assert [row.novita_id for row in found] == [row.novita_id for row in newer]
+    assert [row.machine.novita_id for row in found] == [row.machine.novita_id for row in newer]
     assert [await keyed(again, number) for number in range(1, 6)] == found
     assert {row.status for row in found} == {Status.RUNNING}
     assert {row.order.template_id for row in found} == {ORDER.template_id}
@@ -66,7 +66,7 @@ async def test_repeated_orders_find_the_machines_that_were_bought_after_the_back
     assert again.calls("create") == 6
     assert await again.broken_at_rest() == []
     fresh = await keyed(again, 7)
-    assert fresh.novita_id not in before
+    assert fresh.machine.novita_id not in before
 
 
 async def test_two_complete_looks_and_no_fewer_let_a_restored_store_take_orders(
@@ -87,7 +87,7 @@ async def test_two_complete_looks_and_no_fewer_let_a_restored_store_take_orders(
     assert (await again.service.health()).body["orphans"] == 0
     await again.engine.sweep.look()
     assert (await again.service.health()).is_ready
-    assert (await again.order()).novita_id is not None
+    assert (await again.order()).machine.novita_id is not None
 
 
 async def test_a_person_has_a_restored_store_take_orders_at_once(
@@ -95,7 +95,7 @@ async def test_a_person_has_a_restored_store_take_orders_at_once(
 ) -> None:
     again = await restored_from(rig, restore, copy(rig, tmp_path / "copy.db"))
     await again.database.write(facts.accept_orders)
-    assert (await again.order()).novita_id is not None
+    assert (await again.order()).machine.novita_id is not None
 
 
 async def test_an_order_that_was_open_in_the_backup_takes_the_machine_that_it_bought_since(
@@ -108,12 +108,12 @@ async def test_an_order_that_was_open_in_the_backup_takes_the_machine_that_it_bo
     old = copy(rig, tmp_path / "copy.db")
     await rig.advance(minutes=2)
     running = await rig.find(ordered.id)
-    assert running.novita_id is not None
+    assert running.machine.novita_id is not None
 
     again = await restored_from(rig, restore, old)
     await again.advance(minutes=5)
     after = await again.find(ordered.id)
-    assert (after.status, after.novita_id) == (Status.RUNNING, running.novita_id)
+    assert (after.status, after.machine.novita_id) == (Status.RUNNING, running.machine.novita_id)
     assert again.calls("create") == 1
     assert await again.broken_at_rest() == []
 
@@ -140,7 +140,7 @@ async def test_a_machine_that_a_person_adopted_is_found_by_its_order_too(
     bought = await keyed(rig, 1)
     again = await restored_from(rig, restore, old)
     await again.advance(minutes=2)
-    adopted = (await again.service.adopt(str(bought.novita_id))).instance
+    adopted = (await again.service.adopt(str(bought.machine.novita_id))).instance
     assert (await keyed(again, 1)).id == adopted.id
     assert (await keyed(again, 1)).id == adopted.id
     assert again.calls("create") == 1
@@ -168,10 +168,10 @@ async def test_a_machine_that_a_person_adopted_is_not_given_to_an_order_it_canno
     bought = await keyed(rig, 1)
     again = await restored_from(rig, restore, old)
     await again.advance(minutes=2)
-    await again.service.adopt(str(bought.novita_id))
+    await again.service.adopt(str(bought.machine.novita_id))
     with pytest.raises(KeyReused):
         await keyed(again, 1, gpu_num=2)
-    assert (await keyed(again, 1)).novita_id == bought.novita_id
+    assert (await keyed(again, 1)).machine.novita_id == bought.machine.novita_id
     assert again.calls("create") == 1
 
 
@@ -186,7 +186,7 @@ async def test_an_order_that_failed_and_is_sent_again_is_found_as_well(
     bought = await keyed(rig, 1)
     again = await restored_from(rig, restore, old)
     await again.advance(minutes=2)
-    assert (await keyed(again, 1)).novita_id == bought.novita_id
+    assert (await keyed(again, 1)).machine.novita_id == bought.machine.novita_id
     assert again.calls("create") == 1
 
 
@@ -199,7 +199,7 @@ async def test_of_two_machines_of_one_order_the_older_is_found_and_the_other_lef
     add_foreign_machines(rig.world, ForeignMachines(name=bought.novita_name))
     again = await restored_from(rig, restore, old)
     await again.advance(minutes=2)
-    assert (await keyed(again, 1)).novita_id == bought.novita_id
+    assert (await keyed(again, 1)).machine.novita_id == bought.machine.novita_id
     await again.advance(minutes=5)
     assert len(await again.service.orphans()) == 1
     assert again.calls("delete") == 0
@@ -215,5 +215,5 @@ async def test_a_repeated_order_finds_its_machine_although_nothing_is_for_sale_a
     await again.advance(minutes=2)
     for product in list(again.world.products.values()):
         again.world.products[product.id] = replace(product, can_deploy=False)
-    assert (await keyed(again, 1)).novita_id == newer.novita_id
+    assert (await keyed(again, 1)).machine.novita_id == newer.machine.novita_id
     assert again.calls("create") == 1

@@ -52,7 +52,7 @@ async def test_machines_of_other_deployments_and_people_are_never_touched(rig: R
     assert len(rig.machines()) == 3 * len(STRANGERS) + 1
     assert rig.calls("stop") == 1
     assert rig.calls("start") + rig.calls("restart") + rig.calls("delete") == 0
-    strangers = [m for m in rig.world.machines.values() if m.id != running.novita_id]
+    strangers = [m for m in rig.world.machines.values() if m.id != running.machine.novita_id]
     assert all(len(machine.moments) == 1 for machine in strangers)
 
 
@@ -83,7 +83,7 @@ async def test_a_stopped_orphan_is_adopted_without_being_started(rig: Rig) -> No
     (machine,) = add_foreign_machines(rig.world, ForeignMachines(name=OURS, status="exited"))
     await rig.advance(minutes=4)
     adopted = (await rig.service.adopt(machine.id)).instance
-    assert (adopted.status, adopted.desired) == (Status.STOPPED, DesiredState.STOPPED)
+    assert (adopted.status, adopted.desired_state) == (Status.STOPPED, DesiredState.STOPPED)
     await rig.advance(minutes=3)
     assert (await rig.find(adopted.id)).status is Status.STOPPED
     assert await rig.history(adopted.id) == ["created", "stopped"]

@@ -19,6 +19,7 @@ from gpukeeper.store.db.database import Connection, Database
 from gpukeeper.telemetry import get_logger
 from tests.engine.conftest import Build
 from tests.engine.rig import ORDER, Rig
+from tests.instances import edit
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -28,7 +29,7 @@ NOBODY = timedelta(0)
 async def test_an_order_is_bought_without_a_turn_of_the_loop(rig: Rig) -> None:
     view = await rig.service.order(ORDER)
     assert view.instance.status is Status.CREATING
-    assert rig.machines() == [view.instance.novita_id]
+    assert rig.machines() == [view.instance.machine.novita_id]
     await rig.engine.buyer.workers.drain(MINUTE)
     # It was given back: the loop has nothing to do with it.
     assert rig.engine.buyer.workers.held == {}
@@ -48,7 +49,7 @@ async def test_what_is_known_is_stored_as_the_intent_to_buy_with_the_order(rig: 
     row, is_new = await never.place(ORDER)
     stored = await rig.find(row.id)
     assert is_new
-    assert stored.buying is not None
+    assert stored.purchase.intent is not None
     assert stored.status is Status.REQUESTED
     assert rig.engine.buyer.workers.held.keys() == {row.id}
     await rig.engine.buyer.workers.drain(NOBODY)
@@ -91,7 +92,7 @@ async def test_a_row_is_taken_over_when_who_stored_it_has_died(rig: Rig, build: 
     await other.work()
     await other.advance(minutes=15)
     bought = await other.find(row.id)
-    assert bought.novita_id is not None
+    assert bought.machine.novita_id is not None
     assert len(rig.machines()) == 2
 
 
@@ -196,7 +197,7 @@ async def test_a_row_is_stored_with_its_lease(rig: Rig) -> None:
     chosen = await rig.service.market.choose(ORDER)
     with rig.engine.buyer.reserve(await rig.order(), chosen) as claim:
         assert claim is not None
-        row = replace(claim.row, id="ins_held", novita_id=None, novita_name="held-te5t-1")
+        row = edit(claim.row, id="ins_held", novita_id=None, novita_name="held-te5t-1")
 
         def store(connection: Connection) -> None:
             instances.add(

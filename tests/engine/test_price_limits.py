@@ -34,7 +34,7 @@ def sold_for(rig: Rig) -> list[Decimal]:
 
 async def outcomes(rig: Rig, error: OrderFailed) -> list[str]:
     row = await rig.find(error.instance.id)
-    return [attempt.outcome for attempt in row.attempts]
+    return [attempt.outcome for attempt in row.purchase.attempts]
 
 
 async def test_a_price_that_was_kept_does_not_pass_the_limit(rig: Rig) -> None:
@@ -62,8 +62,8 @@ async def test_the_next_offer_is_bought_when_the_first_has_become_too_dear(rig: 
     hold_back_creates(rig)
     raise_price(rig, 1)
     ordered = await rig.order(max_price_per_hour=Decimal("0.2"))
-    assert ordered.product_id == SECOND
-    assert [attempt.outcome for attempt in ordered.attempts] == ["above_limit", "accepted"]
+    assert ordered.machine.product_id == SECOND
+    assert [attempt.outcome for attempt in ordered.purchase.attempts] == ["above_limit", "accepted"]
     assert sold_for(rig) == [Decimal("0.185")]
 
 
@@ -71,14 +71,17 @@ async def test_an_offer_that_is_not_listed_any_more_is_passed_over(rig: Rig) -> 
     hold_back_creates(rig)
     raise_price(rig, 1, price=0)
     ordered = await rig.order(max_price_per_hour=Decimal("0.2"))
-    assert [attempt.outcome for attempt in ordered.attempts] == ["out_of_stock", "accepted"]
+    assert [attempt.outcome for attempt in ordered.purchase.attempts] == [
+        "out_of_stock",
+        "accepted",
+    ]
 
 
 async def test_the_price_at_which_a_machine_is_bought_is_the_one_that_is_stored(rig: Rig) -> None:
     hold_back_creates(rig)
     raise_price(rig, 1, price=17900)
     ordered = await rig.order(max_price_per_hour=LIMIT)
-    assert ordered.price_per_hour == Decimal("0.179") == sold_for(rig)[0]
+    assert ordered.machine.price_per_hour == Decimal("0.179") == sold_for(rig)[0]
 
 
 async def test_every_try_of_a_create_asks_for_the_price_again(rig: Rig) -> None:
@@ -130,7 +133,7 @@ async def test_what_novita_shows_is_the_price_and_above_the_limit_it_is_told_onc
     rig.console(running, "reprice", price=DEAR)
     await rig.advance(minutes=3)
     dear = await rig.find(running.id)
-    assert (dear.price_per_hour, dear.status) == (Decimal("0.95"), Status.RUNNING)
+    assert (dear.machine.price_per_hour, dear.status) == (Decimal("0.95"), Status.RUNNING)
     assert (await rig.history(running.id))[-1] == "price_above_limit"
     assert (await rig.service.census()).spend_per_hour == Decimal("0.95")
     told = [body for _, _, body in rig.receiver.bodies if b"instance.price_above_limit" in body]
@@ -150,7 +153,7 @@ async def test_a_machine_that_is_started_again_at_another_price_is_told_of(rig: 
     await rig.service.want(running.id, Command.START)
     await rig.advance(minutes=3)
     assert "price_above_limit" in await rig.history(running.id)
-    assert (await rig.find(running.id)).price_per_hour == Decimal("0.95")
+    assert (await rig.find(running.id)).machine.price_per_hour == Decimal("0.95")
 
 
 @pytest.mark.parametrize("price", [0, -5, 10**9])
@@ -158,7 +161,7 @@ async def test_a_price_that_makes_no_sense_is_not_taken_over(rig: Rig, price: in
     running = await rig.running(max_price_per_hour=LIMIT)
     rig.console(running, "reprice", price=price)
     await rig.advance(minutes=2)
-    assert (await rig.find(running.id)).price_per_hour == Decimal("0.175")
+    assert (await rig.find(running.id)).machine.price_per_hour == Decimal("0.175")
 
 
 async def test_a_price_that_rises_between_the_question_and_the_sale_is_told(rig: Rig) -> None:
@@ -167,7 +170,7 @@ async def test_a_price_that_rises_between_the_question_and_the_sale_is_told(rig:
     ordered = await rig.order(max_price_per_hour=LIMIT)
     await rig.advance(minutes=2)
     found = await rig.find(ordered.id)
-    assert found.price_per_hour == Decimal("0.95") == sold_for(rig)[0]
+    assert found.machine.price_per_hour == Decimal("0.95") == sold_for(rig)[0]
     assert "price_above_limit" in await rig.history(ordered.id)
 
 

@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from gpukeeper.domain.errors import KeyReused
-from gpukeeper.domain.instances import Command, Listing, Status
+from gpukeeper.domain.instances import Command, Status
+from gpukeeper.domain.machines import Listing
 from gpukeeper.service import OrderFailed
 from tests.engine.rig import ORDER, Rig
 
@@ -16,12 +17,12 @@ from tests.engine.rig import ORDER, Rig
 async def test_a_lost_answer_is_looked_up_and_the_machine_adopted(rig: Rig, kind: str) -> None:
     rig.fault(kind, "create", when="after", times=1)
     ordered = await rig.order()
-    assert ordered.novita_id is None
+    assert ordered.machine.novita_id is None
     assert ordered.status is Status.REQUESTED
     await rig.advance(minutes=2)
     running = await rig.find(ordered.id)
     assert running.status is Status.RUNNING
-    assert rig.machines() == [running.novita_id]
+    assert rig.machines() == [running.machine.novita_id]
     assert rig.calls("create") == 1
 
 
@@ -71,15 +72,18 @@ async def test_a_machine_that_novitas_filter_does_not_find_is_not_bought_again(
     await rig.advance(minutes=5)
     running = await rig.find(ordered.id)
     assert running.status is Status.RUNNING
-    assert rig.machines() == [running.novita_id]
+    assert rig.machines() == [running.machine.novita_id]
     assert rig.calls("create") == 1
 
 
 async def test_out_of_stock_leads_to_the_next_offer(rig: Rig) -> None:
     rig.fate("out-of-stock")
     ordered = await rig.order()
-    assert ordered.product_id == "4090.16c96g.v2"
-    assert [attempt.outcome for attempt in ordered.attempts] == ["out_of_stock", "accepted"]
+    assert ordered.machine.product_id == "4090.16c96g.v2"
+    assert [attempt.outcome for attempt in ordered.purchase.attempts] == [
+        "out_of_stock",
+        "accepted",
+    ]
 
 
 async def test_when_everything_is_out_of_stock_all_tries_are_kept(rig: Rig) -> None:
@@ -87,14 +91,14 @@ async def test_when_everything_is_out_of_stock_all_tries_are_kept(rig: Rig) -> N
     with pytest.raises(OrderFailed) as failure:
         await rig.order()
     assert failure.value.error_code == "out_of_stock"
-    assert len(failure.value.instance.attempts) == 2
+    assert len(failure.value.instance.purchase.attempts) == 2
 
 
 async def test_other_regions_are_tried_when_the_order_names_them(rig: Rig) -> None:
     rig.fate("out-of-stock", times=2)
     ordered = await rig.order(regions=("US-CA-06", "AS-SGP-02"))
-    assert ordered.region == "AS-SGP-02" or ordered.region == "US-CA-06"
-    assert len(ordered.attempts) == 3
+    assert ordered.machine.region == "AS-SGP-02" or ordered.machine.region == "US-CA-06"
+    assert len(ordered.purchase.attempts) == 3
 
 
 @pytest.mark.parametrize(
@@ -111,8 +115,8 @@ async def test_money_and_quota_stop_an_order(rig: Rig, fate: str, code: str) -> 
 async def test_a_throttled_purchase_is_tried_again_since_nothing_was_bought(rig: Rig) -> None:
     rig.fault("rate-limit", "create", times=2, retry_after=1)
     ordered = await rig.order()
-    assert ordered.novita_id is not None
-    assert rig.machines() == [ordered.novita_id]
+    assert ordered.machine.novita_id is not None
+    assert rig.machines() == [ordered.machine.novita_id]
 
 
 async def test_an_expired_key_fails_the_order(rig: Rig) -> None:

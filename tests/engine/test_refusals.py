@@ -81,7 +81,7 @@ async def test_a_key_is_free_after_a_refusal(rig: Rig) -> None:
     with pytest.raises(OrderRefused):
         await send(rig, DEAR)
     view = await send(rig, ORDER, "another body")
-    assert rig.machines() == [view.instance.novita_id]
+    assert rig.machines() == [view.instance.machine.novita_id]
 
 
 async def test_a_key_gives_its_instance_although_nothing_is_for_sale_any_more(rig: Rig) -> None:
@@ -122,7 +122,7 @@ async def test_a_region_that_is_new_at_novita_is_found(rig: Rig) -> None:
     product = rig.world.products["4090.16c62g"]
     rig.world.products[product.id] = replace(product, stock={**product.stock, "new-1": None})
     view = await rig.service.order(replace(ORDER, region="NEW-01"))
-    assert view.instance.region == "NEW-01"
+    assert view.instance.machine.region == "NEW-01"
 
 
 async def test_an_order_is_stored_when_novita_cannot_be_asked(rig: Rig) -> None:
@@ -150,7 +150,7 @@ async def test_an_order_is_stored_when_novita_takes_too_long_to_say_what_it_sell
     assert (is_new, row.status, await rows(rig)) == (True, Status.REQUESTED, 1)
     go_on.set()
     await rig.engine.buyer.workers.drain(timedelta(minutes=1))
-    assert rig.machines() == [(await rig.find(row.id)).novita_id]
+    assert rig.machines() == [(await rig.find(row.id)).machine.novita_id]
 
 
 async def test_who_hangs_up_while_novita_is_asked_leaves_nothing_behind(

@@ -57,7 +57,7 @@ async def test_a_store_restored_from_an_old_copy_finds_its_newer_machines_as_orp
     assert (await restored.find(kept.id)).status is Status.RUNNING
     assert (await restored.find(gone.id)).status is Status.LOST
     orphans = await restored.service.orphans()
-    assert {orphan.novita_id for orphan in orphans} == {row.novita_id for row in newer}
+    assert {orphan.novita_id for orphan in orphans} == {row.machine.novita_id for row in newer}
     assert restored.calls("create") == 5
     assert await restored.broken_at_rest() == []
 
@@ -66,8 +66,12 @@ async def test_a_store_restored_from_an_old_copy_finds_its_newer_machines_as_orp
     await restored.advance(minutes=5)
     assert (await restored.find(adopted.id)).status is Status.RUNNING
     assert (await restored.find(deleted.id)).status is Status.DELETED
-    left = [str(row.novita_id) for row in newer if row.novita_id != deleted.novita_id]
-    assert sorted(restored.machines()) == sorted([str(kept.novita_id), *left])
+    left = [
+        str(row.machine.novita_id)
+        for row in newer
+        if row.machine.novita_id != deleted.machine.novita_id
+    ]
+    assert sorted(restored.machines()) == sorted([str(kept.machine.novita_id), *left])
     assert await restored.broken_at_rest() == []
 
 
@@ -85,7 +89,7 @@ async def test_a_copy_taken_while_an_order_was_bought_finds_its_machine_and_buys
     restored = restore(tmp_path / "copy.db")
     await restored.advance(minutes=5)
     found = await restored.find(running.id)
-    assert (found.status, found.novita_id) == (Status.RUNNING, running.novita_id)
+    assert (found.status, found.machine.novita_id) == (Status.RUNNING, running.machine.novita_id)
     assert restored.calls("create") == 1
     assert await restored.broken_at_rest() == []
 
@@ -101,10 +105,10 @@ async def test_a_copy_taken_before_an_order_was_bought_never_deletes_what_it_did
     restored = restore(tmp_path / "copy.db")
     await restored.advance(minutes=10)
     again = await restored.find(running.id)
-    assert again.novita_id != running.novita_id
+    assert again.machine.novita_id != running.machine.novita_id
     # Somebody has been working on it: only a person can say which of the two is to go.
-    assert str(running.novita_id) in restored.machines()
-    assert [o.novita_id for o in await restored.service.orphans()] == [running.novita_id]
+    assert str(running.machine.novita_id) in restored.machines()
+    assert [o.novita_id for o in await restored.service.orphans()] == [running.machine.novita_id]
     assert restored.calls("delete") == 0
 
 
@@ -130,12 +134,12 @@ async def test_a_second_machine_is_deleted_by_whoever_takes_the_store_over(
     add_foreign_machines(rig.world, ForeignMachines(name=ordered.novita_name))
     rig.fault("reset", "delete", when="before")
     await rig.advance(minutes=1)
-    assert len((await rig.find(ordered.id)).surplus_ids) == 1
+    assert len((await rig.find(ordered.id)).duplicate_ids) == 1
     taken_over = restore(copy(rig, tmp_path / "copy.db"))
     rig.world.faults.clear()
     await taken_over.advance(minutes=10)
     after = await taken_over.find(ordered.id)
-    assert (after.status, after.surplus_ids) == (Status.RUNNING, ())
-    assert taken_over.machines() == [after.novita_id]
+    assert (after.status, after.duplicate_ids) == (Status.RUNNING, ())
+    assert taken_over.machines() == [after.machine.novita_id]
     assert (await taken_over.history(ordered.id))[-1] == "surplus_deleted"
     assert await taken_over.broken_at_rest() == []

@@ -19,9 +19,9 @@ async def is_sound(rig: Rig, sold: Instance, older: Instance) -> bool:
     """Whether the newer order has the machine and its id, and nothing else has either."""
     await rig.advance(minutes=3)
     newer = await rig.find(sold.id)
-    assert (newer.status, newer.novita_id) == (Status.RUNNING, older.novita_id)
-    assert rig.machines() == [newer.novita_id]
-    assert (await rig.find(older.id)).novita_id is None
+    assert (newer.status, newer.machine.novita_id) == (Status.RUNNING, older.machine.novita_id)
+    assert rig.machines() == [newer.machine.novita_id]
+    assert (await rig.find(older.id)).machine.novita_id is None
     return await rig.broken_at_rest() == []
 
 
@@ -30,7 +30,7 @@ async def test_an_order_keeps_the_machine_that_it_was_sold_under_an_older_ones_i
 ) -> None:
     older = await replaced(rig)
     sold = await rig.order(name="newer")
-    assert (sold.status, sold.novita_id) == (Status.CREATING, older.novita_id)
+    assert (sold.status, sold.machine.novita_id) == (Status.CREATING, older.machine.novita_id)
     given_up = await rig.find(older.id)
     assert given_up.status is Status.LOST
     assert given_up.reason is not None
@@ -55,7 +55,7 @@ async def test_an_older_instance_that_has_ended_stays_as_it_ended(
     sold = await rig.order(name="newer")
     assert await is_sound(rig, sold, older)
     still = await rig.find(older.id)
-    assert (still.status, still.gone_at) == (ended.status, ended.gone_at)
+    assert (still.status, still.machine.gone_at) == (ended.status, ended.machine.gone_at)
     assert await rig.history(older.id) == history
 
 
@@ -73,7 +73,7 @@ async def test_a_machine_that_is_looked_up_has_its_id_too(rig: Rig) -> None:
     older = await replaced(rig)
     rig.fault("reset", "create", when="after", times=1)
     lost = await rig.order(name="newer")
-    assert lost.novita_id is None
+    assert lost.machine.novita_id is None
     rig.clock.at += timedelta(seconds=5)
     await rig.work()
     assert await is_sound(rig, await rig.find(lost.id), older)

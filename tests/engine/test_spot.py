@@ -1,6 +1,7 @@
 """Spot machines: the notice, its withdrawal, the reclaim with and without notice."""
 
-from gpukeeper.domain.instances import SpotSignal, Status
+from gpukeeper.domain.instances import Status
+from gpukeeper.domain.machines import SpotSignal
 from tests.engine.rig import Rig
 
 
@@ -10,7 +11,7 @@ async def test_a_notice_is_told_once_and_its_time_shown(rig: Rig) -> None:
     await rig.advance(minutes=10)
     noticed = await rig.find(running.id)
     assert noticed.status is Status.RUNNING
-    assert noticed.reclaim_at is not None
+    assert noticed.machine.reclaim_at is not None
     assert (await rig.history(running.id)).count("reclaim_notified") == 1
 
 
@@ -19,8 +20,8 @@ async def test_a_notice_without_a_time_is_a_notice(rig: Rig) -> None:
     rig.console(running, "spot-notice")
     await rig.advance(minutes=3)
     noticed = await rig.find(running.id)
-    assert noticed.spot_signal is SpotSignal.NOTIFIED
-    assert noticed.reclaim_at is None
+    assert noticed.machine.spot_signal is SpotSignal.NOTIFIED
+    assert noticed.machine.reclaim_at is None
     assert (await rig.history(running.id)).count("reclaim_notified") == 1
 
 
@@ -30,7 +31,7 @@ async def test_a_withdrawn_notice_is_forgotten_and_the_next_one_told(rig: Rig) -
     await rig.advance(minutes=3)
     rig.console(running, "withdraw-notice")
     await rig.advance(minutes=3)
-    assert (await rig.find(running.id)).spot_signal is SpotSignal.NONE
+    assert (await rig.find(running.id)).machine.spot_signal is SpotSignal.NONE
     rig.console(running, "spot-notice", in_seconds=7200)
     await rig.advance(minutes=3)
     assert (await rig.history(running.id)).count("reclaim_notified") == 2
@@ -72,6 +73,6 @@ async def test_a_signal_that_only_the_list_has_is_not_lost_by_a_refresh(rig: Rig
     rig.console(running, "spot-notice", in_seconds=3600)
     await rig.advance(minutes=3)
     view = await rig.service.instance(running.id, refresh=True)
-    assert view.instance.spot_signal is SpotSignal.NOTIFIED
+    assert view.instance.machine.spot_signal is SpotSignal.NOTIFIED
     await rig.advance(minutes=3)
     assert (await rig.history(running.id)).count("reclaim_notified") == 1

@@ -160,7 +160,7 @@ async def test_a_spot_machine_has_the_right_status_and_each_event_once(
     assert (after.status, after.is_watched) == (case.status, case.is_watched)
     assert (after.reason.code if after.reason else None) == case.code
     if case.status is Status.RUNNING:
-        left = after.reclaim_at and (after.reclaim_at - rig.clock()).total_seconds()
+        left = after.machine.reclaim_at and (after.machine.reclaim_at - rig.clock()).total_seconds()
         assert left == case.reclaim_in_seconds
     assert await rig.broken_at_rest() == []
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from gpukeeper.domain.instances import Command, Instance, Listing, Status
+from gpukeeper.domain.instances import Command, Instance, Status
+from gpukeeper.domain.machines import Listing
 from gpukeeper.domain.products import BillingMode
 from tests.engine.rig import Rig
 
@@ -111,7 +112,7 @@ async def test_an_unknown_status_is_kept_and_changes_nothing(rig: Rig) -> None:
     await rig.advance(minutes=3)
     found = await rig.find(running.id)
     assert found.status is Status.RUNNING
-    assert found.novita_status == "hibernating"
+    assert found.machine.novita_status == "hibernating"
 
 
 async def test_answers_are_stale_while_novita_cannot_be_asked(rig: Rig) -> None:
@@ -152,7 +153,7 @@ async def test_machines_deleted_while_novita_is_asked_are_no_vanished_fleet(rig:
     async def list_late(**options: Any) -> Listing:
         for machine in machines[:4]:
             await rig.service.want(machine.id, Command.DELETE)
-            rig.world.machines.pop(str(machine.novita_id))
+            rig.world.machines.pop(str(machine.machine.novita_id))
         return await list_all(**options)
 
     rig.novita.list_all = list_late  # type: ignore[method-assign]  # the owner is quicker

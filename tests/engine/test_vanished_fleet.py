@@ -18,7 +18,11 @@ async def test_a_running_machine_that_is_gone_is_announced_at_the_next_look(
     rig.console(running, "vanish")
     await rig.advance(**A_LOOK)
     lost = await rig.find(running.id)
-    assert (lost.status, lost.may_be_billed, lost.novita_status) == (Status.LOST, False, None)
+    assert (lost.status, lost.may_be_billed, lost.machine.novita_status) == (
+        Status.LOST,
+        False,
+        None,
+    )
     assert (await rig.history(running.id))[-1] == "lost"
 
 

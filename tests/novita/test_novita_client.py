@@ -21,7 +21,7 @@ from gpukeeper.domain.errors import (
     QuotaExceeded,
     RateLimited,
 )
-from gpukeeper.domain.instances import Phase
+from gpukeeper.domain.machines import Phase
 from gpukeeper.domain.products import BillingMode
 from gpukeeper.novita.client import NovitaClient
 from tests.novita.bodies import error, machine

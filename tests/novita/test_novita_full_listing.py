@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpukeeper.domain.errors import NovitaUnavailable
-from gpukeeper.domain.instances import Observation, Phase
+from gpukeeper.domain.machines import Observation, Phase
 from gpukeeper.novita.full_listing import Pages, read_pages
 from gpukeeper.novita.protocol import Page
 from tests.novita.bodies import ASKED_AT

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gpukeeper.domain.instances import ConnectionDetails, Endpoint, Observation, Phase, SpotSignal
+from gpukeeper.domain.machines import ConnectionDetails, Endpoint, Observation, Phase, SpotSignal
 from gpukeeper.domain.products import Port, Product, Template, Tool
 from gpukeeper.novita import mapping, models
 from tests.novita.bodies import (

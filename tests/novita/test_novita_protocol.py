@@ -7,7 +7,8 @@ from decimal import Decimal
 import pytest
 
 from gpukeeper.domain.errors import NovitaError, NovitaRejected, NovitaUnavailable, OutcomeUnknown
-from gpukeeper.domain.instances import Command, Phase
+from gpukeeper.domain.instances import Command
+from gpukeeper.domain.machines import Phase
 from gpukeeper.domain.products import BillingMode
 from gpukeeper.novita import protocol
 from gpukeeper.novita.messages import Request, Response

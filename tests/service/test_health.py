@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import event, text
 
 from gpukeeper.domain.errors import StoreUnavailable
-from gpukeeper.domain.instances import Observation, Phase, Status
+from gpukeeper.domain.instances import Status
+from gpukeeper.domain.machines import Observation, Phase
 from gpukeeper.service.health import (
     MIN_FREE_BYTES,
     Disk,

@@ -10,6 +10,7 @@ from gpukeeper.domain.events import Change
 from gpukeeper.domain.instances import Instance, Status
 from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.nudges import Nudges
+from tests.instances import edit
 from tests.store.rows import NOW, SECOND, an_instance
 
 ROW = an_instance(1, status=Status.CREATING, novita_id="nv1", due_at=None)
@@ -38,7 +39,7 @@ def _changed(after: Instance, before: Instance | None = ROW) -> Change:
     ("change", "expected"),
     [
         (_changed(ROW), []),
-        (_changed(replace(ROW, failures=1)), []),
+        (_changed(edit(ROW, failures=1)), []),
         (_changed(replace(ROW, status=Status.STARTING)), ["events"]),
         (_changed(replace(ROW, status=Status.RUNNING)), ["events", "deliver"]),
         (_changed(replace(ROW, due_at=NOW)), ["reconcile"]),
@@ -87,7 +88,7 @@ def test_a_loop_of_another_process_finds_its_work_by_itself(
 def test_everyone_who_waits_for_an_instance_gets_each_change_of_it_in_order(
     nudges: Nudges,
 ) -> None:
-    first, second = replace(ROW, failures=1), replace(ROW, failures=2)
+    first, second = edit(ROW, failures=1), edit(ROW, failures=2)
     with nudges.watch("ins_000001") as one, nudges.watch("ins_000001") as two:
         with nudges.watch("ins_000002") as other:
             nudges.changed([_changed(first), _changed(second, before=first)])
@@ -102,7 +103,7 @@ def test_what_did_not_change_is_not_heard_of(nudges: Nudges) -> None:
 
 
 def test_one_who_stopped_waiting_leaves_the_others_waiting(nudges: Nudges) -> None:
-    after = replace(ROW, failures=1)
+    after = edit(ROW, failures=1)
     with nudges.watch("ins_000001") as stays:
         with pytest.raises(LookupError), nudges.watch("ins_000001") as leaves:
             raise LookupError

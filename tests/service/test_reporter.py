@@ -21,6 +21,7 @@ from gpukeeper.novita.client import CallReport
 from gpukeeper.reporter import Reporter
 from gpukeeper.store.facts import SweepState
 from gpukeeper.telemetry import create_metrics, get_logger
+from tests.instances import edit
 from tests.store.rows import HOOK, NOW, SECOND, an_instance
 
 ROW = an_instance(1)
@@ -43,7 +44,7 @@ def _said(reporter: Reporter, change: Change) -> Logs:
 
 
 def _to(status: Status, **facts: Any) -> Change:
-    return Change(ROW, replace(ROW, status=status, **facts), NOW)
+    return Change(ROW, edit(ROW, status=status, **facts), NOW)
 
 
 @pytest.mark.parametrize(
@@ -76,14 +77,14 @@ def test_a_failure_is_said_with_its_reason(reporter: Reporter) -> None:
 
 def test_a_price_above_the_limit_is_an_error_and_a_count(reporter: Reporter) -> None:
     order = replace(ROW.order, max_price_per_hour=Decimal("0.18"))
-    cheap = replace(ROW, order=order, novita_id="m1", price_per_hour=Decimal("0.175"))
-    dear = replace(cheap, price_per_hour=Decimal("0.95"))
+    cheap = edit(ROW, order=order, novita_id="m1", price_per_hour=Decimal("0.175"))
+    dear = edit(cheap, price_per_hour=Decimal("0.95"))
     assert _metric(reporter, "price_above_limit_total") == 0
     (entry,) = _said(reporter, Change(cheap, dear, NOW))
     assert (entry["log_level"], entry["event"]) == ("error", "price_above_limit")
     assert (entry["price_per_hour"], entry["limit"]) == ("0.95", "0.18")
     assert _metric(reporter, "price_above_limit_total") == 1
-    assert _said(reporter, Change(dear, replace(dear, doubts=1), NOW)) == []
+    assert _said(reporter, Change(dear, edit(dear, doubts=1), NOW)) == []
 
 
 def test_a_new_order_is_said(reporter: Reporter) -> None:
@@ -96,14 +97,14 @@ def test_what_leaves_the_status_alone_is_not_said(reporter: Reporter) -> None:
 
 
 def test_a_second_machine_of_one_order_is_said_as_an_error(reporter: Reporter) -> None:
-    found = replace(ROW, novita_id="nv1", surplus=(Duplicate("nv2", NOW, NOW),))
-    (entry,) = _said(reporter, Change(replace(ROW, novita_id="nv1"), found, NOW))
+    found = edit(ROW, novita_id="nv1", duplicates=(Duplicate("nv2", NOW, NOW),))
+    (entry,) = _said(reporter, Change(edit(ROW, novita_id="nv1"), found, NOW))
     assert (entry["event"], entry["log_level"]) == ("surplus_found", "error")
     assert (entry["novita_id"], entry["surplus"]) == ("nv1", ["nv2"])
 
 
 def test_an_order_that_novita_accepted_is_counted_once(reporter: Reporter) -> None:
-    bought = replace(ROW, status=Status.CREATING, novita_id="nv1")
+    bought = edit(ROW, status=Status.CREATING, novita_id="nv1")
     reporter.changed(Change(None, ROW, NOW))
     reporter.changed(Change(ROW, bought, NOW))
     reporter.changed(Change(bought, replace(bought, status=Status.FAILED), NOW))
@@ -128,7 +129,7 @@ def test_the_time_to_running_is_measured_the_first_time_only(reporter: Reporter)
         reporter.changed(Change(row, after, NOW))
         return after
 
-    first = run_at(replace(ROW, status=Status.STARTING, novita_id="nv1"), 42)
+    first = run_at(edit(ROW, status=Status.STARTING, novita_id="nv1"), 42)
     run_at(replace(first, status=Status.STARTING), 4200)
     assert _metric(reporter, "time_to_running_seconds_count") == 1
     assert _metric(reporter, "time_to_running_seconds_sum") == 42

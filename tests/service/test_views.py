@@ -1,7 +1,6 @@
 """How fresh an instance is, and the texts that lead from page to page."""
 
 import base64
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,6 +18,7 @@ from gpukeeper.service.views import (
     encode_cursor,
 )
 from gpukeeper.store.facts import SweepState
+from tests.instances import edit
 from tests.store.rows import NOW, SECOND, an_instance
 
 PATIENCE = 150 * SECOND
@@ -55,7 +55,7 @@ def test_an_older_look_does_not_make_it_older() -> None:
 
 
 def test_a_machine_that_was_never_observed_is_as_fresh_as_the_look_that_showed_it() -> None:
-    row = replace(WATCHED, observed_at=None)
+    row = edit(WATCHED, observed_at=None)
     assert _viewed(row, seen_at=_at(60)).observed_at == _at(60)
 
 
@@ -72,7 +72,7 @@ def test_a_machine_that_was_never_observed_is_as_fresh_as_the_look_that_showed_i
 def test_a_look_that_did_not_agree_with_the_row_does_not_make_it_fresher(
     facts: dict[str, Any],
 ) -> None:
-    row = replace(WATCHED, **facts)
+    row = edit(WATCHED, **facts)
     assert _viewed(row, at=300, seen_at=_at(290)) == View(row, _at(30), is_stale=True)
 
 
@@ -87,7 +87,7 @@ def test_a_machine_is_stale_when_no_look_came_for_too_long(at: float, is_stale: 
 def test_a_machine_that_nobody_saw_yet_is_as_old_as_its_purchase(
     accepted_at: datetime | None, at: float, is_stale: bool
 ) -> None:
-    row = replace(WATCHED, observed_at=None, accepted_at=accepted_at)
+    row = edit(WATCHED, observed_at=None, accepted_at=accepted_at)
     assert _viewed(row, at=at) == View(row, None, is_stale=is_stale)
 
 
@@ -101,13 +101,13 @@ def test_a_machine_is_stale_after_a_look_that_failed() -> None:
 
 
 def test_a_machine_that_was_refreshed_after_a_look_that_failed_is_fresh() -> None:
-    refreshed = replace(WATCHED, observed_at=_at(95))
+    refreshed = edit(WATCHED, observed_at=_at(95))
     assert not _viewed(refreshed, error="Novita did not answer.", tried_at=_at(90)).is_stale
 
 
 @pytest.mark.parametrize("facts", [{"novita_id": None}, {"gone_at": NOW}])
 def test_where_there_is_no_machine_nothing_is_stale(facts: dict[str, Any]) -> None:
-    row = replace(WATCHED, **facts)
+    row = edit(WATCHED, **facts)
     seen = _viewed(row, at=1e6, error="Novita did not answer.", seen_at=_at(60))
     assert seen == View(row, _at(30), is_stale=False)
 
@@ -174,7 +174,7 @@ def test_a_page_has_the_views_of_its_rows() -> None:
 
 def test_a_page_is_the_same_until_time_makes_one_of_its_machines_stale() -> None:
     settled = an_instance(2, status=Status.DELETED)
-    later = replace(WATCHED, observed_at=_at(60))
+    later = edit(WATCHED, observed_at=_at(60))
     listed = _listed(WATCHED, settled, later)
     fresh = listed.page(_at(100), patience=PATIENCE)
     # The first is late after 180 seconds, the other after 210.

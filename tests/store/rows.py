@@ -15,6 +15,7 @@ from gpukeeper.store.db.database import Connection, Database
 from gpukeeper.store.encryption import EnvsCipher
 from gpukeeper.store.leases import Lease
 from gpukeeper.store.outbox import Outbox
+from tests.instances import build, edit
 
 NOW = datetime(2026, 1, 1, 12, 30, 15, 123_456, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -40,17 +41,17 @@ SILENT = an_outbox()
 def an_instance(number: int = 1, *, order: dict[str, Any] | None = None, **facts: Any) -> Instance:
     """Return an instance that was just ordered; ``order`` and ``facts`` change its fields."""
     plain = Order(name=f"trainer-{number}", product_name="RTX 4090 24GB", template_id="tpl")
-    row = Instance(
+    row = build(
         id=f"ins_{number:06}",
         novita_name=f"trainer-{number}-gkte5t{number:08}",
         order=replace(plain, **(order or {})),
         status=Status.REQUESTED,
-        desired=DesiredState.RUNNING,
+        desired_state=DesiredState.RUNNING,
         created_at=NOW,
         deadline_at=NOW + 600 * SECOND,
         due_at=NOW,
     )
-    return replace(row, **facts)
+    return edit(row, **facts)
 
 
 async def stored(database: Database, *rows: Instance, outbox: Outbox = SILENT) -> None:

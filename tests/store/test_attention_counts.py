@@ -1,6 +1,5 @@
 """What needs attention is counted in the store: machines that are taken back, webhooks given up."""
 
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,12 @@ from alembic.config import Config
 from sqlalchemy import text
 
 from gpukeeper.domain.events import DeliveryStatus
-from gpukeeper.domain.instances import Instance, SpotSignal, Status
+from gpukeeper.domain.instances import Instance, Status
+from gpukeeper.domain.machines import SpotSignal
 from gpukeeper.store import deliveries, instances, migrations, pagination, tables
 from gpukeeper.store.db.database import Database
 from gpukeeper.store.deliveries import Undelivered
+from tests.instances import edit
 from tests.store.rows import HOOK, NOW, SECOND, an_instance, an_outbox, became, changed, stored
 
 _MACHINE: dict[str, Any] = {"status": Status.RUNNING, "novita_id": "m1"}
@@ -67,7 +68,7 @@ async def test_a_withdrawn_notice_is_counted_no_more(database: Database) -> None
 
 
 def _without_notice(row: Instance) -> Instance:
-    return replace(row, spot_signal=SpotSignal.NONE)
+    return edit(row, spot_signal=SpotSignal.NONE)
 
 
 async def test_webhooks_that_were_given_up_are_counted_since_a_time_and_by_receiver(

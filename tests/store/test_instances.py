@@ -15,6 +15,7 @@ from gpukeeper.store import events as history
 from gpukeeper.store import instances
 from gpukeeper.store.db.database import Connection, Database, StoreError
 from gpukeeper.store.instances import SweepRow
+from tests.instances import edit
 from tests.store.rows import (
     HOOK,
     LEASE,
@@ -41,7 +42,7 @@ def _become(status: Status) -> Callable[[Instance], Instance]:
 
 
 def _created(row: Instance) -> Instance:
-    return replace(row, status=Status.CREATING, novita_id="nv1")
+    return edit(row, status=Status.CREATING, novita_id="nv1")
 
 
 async def test_a_new_instance_is_stored_with_its_first_event(database: Database) -> None:
@@ -182,22 +183,22 @@ async def test_changes_at_the_same_time_are_all_kept(database: Database) -> None
     await stored(database, an_instance(1))
 
     def fail_once_more(row: Instance) -> Instance:
-        return replace(row, failures=row.failures + 1)
+        return edit(row, failures=row.watch.failures + 1)
 
     def miss_once_more(row: Instance) -> Instance:
-        return replace(row, misses=row.misses + 1)
+        return edit(row, misses=row.watch.misses + 1)
 
     folds = [fail_once_more, miss_once_more] * 40
     await asyncio.gather(*(changed(database, "ins_000001", fold) for fold in folds))
     row = await found(database, "ins_000001")
-    assert (row.failures, row.misses) == (40, 40)
+    assert (row.watch.failures, row.watch.misses) == (40, 40)
 
 
 async def test_a_machine_belongs_to_one_instance_only(database: Database) -> None:
     await stored(database, an_instance(1, novita_id="nv1"), an_instance(2))
     with pytest.raises(StoreError):
-        await changed(database, "ins_000002", lambda row: replace(row, novita_id="nv1"))
-    assert (await found(database, "ins_000002")).novita_id is None
+        await changed(database, "ins_000002", lambda row: edit(row, novita_id="nv1"))
+    assert (await found(database, "ins_000002")).machine.novita_id is None
 
 
 async def test_environment_values_stay_with_their_instance_through_changes(

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gpukeeper.domain.instances import Observation, Phase
+from gpukeeper.domain.machines import Observation, Phase
 from gpukeeper.store import orphans
 from gpukeeper.store.db.database import Database
 from gpukeeper.store.orphans import Orphan

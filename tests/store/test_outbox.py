@@ -5,11 +5,13 @@ from dataclasses import replace
 import pytest
 
 from gpukeeper.domain.events import ANNOUNCED, DeliveryStatus
-from gpukeeper.domain.instances import Instance, SpotSignal, Status
+from gpukeeper.domain.instances import Instance, Status
+from gpukeeper.domain.machines import SpotSignal
 from gpukeeper.store import events as history
 from gpukeeper.store import instances
 from gpukeeper.store.db.database import Connection, Database
 from gpukeeper.store.outbox import Origin, Outbox, command_trace
+from tests.instances import edit
 from tests.store.rows import (
     HOOK,
     NOW,
@@ -41,11 +43,11 @@ async def _test_event(database: Database, outbox: Outbox, *urls: str) -> list[st
 
 
 def _taken_back(row: Instance) -> Instance:
-    return replace(row, status=Status.STOPPING, spot_signal=SpotSignal.NOTIFIED)
+    return edit(row, status=Status.STOPPING, spot_signal=SpotSignal.NOTIFIED)
 
 
 def _notified_and_running(row: Instance) -> Instance:
-    return replace(row, status=Status.RUNNING, spot_signal=SpotSignal.NOTIFIED)
+    return edit(row, status=Status.RUNNING, spot_signal=SpotSignal.NOTIFIED)
 
 
 async def test_every_operator_url_and_the_callers_own_are_told(database: Database) -> None:
@@ -160,7 +162,7 @@ async def test_of_instances_that_change_together_each_lane_has_its_own_order(
             await tried(database, delivery, 204)
 
     def taken_back(row: Instance) -> Instance:
-        return replace(row, status=Status.RECLAIMED, spot_signal=SpotSignal.TERMINATED)
+        return edit(row, status=Status.RECLAIMED, spot_signal=SpotSignal.TERMINATED)
 
     folds = {
         "ins_000003": _notified_and_running,

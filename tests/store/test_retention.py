@@ -2,7 +2,6 @@
 
 import secrets
 from collections import Counter
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +15,7 @@ from gpukeeper.store import deliveries, facts, retention, tables
 from gpukeeper.store import events as history
 from gpukeeper.store.db.database import Database
 from gpukeeper.store.outbox import Outbox
+from tests.instances import edit
 from tests.store.rows import (
     HOOK,
     NOW,
@@ -125,7 +125,7 @@ async def test_a_history_stays_whole_until_the_machine_has_been_gone_for_long(
     await stored(database, an_instance(1), outbox=OUTBOX)
 
     def bought(row: Instance) -> Instance:
-        return replace(row, status=Status.CREATING, **machine)
+        return edit(row, status=Status.CREATING, **machine)
 
     await changed(database, "ins_000001", bought, outbox=OUTBOX)
     await deliver_all(database)

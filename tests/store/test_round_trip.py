@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from sqlalchemy import select, update
 from sqlalchemy.dialects import sqlite
 
-from gpukeeper.domain.instances import Instance, Observation, Order
+from gpukeeper.domain.instances import Instance, Order
+from gpukeeper.domain.machines import Observation
 from gpukeeper.store import facts, instances, orphans, tables
 from gpukeeper.store.db.database import Connection, Database, StoreError
 from gpukeeper.store.facts import SweepState
@@ -72,7 +73,7 @@ async def test_every_field_of_an_instance_can_change(database: Database) -> None
 async def test_money_keeps_its_digits(database: Database) -> None:
     price = Decimal("0.17500")
     await stored(database, an_instance(1, price_per_hour=price, novita_id="nv1"))
-    assert str((await found(database, "nv1")).price_per_hour) == "0.17500"
+    assert str((await found(database, "nv1")).machine.price_per_hour) == "0.17500"
     assert await database.read(instances.sum_spend_per_hour) == price
 
 

@@ -12,6 +12,7 @@ from gpukeeper.domain.instances import Instance, Status
 from gpukeeper.store import instances, migrations, orphans
 from gpukeeper.store.db import postgres
 from gpukeeper.store.db.database import Database, sqlite_url
+from tests.instances import edit
 from tests.store.rows import HOOK, NOW, SEAL, an_instance, an_outbox, became, changed, stored
 
 CANARY = "canary-4f1d9b"
@@ -27,7 +28,7 @@ async def _lived(database: Database) -> None:
     await became(database, row.id, *Status, outbox=outbox)
 
     def order_again(now: Instance) -> Instance:
-        return replace(now, order=replace(now.order, envs=envs), failures=1)
+        return edit(now, order=replace(now.order, envs=envs), failures=1)
 
     await changed(database, row.id, order_again, outbox=outbox)
     await database.write(lambda c: orphans.record_listing(c, [], NOW))

@@ -134,7 +134,7 @@ async def create_instance(
         idempotency_key=idempotency_key,
         body_hash="" if idempotency_key is None else body_hash(body),
     )
-    return new_instance_response(view, status=201 if view.instance.novita_id else 202)
+    return new_instance_response(view, status=201 if view.instance.machine.novita_id else 202)
 
 
 async def _list_instances(request: Request, query: Annotated[InstancesQuery, Query()]) -> Response:

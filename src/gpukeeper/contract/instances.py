@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Annotated, Literal
 
 from gpukeeper.contract.serialization import AlwaysSent, Body, Money, OneOf, Rate, Time
-from gpukeeper.domain import costs
+from gpukeeper.domain import costs, machines
 from gpukeeper.domain import instances as domain
 from gpukeeper.domain.products import BillingMode
 
@@ -151,41 +151,41 @@ def describe_instance(
     order, reason = instance.order, instance.reason
     return Instance(
         id=instance.id,
-        novita_id=instance.novita_id,
+        novita_id=instance.machine.novita_id,
         name=order.name,
         status=instance.status,
         reason=describe_reason(reason),
-        product_name=instance.product_name or order.product_name,
-        product_id=instance.product_id,
-        region=instance.region or order.region,
-        cluster_id=instance.cluster_id,
+        product_name=instance.machine.product_name or order.product_name,
+        product_id=instance.machine.product_id,
+        region=instance.machine.region or order.region,
+        cluster_id=instance.machine.cluster_id,
         template_id=order.template_id,
-        image_url=instance.image_url,
+        image_url=instance.machine.image_url,
         gpu_num=order.gpu_num,
         rootfs_size_gb=order.rootfs_size_gb,
         billing_mode=order.billing_mode,
-        price_per_hour=instance.price_per_hour,
+        price_per_hour=instance.machine.price_per_hour,
         max_price_per_hour=order.max_price_per_hour,
         cost_per_hour=describe_cost(costs.rate_of(instance)),
         currency="USD",
         labels=order.labels,
-        endpoints=describe_endpoints(instance.endpoints),
-        ssh_command=instance.ssh_command,
+        endpoints=describe_endpoints(instance.machine.endpoints),
+        ssh_command=instance.machine.ssh_command,
         created_at=instance.created_at,
         started_at=instance.started_at,
         running_at=instance.running_at,
         deleted_at=instance.deleted_at,
-        reclaim_at=instance.reclaim_at,
+        reclaim_at=instance.machine.reclaim_at,
         is_billing=instance.may_be_billed,
-        surplus_machines=instance.surplus_ids,
-        novita_status=instance.novita_status,
-        observed_at=observed_at or instance.observed_at,
+        surplus_machines=instance.duplicate_ids,
+        novita_status=instance.machine.novita_status,
+        observed_at=observed_at or instance.watch.observed_at,
         is_stale=is_stale,
-        attempts=describe_attempts(instance.attempts),
+        attempts=describe_attempts(instance.purchase.attempts),
     )
 
 
-def describe_connection(found: domain.ConnectionDetails) -> Connection:
+def describe_connection(found: machines.ConnectionDetails) -> Connection:
     """Return how a machine is reached, with its password."""
     return Connection(describe_endpoints(found.endpoints), found.ssh_command, found.ssh_password)
 
@@ -200,7 +200,7 @@ def describe_cost(rate: costs.Rate) -> CostPerHour:
     return CostPerHour(gpu_usd=rate.gpu, disk_usd=rate.disk)
 
 
-def describe_endpoints(endpoints: Iterable[domain.Endpoint]) -> tuple[Endpoint, ...]:
+def describe_endpoints(endpoints: Iterable[machines.Endpoint]) -> tuple[Endpoint, ...]:
     """Return where the ports of a machine are reached."""
     return tuple(Endpoint(each.port, each.type, each.url) for each in endpoints)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from gpukeeper.contract.instances import CostPerHour, HasCost, describe_cost
 from gpukeeper.contract.serialization import AlwaysSent, Body, Money, OneOf, Time
 from gpukeeper.domain.costs import rate_of_orphan
-from gpukeeper.domain.instances import Observation
+from gpukeeper.domain.machines import Observation
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -184,12 +184,12 @@ def tone(status: str) -> str:
 def is_refused(instance: Instance) -> bool:
     """Whether an order failed with nothing bought, so that it never cost anything."""
     is_failed = instance.status is Status.FAILED
-    return is_failed and instance.novita_id is None and not instance.may_be_billed
+    return is_failed and instance.machine.novita_id is None and not instance.may_be_billed
 
 
 def meaning(instance: Instance) -> str:
     """Return what an instance's status means to its owner."""
-    if instance.buying is not None:
+    if instance.purchase.intent is not None:
         return _MEANS_WHILE_OPEN.get(instance.status, STATUS_MEANS[instance.status])
     if is_refused(instance):
         return "The order was refused. Nothing was bought, and it costs nothing."

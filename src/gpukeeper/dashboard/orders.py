@@ -101,7 +101,7 @@ async def _form_like(site: Site, instance_id: str) -> Form:
     limit = order.max_price_per_hour
     return {
         "name": order.name,
-        "productName": view.instance.product_name or order.product_name,
+        "productName": view.instance.machine.product_name or order.product_name,
         "templateId": order.template_id,
         "gpuNum": str(order.gpu_num),
         "rootfsSize": str(order.rootfs_size_gb),

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from gpukeeper.domain.instances import Command, Instance, Observation, Phase, Status
+from gpukeeper.domain.instances import Command, Instance, Status
+from gpukeeper.domain.machines import Observation, Phase
 from gpukeeper.domain.status_timeline import Timeline
 
 # Of a container's disk so much costs nothing, and each GB above it this in a day (API notes §7).
@@ -87,9 +88,9 @@ def rate_of(instance: Instance) -> Rate:
 
     A machine that was just bought or started, and that no look has shown yet, counts as billed.
     """
-    price = instance.price_per_hour or _NOTHING
+    price = instance.machine.price_per_hour or _NOTHING
     disk = disk_per_hour(instance.order.rootfs_size_gb)
-    beside = len(instance.surplus_ids)
+    beside = len(instance.duplicate_ids)
     with_gpu = beside + (instance.is_watched and _has_gpu(instance))
     return Rate(price * with_gpu, disk * (beside + instance.is_watched))
 
@@ -149,13 +150,13 @@ def _has_gpu(instance: Instance) -> bool:
         return False
     if _is_start_accepted(instance):
         return True
-    is_off = instance.gpu_off_at is not None
-    return not is_off and instance.phase not in _WITHOUT_GPU
+    is_off = instance.machine.gpu_off_at is not None
+    return not is_off and instance.machine.phase not in _WITHOUT_GPU
 
 
 def _is_start_accepted(instance: Instance) -> bool:
     """Whether Novita has accepted a start that no look has shown the effect of yet."""
-    asked, seen_at = instance.asked, instance.observed_at
+    asked, seen_at = instance.last_command, instance.watch.observed_at
     if asked is None or asked.verb is not Command.START or not asked.is_acknowledged:
         return False
     return seen_at is None or seen_at <= asked.at

@@ -11,7 +11,8 @@ from enum import StrEnum
 from typing import Any
 
 from gpukeeper.domain.costs import whole_dollars_per_hour
-from gpukeeper.domain.instances import Instance, Reason, SpotSignal, Status
+from gpukeeper.domain.instances import Instance, Reason, Status
+from gpukeeper.domain.machines import SpotSignal
 
 
 class EventType(StrEnum):
@@ -151,8 +152,8 @@ class Change:
     def event_types(self) -> tuple[EventType, ...]:
         """What happened between the two: at most one of each kind."""
         types: list[EventType] = []
-        before_ids = set(self.before.surplus_ids) if self.before else set()
-        after_ids = set(self.after.surplus_ids)
+        before_ids = set(self.before.duplicate_ids) if self.before else set()
+        after_ids = set(self.after.duplicate_ids)
         if _is_newly_notified(self.before, self.after):
             types.append(EventType.RECLAIM_NOTIFIED)
         if self.before is None or self.before.status is not self.after.status:
@@ -183,14 +184,14 @@ def find_error(change: Change, event_type: EventType | None = None) -> Reason | 
 def find_new_refusal(change: Change) -> Reason | None:
     """Return what Novita refused for good with this change, and in which words."""
     before, after = change.before, change.after
-    refused = after.asked.refusal if after.asked else None
-    refused_before = before.asked.refusal if before and before.asked else None
+    refused = after.last_command.refusal if after.last_command else None
+    refused_before = before.last_command.refusal if before and before.last_command else None
     return refused if refused_before is None else None
 
 
 def _describe_price_above_limit(instance: Instance) -> str:
     """Return the sentence about a machine that costs more than its order allows."""
-    price, limit = instance.price_per_hour, instance.order.max_price_per_hour
+    price, limit = instance.machine.price_per_hour, instance.order.max_price_per_hour
     assert price is not None
     assert limit is not None
     return (
@@ -201,26 +202,23 @@ def _describe_price_above_limit(instance: Instance) -> str:
 
 def _is_price_changed(before: Instance, after: Instance) -> bool:
     """Whether the same machine has another price, or is above its limit again."""
-    if before.price_per_hour is None or before.novita_id != after.novita_id:
+    was, is_now = before.machine, after.machine
+    if was.price_per_hour is None or was.novita_id != is_now.novita_id:
         return False
     is_back_above = after.is_above_limit and not before.is_above_limit
-    return before.price_per_hour != after.price_per_hour or is_back_above
+    return was.price_per_hour != is_now.price_per_hour or is_back_above
 
 
 def _has_another_connection(before: Instance | None, after: Instance) -> bool:
     """Whether what was running is reached in another way; a command that is gone is no way."""
     if before is None or not before.status is after.status is Status.RUNNING:
         return False
-    has_command = after.ssh_command is not None and after.ssh_command != before.ssh_command
-    return has_command or after.endpoints != before.endpoints
+    was, is_now = before.machine, after.machine
+    has_command = is_now.ssh_command is not None and is_now.ssh_command != was.ssh_command
+    return has_command or is_now.endpoints != was.endpoints
 
 
 def _is_newly_notified(before: Instance | None, after: Instance) -> bool:
-    is_over = after.status is Status.RECLAIMED or after.spot_signal is SpotSignal.TERMINATED
-    was_notified = before is not None and _is_notified(before)
-    return _is_notified(after) and not was_notified and not is_over
-
-
-def _is_notified(instance: Instance) -> bool:
-    """A planned time is a notice, whatever the word beside it says (API notes §8)."""
-    return instance.spot_signal is not SpotSignal.NONE or instance.reclaim_at is not None
+    is_over = after.status is Status.RECLAIMED or after.machine.spot_signal is SpotSignal.TERMINATED
+    was_notified = before is not None and before.machine.is_reclaim_signalled
+    return after.machine.is_reclaim_signalled and not was_notified and not is_over

@@ -1,15 +1,16 @@
-"""The nouns: what was ordered, what we know of the machine, and what Novita says of it.
+"""The nouns: what was ordered, and what is known and wanted of it.
 
 Money is :class:`~decimal.Decimal` US dollars; ``price_per_hour`` is always for all GPUs together.
 Times are aware UTC datetimes ending in ``_at``.  Everything is frozen: a change is a new value.
 """
 
-from collections.abc import Mapping, Set
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
+from gpukeeper.domain.machines import Machine, SpotSignal
 from gpukeeper.domain.products import BillingMode, Offer, Port
 
 
@@ -53,37 +54,6 @@ class Command(StrEnum):
     DELETE = "delete"
 
 
-class Phase(StrEnum):
-    """What one of Novita's status words means, free of Novita's vocabulary."""
-
-    PREPARING = "preparing"
-    STARTING = "starting"
-    UP = "up"
-    GOING_DOWN = "going_down"
-    DOWN = "down"
-    GOING = "going"
-    GONE = "gone"
-    UNKNOWN = "unknown"
-
-
-class SpotSignal(StrEnum):
-    """What Novita says about taking a spot machine back."""
-
-    NONE = "none"
-    NOTIFIED = "notified"
-    RECLAIMING = "reclaiming"
-    TERMINATED = "terminated"
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a port of a running machine is reached; ``url`` is ``host:port`` for tcp."""
-
-    port: int
-    type: str
-    url: str
-
-
 @dataclass(frozen=True, slots=True)
 class Order:
     """What was asked; defaults are the contract's (§1.4-1.6)."""
@@ -104,67 +74,6 @@ class Order:
     labels: Mapping[str, str] = field(default_factory=dict)
     startup_timeout: timedelta = timedelta(seconds=600)
     on_failure: OnFailure = OnFailure.KEEP
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """What Novita said of one machine, and when it said so.
-
-    ``word`` is Novita's status as written; ``phase`` is what it means.  ``price_per_hour`` is
-    ``None`` where Novita does not say.  ``error`` is empty while all is well; ``started_at`` is the
-    last start, whoever asked for it.  It never holds a
-    secret: passwords and environment values stay in the Novita client.
-    """
-
-    novita_id: str
-    name: str
-    word: str
-    phase: Phase
-    at: datetime
-    error: str = ""
-    spot_signal: SpotSignal = SpotSignal.NONE
-    reclaim_at: datetime | None = None
-    endpoints: tuple[Endpoint, ...] = ()
-    ssh_command: str = ""
-    cluster_id: str = ""
-    cluster_name: str = ""
-    product_id: str = ""
-    product_name: str = ""
-    image_url: str = ""
-    gpu_num: int = 0
-    rootfs_size_gb: int = 0
-    billing_mode: str = ""
-    price_per_hour: Decimal | None = None
-    created_at: datetime | None = None
-    started_at: datetime | None = None
-
-    @property
-    def region(self) -> str:
-        """Return the region as orders name it, without what Novita says beside it."""
-        return self.cluster_name.split(" ", 1)[0] or self.cluster_id
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """One look at every machine of the account; only a complete one can show an absence.
-
-    ``ids`` are Novita's of all machines; ``machines`` are those of them that were wanted.
-    """
-
-    ids: Set[str]
-    machines: tuple[Observation, ...]
-    is_complete: bool
-    at: datetime
-    calls: int
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionDetails:
-    """How to reach a running machine; the only place where its password is shown."""
-
-    endpoints: tuple[Endpoint, ...]
-    ssh_command: str
-    ssh_password: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +125,7 @@ class PriorState:
     """What an instance was before its owner's last wish, and is again if Novita refuses it."""
 
     status: Status
-    desired: DesiredState
+    desired_state: DesiredState
     reason: Reason | None = None
 
 
@@ -252,112 +161,130 @@ class Duplicate:
     gone_at: datetime | None = None
 
 
-# What Novita can still take back: what has ended costs nothing, what failed is a matter of its own.
-_RECLAIMABLE = frozenset({Status.CREATING, Status.STARTING, Status.RUNNING})
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """How an instance's machine is bought.
+
+    ``try_at`` is when an order is tried again that Novita could not take yet.  ``has_lost_answer``
+    says that a purchase was not answered, so that every machine of exactly this name is ours.
+    """
+
+    attempts: tuple[Attempt, ...] = ()
+    intent: PurchaseIntent | None = None
+    try_at: datetime | None = None
+    has_lost_answer: bool = False
+    accepted_at: datetime | None = None
+
+    def close(self, attempt: Attempt) -> "Purchase":
+        """Return the purchase after Novita has answered the intent."""
+        return replace(self, intent=None, attempts=(*self.attempts, attempt))
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What the sweep keeps in mind of a machine.
+
+    ``seen_fingerprint`` stands for the last observation that was taken in, so that an equal one
+    costs nothing.  ``doubts`` counts observations that contradict the status without being believed
+    yet, ``misses`` the absences that Novita has confirmed, ``failures`` temporary errors in a row.
+    ``confirm_at`` is when Novita is to be asked about this machine alone.  ``unlisted_at`` is when
+    a complete listing left the machine out, or showed it as removed, and nothing has shown it
+    since; ``has_reappeared`` says that it was taken for gone once and was not.
+    """
+
+    observed_at: datetime | None = None
+    seen_fingerprint: str | None = None
+    doubts: int = 0
+    misses: int = 0
+    failures: int = 0
+    confirm_at: datetime | None = None
+    unlisted_at: datetime | None = None
+    has_reappeared: bool = False
+
+    def look_again(self) -> "Watch":
+        """Return the watch that takes in the next observation, even if it says the same."""
+        return replace(self, seen_fingerprint=None)
+
+    def show(self) -> "Watch":
+        """Return the watch of a machine that is there; the next observation is taken in."""
+        return replace(self.look_again(), misses=0, unlisted_at=None)
+
+    def confirm(self, at: datetime) -> "Watch":
+        """Return the watch that has Novita asked about this machine alone, at the latest then."""
+        return replace(self, confirm_at=self.confirm_at or at)
+
+    def renew(self) -> "Watch":
+        """Return the watch after a command: what was doubted before it is overtaken."""
+        return replace(self.look_again(), confirm_at=None, doubts=0, failures=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
     """One GPU machine that someone ordered from us: the whole row.
 
-    ``wanted`` is the start or restart that the owner asked for and that Novita has not accepted
-    yet.  ``doubts`` counts looks that contradict the status without being believed yet, ``misses``
-    the absences that Novita has confirmed; ``confirm_at`` is when it is to be asked about this
-    machine alone; ``gone_at`` is when Novita confirmed that the machine no longer exists.
-    ``machine_started_at`` is the last start that Novita showed: how to reach the machine is another
-    after each.  ``unlisted_at`` is when a complete listing left the machine out, or showed it as
-    removed, and nothing has shown it since; ``has_reappeared`` says that it was taken for gone once
-    and was not.  ``name_at_novita`` is the machine's name where it is not the one that was sent.
-    ``prior`` is what the instance was before its owner's last wish.
-    ``seen_fingerprint`` stands for the last observation that was taken in, so that an equal one
-    costs nothing.  ``failures`` counts temporary errors in a row.
-    ``try_at`` is when an order is tried again that Novita could not take yet.
-    ``has_lost_answer`` says that a purchase was not answered, so that a machine of exactly this
-    name is ours; ``surplus`` are those that were found beside the one that is kept.
-    ``price_per_hour`` is what Novita shows, once it has shown one; ``gpu_off_at`` is since when
-    it shows the machine exited, so that its GPUs cost nothing.
-    ``traceparent`` is the place in a trace (W3C Trace Context) of what its owner asked for last.
+    ``pending_command`` is the start or restart that the owner asked for and that Novita has not
+    accepted yet, ``last_command`` the one that Novita was asked last; ``prior`` is what the
+    instance was before its owner's last command.  ``duplicates`` are the machines that were found
+    beside the one that is kept.  ``traceparent`` is the place in a trace (W3C Trace Context) of
+    what its owner asked for last.
     """
 
     id: str
     novita_name: str
     order: Order
     status: Status
-    desired: DesiredState
+    desired_state: DesiredState
     created_at: datetime
     deadline_at: datetime
     reason: Reason | None = None
-    novita_id: str | None = None
-    product_id: str | None = None
-    product_name: str | None = None
-    cluster_id: str | None = None
-    region: str | None = None
-    image_url: str | None = None
-    price_per_hour: Decimal | None = None
-    endpoints: tuple[Endpoint, ...] = ()
-    ssh_command: str | None = None
-    attempts: tuple[Attempt, ...] = ()
-    buying: PurchaseIntent | None = None
-    asked: LastCommand | None = None
-    wanted: Command | None = None
-    accepted_at: datetime | None = None
+    purchase: Purchase = field(default_factory=Purchase)
+    machine: Machine = field(default_factory=Machine)
+    watch: Watch = field(default_factory=Watch)
+    duplicates: tuple[Duplicate, ...] = ()
+    pending_command: Command | None = None
+    last_command: LastCommand | None = None
+    prior: PriorState | None = None
     started_at: datetime | None = None
     running_at: datetime | None = None
     deleted_at: datetime | None = None
-    gone_at: datetime | None = None
-    novita_status: str | None = None
-    phase: Phase | None = None
-    gpu_off_at: datetime | None = None
-    observed_at: datetime | None = None
-    spot_signal: SpotSignal = SpotSignal.NONE
-    reclaim_at: datetime | None = None
-    doubts: int = 0
-    machine_started_at: datetime | None = None
-    seen_fingerprint: str | None = None
-    misses: int = 0
-    confirm_at: datetime | None = None
-    try_at: datetime | None = None
     due_at: datetime | None = None
-    failures: int = 0
-    has_lost_answer: bool = False
-    surplus: tuple[Duplicate, ...] = ()
     traceparent: str | None = None
-    unlisted_at: datetime | None = None
-    has_reappeared: bool = False
-    name_at_novita: str | None = None
-    prior: PriorState | None = None
 
     @property
     def is_watched(self) -> bool:
         """Whether a machine may exist at Novita that belongs to this row."""
-        return self.novita_id is not None and self.gone_at is None
+        return self.machine.novita_id is not None and self.machine.gone_at is None
+
+    @property
+    def is_to_be_stopped(self) -> bool:
+        """Whether it is stopping because its owner wants it to."""
+        return self.status is Status.STOPPING and self.desired_state is DesiredState.STOPPED
 
     @property
     def may_be_billed(self) -> bool:
         """Whether a machine may cost money: one that is known, or that nobody answered for.
 
-        From the intent on, whoever reads the row cannot know whether Novita has sold by now.
+        From the intent on, a reader of the row cannot know whether Novita has sold by now.
         """
-        return self.is_watched or self.buying is not None or bool(self.surplus_ids)
+        return self.is_watched or self.purchase.intent is not None or bool(self.duplicate_ids)
 
     @property
     def is_above_limit(self) -> bool:
         """Whether the machine costs more than its order allows."""
-        limit, price = self.order.max_price_per_hour, self.price_per_hour
+        limit, price = self.order.max_price_per_hour, self.machine.price_per_hour
         return self.is_watched and limit is not None and price is not None and price > limit
 
     @property
     def has_reclaim_notice(self) -> bool:
         """Whether Novita has said that it takes the machine back, and has not done so yet.
 
-        A planned time is a notice, whatever the word beside it says, and a notice may come without
-        a time (API notes §8).
+        What has ended costs nothing, and what failed is a matter of its own.
         """
-        is_told = self.reclaim_at is not None or self.spot_signal is not SpotSignal.NONE
-        is_over = self.spot_signal is SpotSignal.TERMINATED or not self.is_watched
-        return is_told and not is_over and self.status in _RECLAIMABLE
+        is_over = self.machine.spot_signal is SpotSignal.TERMINATED or not self.is_watched
+        is_running = self.status in (Status.CREATING, Status.STARTING, Status.RUNNING)
+        return self.machine.is_reclaim_signalled and not is_over and is_running
 
     @property
-    def surplus_ids(self) -> tuple[str, ...]:
+    def duplicate_ids(self) -> tuple[str, ...]:
         """Novita's ids of the machines that are still to be deleted beside the one we keep."""
-        return tuple(machine.novita_id for machine in self.surplus if machine.gone_at is None)
+        return tuple(machine.novita_id for machine in self.duplicates if machine.gone_at is None)

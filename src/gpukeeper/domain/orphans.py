@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from gpukeeper.domain import ids
-from gpukeeper.domain.instances import Observation, Phase
+from gpukeeper.domain.machines import Observation, Phase
 
 _ON_THE_WAY_OUT = frozenset({Phase.GOING, Phase.GONE})
 

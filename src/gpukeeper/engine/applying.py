@@ -116,7 +116,7 @@ class Applying:
         if the machine has the name that was sent is it this row's.  Else the answer is lost.
         """
         row = await self.database.read(lambda c: instances.find(c, instance_id))
-        novita_id = None if row is None else fold(row).novita_id
+        novita_id = None if row is None else fold(row).machine.novita_id
         if row is None or novita_id is None:
             return fold
         try:

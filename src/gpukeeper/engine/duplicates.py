@@ -1,7 +1,8 @@
 """Asks Novita about a machine that an order does not need, and to delete it if it is there."""
 
 from gpukeeper.domain.errors import NovitaError, NovitaNotFound
-from gpukeeper.domain.instances import Instance, Phase
+from gpukeeper.domain.instances import Instance
+from gpukeeper.domain.machines import Phase
 from gpukeeper.novita.client import NovitaClient
 from gpukeeper.telemetry import Logger
 
@@ -36,7 +37,7 @@ async def delete_duplicate(
 
 def _is_accepted(instance: Instance, novita_id: str) -> bool:
     return any(
-        machine.is_acknowledged for machine in instance.surplus if machine.novita_id == novita_id
+        machine.is_acknowledged for machine in instance.duplicates if machine.novita_id == novita_id
     )
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gpukeeper.domain import ids
-from gpukeeper.domain.instances import Observation
 from gpukeeper.domain.lifecycle import duplicates
+from gpukeeper.domain.machines import Observation
 from gpukeeper.store import instances
 from gpukeeper.store.db.database import Connection
 from gpukeeper.telemetry import Logger
@@ -41,7 +41,7 @@ def find_owners(connection: Connection, machines: Sequence[Observation]) -> Owne
             spare[row.id].append(machine.novita_id)
         elif not duplicates.is_awaiting_machine(row):
             nobodys.append(machine)
-        elif row.buying is None:
+        elif row.purchase.intent is None:
             awaited.setdefault(row.id, machine)
     return Owners(nobodys, spare, awaited)
 

@@ -6,9 +6,10 @@ from datetime import timedelta
 
 from gpukeeper.domain.errors import GpuKeeperError, NothingForSale, NovitaError, OutOfStock
 from gpukeeper.domain.ids import may_be_altered
-from gpukeeper.domain.instances import Instance, Listing, Observation, Phase
+from gpukeeper.domain.instances import Instance
 from gpukeeper.domain.lifecycle import purchases
 from gpukeeper.domain.lifecycle.decide import Limits, schedule
+from gpukeeper.domain.machines import Listing, Observation, Phase
 from gpukeeper.domain.products import Offer, PurchaseRequest
 from gpukeeper.engine.applying import Applying, Fold
 from gpukeeper.engine.loop import Clock
@@ -68,7 +69,7 @@ class Purchaser:
 
         That the answer is lost comes first, since Novita may be away, and this process may end.
         """
-        if instance.buying is not None and instance.buying.lookup_until is None:
+        if instance.purchase.intent is not None and instance.purchase.intent.lookup_until is None:
             return lambda row: purchases.record_lost_answer(row, self.clock(), self.limits)
         suspects: list[Observation] = []
         try:
@@ -130,7 +131,7 @@ class Purchaser:
             lease_token,
             read_envs,
         )
-        if change.after.buying is None or offer is None:
+        if change.after.purchase.intent is None or offer is None:
             return lambda row: row
         purchase = purchases.compose_request(change.after, offer, choice.template, envs=envs)
         quote = self._quote(change.after, offer, choice)
@@ -183,7 +184,7 @@ def _of_this_name(listing: Listing, instance: Instance) -> list[Observation]:
 
 def _may_be_bought_by(instance: Instance, seen: Observation) -> bool:
     """Whether Novita may have changed the name that this purchase sent into the machine's."""
-    intent = instance.buying
+    intent = instance.purchase.intent
     if intent is None or seen.phase is Phase.GONE:
         return False
     is_older = seen.created_at is not None and seen.created_at < intent.since - _SKEW
@@ -193,5 +194,5 @@ def _may_be_bought_by(instance: Instance, seen: Observation) -> bool:
 
 def _is_last_look(instance: Instance, listing: Listing) -> bool:
     """Whether an absence in this listing would mean that nothing was bought."""
-    until = instance.buying.lookup_until if instance.buying else None
+    until = instance.purchase.intent.lookup_until if instance.purchase.intent else None
     return until is not None and listing.at >= until

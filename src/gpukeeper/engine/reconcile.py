@@ -194,15 +194,15 @@ class Reconciler:
         return step.instance if isinstance(step, ChangeStatus) else row
 
     async def _confirm(self, instance: Instance) -> Fold:
-        assert instance.novita_id is not None
+        assert instance.machine.novita_id is not None
         try:
-            seen = await self.novita.get(instance.novita_id)
+            seen = await self.novita.get(instance.machine.novita_id)
         except NovitaNotFound:
             return lambda row: observations.confirm_missing(row, self.clock(), self.limits)
         except NovitaError as error:
             self.log.warning("confirm_failed", instance_id=instance.id, code=error.error_code)
             delay = exponential_delay(
-                instance.failures + 1,
+                instance.watch.failures + 1,
                 first=_CONFIRM_AGAIN_AFTER,
                 ceiling=self.limits.retry_ceiling,
                 random=self.random(),
@@ -213,7 +213,7 @@ class Reconciler:
         )
 
     async def _ask(self, instance: Instance, verb: Command, lease_token: str) -> Fold:
-        assert instance.novita_id is not None
+        assert instance.machine.novita_id is not None
         calls = {
             Command.START: self.novita.start,
             Command.STOP: self.novita.stop,
@@ -223,7 +223,7 @@ class Reconciler:
         failure: NovitaError | None = None
         try:
             await calls[verb](
-                instance.novita_id, check=self.applying.check(instance.id, lease_token)
+                instance.machine.novita_id, check=self.applying.check(instance.id, lease_token)
             )
         except NovitaError as error:
             failure = error

@@ -10,9 +10,10 @@ from datetime import datetime, timedelta
 
 from gpukeeper.domain.errors import LeaseLost, NovitaError, NovitaUnavailable
 from gpukeeper.domain.events import Change
-from gpukeeper.domain.instances import Instance, Listing, Observation, Phase, Status
+from gpukeeper.domain.instances import Instance, Status
 from gpukeeper.domain.lifecycle import clock_rollback, duplicates, observations, purchases
 from gpukeeper.domain.lifecycle.decide import IN_TRANSIT, Limits, schedule
+from gpukeeper.domain.machines import Listing, Observation, Phase
 from gpukeeper.domain.orphans import orphans_among
 from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.engine.leases import LEASE_DURATION, keep_renewed

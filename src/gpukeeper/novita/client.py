@@ -18,7 +18,8 @@ from pydantic import SecretStr
 
 from gpukeeper.domain.backoff import exponential_delay
 from gpukeeper.domain.errors import NovitaError, NovitaUnavailable, RateLimited
-from gpukeeper.domain.instances import Command, ConnectionDetails, Listing, Observation
+from gpukeeper.domain.instances import Command
+from gpukeeper.domain.machines import ConnectionDetails, Listing, Observation
 from gpukeeper.domain.products import BillingMode, Cluster, Product, PurchaseRequest, Template
 from gpukeeper.novita import protocol
 from gpukeeper.novita.errors import final_error

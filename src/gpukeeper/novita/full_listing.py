@@ -10,7 +10,7 @@ import math
 from collections.abc import Awaitable, Callable, Sequence, Set
 from dataclasses import dataclass
 
-from gpukeeper.domain.instances import Observation
+from gpukeeper.domain.machines import Observation
 from gpukeeper.novita.protocol import PAGE_SIZE, Page
 
 # Pages beyond the expected ones that are still read, for lists that grow or repeat a page.

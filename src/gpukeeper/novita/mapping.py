@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from sys import intern
 
-from gpukeeper.domain.instances import ConnectionDetails, Endpoint, Observation, Phase, SpotSignal
+from gpukeeper.domain.machines import ConnectionDetails, Endpoint, Observation, Phase, SpotSignal
 from gpukeeper.domain.products import Port, Product, Template, Tool
 from gpukeeper.novita import models
 from gpukeeper.novita.redact import redact

@@ -10,7 +10,8 @@ from decimal import Decimal
 
 from pydantic import SecretStr
 
-from gpukeeper.domain.instances import Command, ConnectionDetails, Observation
+from gpukeeper.domain.instances import Command
+from gpukeeper.domain.machines import ConnectionDetails, Observation
 from gpukeeper.domain.products import BillingMode, Cluster, Product, PurchaseRequest, Template
 from gpukeeper.novita import mapping, models
 from gpukeeper.novita.errors import error_from, is_error, unreadable_response

@@ -284,12 +284,12 @@ def _life(
     instance: Instance, entered: timelines.StatusTimes, prices: timelines.PriceTimes
 ) -> Timeline:
     return Timeline(
-        product_name=instance.product_name or instance.order.product_name,
-        price_per_hour=instance.price_per_hour,
+        product_name=instance.machine.product_name or instance.order.product_name,
+        price_per_hour=instance.machine.price_per_hour,
         entered=entered,
-        gone_at=instance.gone_at,
+        gone_at=instance.machine.gone_at,
         disk_gb=instance.order.rootfs_size_gb,
-        gpu_off_at=instance.gpu_off_at,
+        gpu_off_at=instance.machine.gpu_off_at,
         prices=prices,
     )
 

@@ -11,8 +11,9 @@ from datetime import datetime
 from gpukeeper.domain import ids
 from gpukeeper.domain.errors import KeyReused
 from gpukeeper.domain.events import Change
-from gpukeeper.domain.instances import Instance, Observation
+from gpukeeper.domain.instances import Instance
 from gpukeeper.domain.lifecycle.decide import Limits, schedule
+from gpukeeper.domain.machines import Observation
 from gpukeeper.service import placing
 from gpukeeper.store import instances, orphans
 from gpukeeper.store.db.database import Connection
@@ -51,7 +52,7 @@ def find_free_name(connection: Connection, names: Sequence[str]) -> str | None:
 def has_machine(connection: Connection, names: Sequence[str]) -> bool:
     """Whether Novita shows a machine that an order with these names may have bought."""
     rows = instances.find_by_novita_names(connection, names)
-    is_owned = any(row.novita_id is not None for row in rows.values())
+    is_owned = any(row.machine.novita_id is not None for row in rows.values())
     return is_owned or bool(_orphans_of(connection, names))
 
 
@@ -70,7 +71,7 @@ def recover_order(
     machine cannot be one of this order.
     """
     rows = instances.find_by_novita_names(connection, names)
-    owner = next((row for row in rows.values() if row.novita_id is not None), None)
+    owner = next((row for row in rows.values() if row.machine.novita_id is not None), None)
     if owner is not None:
         if owner.order.gpu_num != placed.order.gpu_num:
             raise KeyReused

@@ -237,7 +237,8 @@ class Ordering:
     async def _told(self, instance_id: str, placed: Instance | None, ends_at: float) -> Instance:
         """Return the row once Novita has answered; raises OrderFailed."""
         found = await self._answered(instance_id, placed, ends_at)
-        if found.status is Status.FAILED and found.novita_id is None and found.buying is None:
+        is_sold = found.machine.novita_id is not None or found.purchase.intent is not None
+        if found.status is Status.FAILED and not is_sold:
             raise OrderFailed(found, self.clock())
         return found
 

@@ -7,9 +7,10 @@ from datetime import datetime
 
 from gpukeeper.domain import ids
 from gpukeeper.domain.errors import ForeignMachine, NotFound
-from gpukeeper.domain.instances import DesiredState, Instance, Observation, Order, Phase, Status
+from gpukeeper.domain.instances import DesiredState, Instance, Order, Status
 from gpukeeper.domain.lifecycle import observations
 from gpukeeper.domain.lifecycle.decide import Limits, change_status
+from gpukeeper.domain.machines import Observation, Phase
 from gpukeeper.domain.products import BillingMode
 from gpukeeper.store import orphans
 from gpukeeper.store.db.database import Connection
@@ -41,7 +42,7 @@ def create_from_order(
         novita_name=novita_name or ids.novita_name(order.name, deployment, random_bytes(5)),
         order=replace(order, region=order.region or region),
         status=Status.REQUESTED,
-        desired=DesiredState.RUNNING,
+        desired_state=DesiredState.RUNNING,
         created_at=now,
         deadline_at=now + order.startup_timeout,
         due_at=now,
@@ -51,7 +52,8 @@ def create_from_order(
 
 def is_open(instance: Instance) -> bool:
     """Whether an order is still being bought and its answer not lost."""
-    is_looked_up = instance.buying is not None and instance.buying.lookup_at is not None
+    intent = instance.purchase.intent
+    is_looked_up = intent is not None and intent.lookup_at is not None
     return instance.status is Status.REQUESTED and not is_looked_up
 
 
@@ -96,7 +98,7 @@ def create_from_machine(
         order, now, deployment=deployment, region=region, random_bytes=random_bytes
     )
     owner = attach_machine(row, machine, now, is_name_free=is_name_free)
-    return replace(owner, region=region, traceparent=traceparent)
+    return replace(owner, traceparent=traceparent, machine=replace(owner.machine, region=region))
 
 
 def attach_machine(
@@ -106,18 +108,15 @@ def attach_machine(
     is_kept = is_name_free and len(machine.name) <= _UNIQUE_NAME_MAX_CHARS
     return replace(
         row,
-        # Its own name, where that can be: a repeated order finds the row by it.
         novita_name=machine.name if is_kept else _unique_name(machine),
         status=Status.CREATING,
-        novita_id=machine.novita_id,
-        product_id=machine.product_id or None,
-        product_name=machine.product_name or None,
-        cluster_id=machine.cluster_id or None,
-        region=machine.region,
-        image_url=machine.image_url or None,
-        price_per_hour=machine.price_per_hour,
-        accepted_at=now,
         started_at=now,
+        machine=replace(
+            row.machine.identify(machine),
+            region=machine.region,
+            image_url=machine.image_url or None,
+        ),
+        purchase=replace(row.purchase, accepted_at=now),
     )
 
 
@@ -127,7 +126,7 @@ def settle_adopted(row: Instance, machine: Observation, now: datetime, limits: L
     left_as = _LEFT_AS.get(machine.phase)
     if left_as is None or seen.status is not Status.CREATING:
         return seen
-    return change_status(seen, left_as, now, desired=DesiredState.STOPPED)
+    return change_status(seen, left_as, now, desired_state=DesiredState.STOPPED)
 
 
 def _unique_name(machine: Observation) -> str:

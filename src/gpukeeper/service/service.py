@@ -19,9 +19,9 @@ from gpukeeper.domain.errors import (
 )
 from gpukeeper.domain.events import Change, DeliveryStatus, Event
 from gpukeeper.domain.instances import Command, Instance, Order, Status
-from gpukeeper.domain.instances import ConnectionDetails as Access
 from gpukeeper.domain.lifecycle import observations
 from gpukeeper.domain.lifecycle.decide import Limits, request_command, schedule
+from gpukeeper.domain.machines import ConnectionDetails as Access
 from gpukeeper.domain.products import BillingMode, Cluster, Offer, Template
 from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.novita.client import NovitaClient
@@ -148,13 +148,13 @@ class Service:
         Raises NotFound, WrongStatus when it is not running, and NovitaError.
         """
         found = await self._find(instance_id)
-        if found.status is not Status.RUNNING or found.novita_id is None:
+        if found.status is not Status.RUNNING or found.machine.novita_id is None:
             raise WrongStatus(
                 f"'{found.order.name}' is {found.status.value}; only a running machine is reached."
             )
         try:
             async with limit_time(self.read_limit, self.novita):
-                return await self.novita.connection(found.novita_id)
+                return await self.novita.connection(found.machine.novita_id)
         except NovitaNotFound as error:
             await self._change(
                 found.id, lambda row: observations.suspect_missing(row, self.clock(), self.limits)
@@ -334,13 +334,13 @@ class Service:
         return await self.database.read(lambda connection: take_census(connection, now))
 
     async def _refresh(self, instance: Instance) -> None:
-        assert instance.novita_id is not None
+        assert instance.machine.novita_id is not None
         try:
             async with limit_time(self.read_limit, self.novita):
-                seen = await self.novita.get(instance.novita_id)
+                seen = await self.novita.get(instance.machine.novita_id)
         except NovitaNotFound:
             # One refresh may raise the question; the answer is left to the looks, which are apart.
-            if not instance.misses:
+            if not instance.watch.misses:
                 await self._change(
                     instance.id,
                     lambda row: observations.suspect_missing(row, self.clock(), self.limits),

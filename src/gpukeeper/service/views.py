@@ -80,11 +80,11 @@ def build_view(
     ``patience`` is how old a look may be; None when settled machines are not looked at.
     """
     if not instance.is_watched:
-        return View(instance, instance.observed_at, is_stale=False)
-    observed_at = instance.observed_at
+        return View(instance, instance.watch.observed_at, is_stale=False)
+    observed_at = instance.watch.observed_at
     if looks.seen_at is not None and _agrees(instance, looks.seen_at):
         observed_at = max(observed_at or looks.seen_at, looks.seen_at)
-    known_at = observed_at or instance.accepted_at or instance.created_at
+    known_at = observed_at or instance.purchase.accepted_at or instance.created_at
     late_at = None if patience is None else known_at + patience
     is_late = late_at is not None and now > late_at
     # A refresh may have seen the machine since the last look failed.
@@ -116,5 +116,6 @@ def decode_cursor(cursor: str | None) -> int | None:
 
 def _agrees(instance: Instance, seen_at: datetime) -> bool:
     """Whether the last complete listing showed the machine as the row has it."""
-    is_doubted = instance.doubts or instance.misses or instance.confirm_at is not None
-    return not is_doubted and instance.accepted_at is not None and instance.accepted_at < seen_at
+    watch, accepted_at = instance.watch, instance.purchase.accepted_at
+    is_doubted = watch.doubts or watch.misses or watch.confirm_at is not None
+    return not is_doubted and accepted_at is not None and accepted_at < seen_at

@@ -11,7 +11,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -29,17 +29,16 @@ from sqlalchemy import (
 from gpukeeper.domain.costs import rate_of
 from gpukeeper.domain.errors import LeaseLost
 from gpukeeper.domain.events import Change
-from gpukeeper.domain.instances import Instance, SpotSignal, Status
+from gpukeeper.domain.instances import Instance, Status
+from gpukeeper.domain.machines import SpotSignal
 from gpukeeper.domain.wakeups import find_wakeups
-from gpukeeper.store import leases
+from gpukeeper.store import instance_record, leases
 from gpukeeper.store.db import notify
 from gpukeeper.store.db.chunks import CHUNK_SIZE, chunks
 from gpukeeper.store.encryption import EnvsCipher
 from gpukeeper.store.leases import HELD, NOW, Lease
 from gpukeeper.store.outbox import Origin, Outbox, command_trace
 from gpukeeper.store.tables import COSTS_NOW, instances
-
-_adapter = TypeAdapter(Instance)
 
 Fold = Callable[[Instance], Instance]
 
@@ -350,7 +349,7 @@ def _freshest(
     """Give rows as they are now; nobody changes them before this transaction ends."""
     statement = _FRESHEST if lease_token is None else _FRESHEST_HELD
     # Nobody asks for what many rows were before: they must not push out what is asked for.
-    parse = _parsed if len(ids) == 1 else _adapter.validate_json
+    parse = _parsed if len(ids) == 1 else instance_record.parse
     for some in chunks(ids):
         rows = connection.execute(statement, {"ids": some, HELD.key: lease_token}).all()
         if len(rows) < len(some):
@@ -366,15 +365,15 @@ def _changing(instance: Instance) -> dict[str, Any]:
         # They have a sealed column of their own and never enter the body.
         bare = replace(instance, order=replace(instance.order, envs={}))
     return {
-        "novita_id": instance.novita_id,
+        "novita_id": instance.machine.novita_id,
         "status": instance.status.value,
-        "seen_fingerprint": instance.seen_fingerprint,
-        "micro_usd_per_hour": _micro(instance.price_per_hour),
+        "seen_fingerprint": instance.watch.seen_fingerprint,
+        "micro_usd_per_hour": _micro(instance.machine.price_per_hour),
         "micro_usd_now": _micro(rate_of(instance).total),
         "spot_notice": SpotSignal.NOTIFIED.value if instance.has_reclaim_notice else None,
-        "gone_at": instance.gone_at,
+        "gone_at": instance.machine.gone_at,
         "due_at": instance.due_at,
-        "body": _adapter.dump_json(bare).decode(),
+        "body": instance_record.dump(bare),
     }
 
 
@@ -388,9 +387,7 @@ def parse_row(row: Any) -> Instance:
 
 
 # A row is read far more often than it changes, and parsing it is most of what reading it costs.
-@lru_cache(_PARSED)
-def _parsed(body: str) -> Instance:
-    return _adapter.validate_json(body)
+_parsed = lru_cache(_PARSED)(instance_record.parse)
 
 
 def _faults(error: ValidationError) -> str:

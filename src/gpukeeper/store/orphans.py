@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from gpukeeper.domain.instances import Observation
+from gpukeeper.domain.machines import Observation
 from gpukeeper.store.db.upsert import insert_if_absent
 from gpukeeper.store.tables import orphans
 

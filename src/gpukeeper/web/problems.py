@@ -306,7 +306,7 @@ def _extensions(error: GpuKeeperError) -> dict[str, Any]:
     if isinstance(error, OrderFailed):
         return {
             "instance_id": error.instance.id,
-            "attempts": describe_attempts(error.instance.attempts),
+            "attempts": describe_attempts(error.instance.purchase.attempts),
             "novita_reason": error.novita_reason or None,
         }
     if isinstance(error, OrderRefused):

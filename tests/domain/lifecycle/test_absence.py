@@ -4,16 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from gpukeeper.domain.instances import (
-    Command,
-    DesiredState,
-    Endpoint,
-    Instance,
-    LastCommand,
-    Phase,
-    SpotSignal,
-    Status,
-)
+from gpukeeper.domain.instances import Command, DesiredState, Instance, LastCommand, Status
 from gpukeeper.domain.lifecycle.decide import COMING_UP, Confirm, decide, schedule
 from gpukeeper.domain.lifecycle.observations import (
     confirm_missing,
@@ -23,7 +14,9 @@ from gpukeeper.domain.lifecycle.observations import (
     record_reappearance,
     suspect_missing,
 )
+from gpukeeper.domain.machines import Endpoint, Phase, SpotSignal
 from tests.domain.builders import LIMITS, NOW, SECOND, instance, requested, seen
+from tests.instances import edit
 
 ALIVE = [
     Status.CREATING,
@@ -54,39 +47,39 @@ def test_a_machine_missing_from_a_listing_is_asked_about_and_nothing_is_conclude
             observe(instance(status), seen(Phase.GONE), NOW, LIMITS),
         )
     ):
-        assert (row.status, row.misses, row.confirm_at) == (status, misses, NOW)
+        assert (row.status, row.watch.misses, row.watch.confirm_at) == (status, misses, NOW)
         assert row.is_watched
         assert decide(replace(row, deadline_at=NOW + SECOND), NOW, LIMITS) == Confirm()
 
 
 def test_a_question_that_was_put_off_is_not_brought_forward() -> None:
     row = record_missing(instance(Status.RUNNING, confirm_at=NOW + SECOND), NOW, LIMITS)
-    assert row.confirm_at == NOW + SECOND
+    assert row.watch.confirm_at == NOW + SECOND
 
 
 def test_a_new_machine_may_be_missing() -> None:
     new = instance(Status.CREATING, **NEW)
     assert record_missing(new, NOW, LIMITS) == new
     assert absent(new, 5).status is Status.CREATING
-    assert absent(new, 5).misses == 0
-    assert absent(replace(new, accepted_at=NOW - LIMITS.adoption_window)).misses == 1
+    assert absent(new, 5).watch.misses == 0
+    assert absent(edit(new, accepted_at=NOW - LIMITS.adoption_window)).watch.misses == 1
 
 
 def test_a_new_machine_that_is_being_deleted_is_asked_about() -> None:
-    assert record_missing(instance(Status.DELETING, **NEW), NOW, LIMITS).confirm_at == NOW
+    assert record_missing(instance(Status.DELETING, **NEW), NOW, LIMITS).watch.confirm_at == NOW
 
 
 @pytest.mark.parametrize("status", ALIVE)
 def test_two_confirmed_absences_in_a_row_are_the_end(status: Status) -> None:
     row = instance(status, endpoints=(Endpoint(1, "tcp", "h:1"),), ssh_command="ssh")
-    once = absent(replace(row, confirm_at=NOW, failures=2, seen_fingerprint="up"))
-    assert (once.status, once.misses, once.confirm_at) == (status, 1, NOW + 3 * SECOND)
-    assert (once.failures, once.seen_fingerprint) == (0, None)
+    once = absent(edit(row, confirm_at=NOW, failures=2, seen_fingerprint="up"))
+    assert (once.status, once.watch.misses, once.watch.confirm_at) == (status, 1, NOW + 3 * SECOND)
+    assert (once.watch.failures, once.watch.seen_fingerprint) == (0, None)
     lost = absent(once)
     end = Status.FAILED if status in COMING_UP else Status.LOST
-    assert (lost.status, lost.gone_at, lost.is_watched) == (end, NOW, False)
-    assert lost.novita_status is None
-    assert (lost.endpoints, lost.ssh_command) == ((), None)
+    assert (lost.status, lost.machine.gone_at, lost.is_watched) == (end, NOW, False)
+    assert lost.machine.novita_status is None
+    assert (lost.machine.endpoints, lost.machine.ssh_command) == ((), None)
     assert lost.reason is not None
     assert lost.reason.code == "gone_at_novita"
     assert schedule(lost, NOW, LIMITS).due_at is None
@@ -94,7 +87,7 @@ def test_two_confirmed_absences_in_a_row_are_the_end(status: Status) -> None:
 
 def test_the_answer_removed_to_a_question_about_the_machine_is_an_absence() -> None:
     row = observe(instance(Status.RUNNING), seen(Phase.GONE), NOW, LIMITS, is_single=True)
-    assert row.misses == 1
+    assert row.watch.misses == 1
 
 
 @pytest.mark.parametrize("phase", [Phase.UP, Phase.STARTING, Phase.UNKNOWN])
@@ -118,8 +111,8 @@ def test_a_machine_that_is_seen_between_two_absences_is_not_gone(phase: Phase) -
 def test_a_machine_that_vanishes_after_a_notice_was_taken_back(
     status: Status, desired: DesiredState, signal: SpotSignal, expected: Status
 ) -> None:
-    gone = absent(instance(status, desired=desired, spot_signal=signal), 2)
-    assert (gone.status, gone.gone_at) == (expected, NOW)
+    gone = absent(instance(status, desired_state=desired, spot_signal=signal), 2)
+    assert (gone.status, gone.machine.gone_at) == (expected, NOW)
     code = "reclaimed" if expected is Status.RECLAIMED else "gone_at_novita"
     assert gone.reason is not None
     assert gone.reason.code == code
@@ -132,12 +125,16 @@ def test_a_time_of_reclaim_alone_is_a_notice_too() -> None:
 @pytest.mark.parametrize("status", [Status.FAILED, Status.RECLAIMED])
 def test_what_has_ended_keeps_its_status_when_its_machine_goes(status: Status) -> None:
     gone = absent(instance(status), 2)
-    assert (gone.status, gone.gone_at, gone.is_watched) == (status, NOW, False)
+    assert (gone.status, gone.machine.gone_at, gone.is_watched) == (status, NOW, False)
 
 
 def test_one_absence_is_enough_after_a_deletion_that_novita_accepted() -> None:
-    deleted = absent(instance(Status.DELETING, asked=DELETE_ACCEPTED, **NEW))
-    assert (deleted.status, deleted.deleted_at, deleted.gone_at) == (Status.DELETED, NOW, NOW)
+    deleted = absent(instance(Status.DELETING, last_command=DELETE_ACCEPTED, **NEW))
+    assert (deleted.status, deleted.deleted_at, deleted.machine.gone_at) == (
+        Status.DELETED,
+        NOW,
+        NOW,
+    )
     assert schedule(deleted, NOW, LIMITS).due_at is None
 
 
@@ -152,7 +149,7 @@ def test_one_absence_is_enough_after_a_deletion_that_novita_accepted() -> None:
 def test_without_novitas_word_for_the_deletion_it_takes_two_absences(
     asked: LastCommand | None,
 ) -> None:
-    once = absent(instance(Status.DELETING, asked=asked))
+    once = absent(instance(Status.DELETING, last_command=asked))
     assert once.status is Status.DELETING
     assert absent(once).status is Status.DELETED
 
@@ -163,7 +160,7 @@ def test_a_new_machine_is_not_deleted_by_its_absence_alone() -> None:
 
 def test_a_question_that_novita_could_not_answer_is_put_off() -> None:
     row = postpone_confirmation(instance(Status.RUNNING, misses=1, failures=1), NOW, 4 * SECOND)
-    assert (row.confirm_at, row.failures, row.misses) == (NOW + 4 * SECOND, 2, 1)
+    assert (row.watch.confirm_at, row.watch.failures, row.watch.misses) == (NOW + 4 * SECOND, 2, 1)
 
 
 @pytest.mark.parametrize("row", [requested(), instance(Status.LOST, gone_at=NOW)])
@@ -176,7 +173,7 @@ def test_where_no_machine_is_known_none_is_missed(row: Instance) -> None:
 def test_what_was_shown_once_is_not_new_whatever_its_age() -> None:
     shown = instance(Status.STARTING, observed_at=NOW - SECOND, **NEW)
     failed = absent(shown, 2)
-    assert (failed.status, failed.gone_at) == (Status.FAILED, NOW)
+    assert (failed.status, failed.machine.gone_at) == (Status.FAILED, NOW)
 
 
 @pytest.mark.parametrize("status", [Status.CREATING, Status.STARTING])
@@ -193,7 +190,7 @@ def test_not_found_alone_ends_nothing_before_a_complete_listing_agrees(status: S
     row = instance(status)
     for _ in range(5):
         row = confirm_missing(row, NOW, LIMITS)
-    assert (row.status, row.is_watched, row.confirm_at) == (status, True, None)
+    assert (row.status, row.is_watched, row.watch.confirm_at) == (status, True, None)
     agreed = record_missing(row, NOW, LIMITS)
     assert agreed.status is status
     assert not confirm_missing(agreed, NOW, LIMITS).is_watched
@@ -204,7 +201,7 @@ def test_a_listing_that_shows_the_machine_takes_back_the_one_that_did_not(
     is_listed_anew: bool,
 ) -> None:
     missed = record_missing(instance(Status.RUNNING, seen_fingerprint="up"), NOW, LIMITS)
-    assert missed.seen_fingerprint is None
+    assert missed.watch.seen_fingerprint is None
     shown = observe(missed, seen(Phase.UP), NOW, LIMITS, is_single=not is_listed_anew)
     for _ in range(5):
         shown = confirm_missing(shown, NOW, LIMITS)
@@ -225,16 +222,16 @@ def test_a_new_machine_that_is_listed_as_removed_is_not_late() -> None:
 
 def test_a_doubt_is_asked_about_and_is_no_listing() -> None:
     doubted = suspect_missing(instance(Status.RUNNING), NOW, LIMITS)
-    assert (doubted.confirm_at, doubted.unlisted_at) == (NOW, None)
+    assert (doubted.watch.confirm_at, doubted.watch.unlisted_at) == (NOW, None)
     new = instance(Status.CREATING, **NEW)
     assert suspect_missing(new, NOW, LIMITS) is new
 
 
 def test_a_deletion_that_came_back_is_not_taken_on_trust_again() -> None:
-    deleted = absent(instance(Status.DELETING, asked=DELETE_ACCEPTED))
+    deleted = absent(instance(Status.DELETING, last_command=DELETE_ACCEPTED))
     later = NOW + LIMITS.adoption_window
     back = record_reappearance(deleted, seen(Phase.UP, at=later), later, LIMITS)
-    assert (back.status, back.has_reappeared) == (Status.DELETING, True)
-    accepted = replace(back, asked=DELETE_ACCEPTED)
+    assert (back.status, back.watch.has_reappeared) == (Status.DELETING, True)
+    accepted = edit(back, last_command=DELETE_ACCEPTED)
     assert confirm_missing(accepted, later, LIMITS).status is Status.DELETING
     assert absent(accepted, 2).status is Status.DELETED

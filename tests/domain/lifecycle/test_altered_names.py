@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gpukeeper.domain import ids
-from gpukeeper.domain.instances import Observation, Phase, PurchaseIntent, Reason, Status
+from gpukeeper.domain.instances import PurchaseIntent, Reason, Status
 from gpukeeper.domain.lifecycle.purchases import (
     NAME_ALTERED,
     hold_purchase,
@@ -16,12 +16,13 @@ from gpukeeper.domain.lifecycle.purchases import (
     record_lost_answer,
     record_purchase,
 )
+from gpukeeper.domain.machines import Observation, Phase
 from gpukeeper.domain.orphans import orphans_among
 from tests.domain.builders import LIMITS, MINUTE, NOW, instance, offer, requested, seen
 
 OURS, OTHERS = "abcd", "wxyz"
 LISTED = seen(Phase.UP, product_id="4090.a", created_at=NOW)
-LOST = record_lost_answer(requested(buying=PurchaseIntent(offer(), since=NOW)), NOW, LIMITS)
+LOST = record_lost_answer(requested(intent=PurchaseIntent(offer(), since=NOW)), NOW, LIMITS)
 NOT_FOUND = (
     "Novita did not answer the purchase; no machine of its name was found, so none was bought."
 )
@@ -88,8 +89,12 @@ def test_a_machine_of_another_mark_is_an_orphan_if_its_store_is_gone() -> None:
 
 def test_a_look_that_shows_the_machine_of_an_order_that_a_copy_bought_takes_it_in() -> None:
     owner = record_found_machine(requested(), LISTED, NOW, LIMITS)
-    assert (owner.novita_id, owner.status, owner.product_id) == ("m1", Status.RUNNING, "4090.a")
-    assert owner.accepted_at == NOW
+    assert (owner.machine.novita_id, owner.status, owner.machine.product_id) == (
+        "m1",
+        Status.RUNNING,
+        "4090.a",
+    )
+    assert owner.purchase.accepted_at == NOW
     for other in (LOST, instance(Status.RUNNING, novita_id="m2")):
         assert record_found_machine(other, LISTED, NOW, LIMITS) == other
 
@@ -100,8 +105,8 @@ def test_nothing_is_bought_again_while_a_machine_stands_there_that_may_be_the_on
     assert held.reason is not None
     assert held.reason.code == NAME_ALTERED
     assert "'trainer-gkabcd1234'" in held.reason.message
-    assert LOST.buying is not None
-    assert held.buying == replace(LOST.buying, lookup_at=NOW + MINUTE)
+    assert LOST.purchase.intent is not None
+    assert held.purchase.intent == replace(LOST.purchase.intent, lookup_at=NOW + MINUTE)
     assert hold_purchase(requested(), [altered], NOW) == requested()
 
 
@@ -115,7 +120,7 @@ def test_once_nothing_was_found_the_reason_no_longer_says_that_a_machine_may_exi
     held = replace(hold_purchase(LOST, [LISTED], NOW), status=status)
     end = NOW + timedelta(hours=1)
     after = record_lookup(held, [], now=end, limits=LIMITS, asked_at=end, is_complete=True)
-    assert (after.buying, after.reason) == (None, reason)
+    assert (after.purchase.intent, after.reason) == (None, reason)
 
 
 def test_a_sale_that_comes_to_light_late_keeps_any_other_reason() -> None:

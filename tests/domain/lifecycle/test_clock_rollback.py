@@ -22,15 +22,17 @@ STEP = timedelta(hours=2)
 # What rows look like at NOW, each with its times as far ahead as they ever are.
 ROWS = [
     requested(try_at=NOW + 15 * SECOND),
-    requested(buying=PurchaseIntent(offer(), NOW)),
+    requested(intent=PurchaseIntent(offer(), NOW)),
     requested(
-        buying=PurchaseIntent(offer(), NOW, NOW + LIMITS.adoption_window, NOW + 15 * SECOND, 4)
+        intent=PurchaseIntent(offer(), NOW, NOW + LIMITS.adoption_window, NOW + 15 * SECOND, 4)
     ),
     instance(Status.CREATING, accepted_at=NOW, observed_at=NOW, deadline_at=NOW + 10 * MINUTE),
     instance(Status.RUNNING, confirm_at=NOW + MINUTE),
-    instance(Status.DELETING, asked=LastCommand(Command.DELETE, NOW, 9, is_acknowledged=True)),
-    instance(Status.DELETED, gone_at=NOW, surplus=(Duplicate("m2", NOW, NOW + 5 * MINUTE),)),
-    instance(Status.RUNNING, surplus=(Duplicate("m2", NOW, NOW, gone_at=NOW),)),
+    instance(
+        Status.DELETING, last_command=LastCommand(Command.DELETE, NOW, 9, is_acknowledged=True)
+    ),
+    instance(Status.DELETED, gone_at=NOW, duplicates=(Duplicate("m2", NOW, NOW + 5 * MINUTE),)),
+    instance(Status.RUNNING, duplicates=(Duplicate("m2", NOW, NOW, gone_at=NOW),)),
 ]
 
 
@@ -65,11 +67,11 @@ def test_a_row_that_a_clock_ahead_has_left_is_due_no_later_than_it_would_be(row:
 @pytest.mark.parametrize("row", ROWS)
 def test_nothing_that_has_happened_stays_in_the_future(row: Instance) -> None:
     righted = correct_times(ahead(row), NOW, LIMITS)
-    past = [righted.accepted_at, righted.gone_at, righted.observed_at]
-    past += [righted.asked.at] if righted.asked else []
-    past += [righted.buying.since] if righted.buying else []
-    past += [machine.found_at for machine in righted.surplus]
-    past += [machine.gone_at for machine in righted.surplus]
+    past = [righted.purchase.accepted_at, righted.machine.gone_at, righted.watch.observed_at]
+    past += [righted.last_command.at] if righted.last_command else []
+    past += [righted.purchase.intent.since] if righted.purchase.intent else []
+    past += [machine.found_at for machine in righted.duplicates]
+    past += [machine.gone_at for machine in righted.duplicates]
     assert all(at is None or at <= NOW for at in past)
 
 
@@ -81,8 +83,8 @@ def test_a_machine_gets_no_longer_to_start_than_it_would_have_got(row: Instance)
 
 def test_a_lost_answer_is_still_looked_up_for_the_whole_window() -> None:
     righted = correct_times(ahead(ROWS[2]), NOW, LIMITS)
-    assert righted.buying is not None
-    assert righted.buying.lookup_until == NOW + LIMITS.adoption_window
+    assert righted.purchase.intent is not None
+    assert righted.purchase.intent.lookup_until == NOW + LIMITS.adoption_window
 
 
 @pytest.mark.parametrize(

@@ -15,19 +15,13 @@ from gpukeeper.domain.errors import (
     RefusedForGood,
 )
 from gpukeeper.domain.events import Change
-from gpukeeper.domain.instances import (
-    Command,
-    DesiredState,
-    Instance,
-    OnFailure,
-    Phase,
-    Reason,
-    Status,
-)
+from gpukeeper.domain.instances import Command, DesiredState, Instance, OnFailure, Reason, Status
 from gpukeeper.domain.lifecycle.command_results import apply_command_result
 from gpukeeper.domain.lifecycle.decide import Confirm, decide, fail, request_command, schedule
 from gpukeeper.domain.lifecycle.observations import observe
+from gpukeeper.domain.machines import Phase
 from tests.domain.builders import LIMITS, MINUTE, NOW, ORDER, SECOND, instance, requested, seen
+from tests.instances import edit
 
 WHY = Reason("boot_failed", "Novita: ImagePullFailed")
 WISHES = [
@@ -54,7 +48,11 @@ def test_a_refusal_is_said_within_one_try_and_the_status_is_what_it_was(
     wanted = request_command(row, verb, NOW)
     refused = told(wanted, verb, error)
     code = f"{verb.value}_refused"
-    assert (refused.status, refused.desired, refused.wanted) == (row.status, row.desired, None)
+    assert (refused.status, refused.desired_state, refused.pending_command) == (
+        row.status,
+        row.desired_state,
+        None,
+    )
     assert refused.reason == (row.reason or Reason(code, "No.", error.reason))
     assert refused.running_at == wanted.running_at
     data = describe_change(Change(wanted, refused, NOW))
@@ -123,10 +121,10 @@ def test_a_stop_that_took_effect_and_was_refused_is_no_refusal() -> None:
 def test_a_machine_that_can_never_be_deleted_is_not_asked_again_and_says_so() -> None:
     running = instance(Status.RUNNING, phase=Phase.UP)
     kept = told(request_command(running, Command.DELETE, NOW), Command.DELETE, NEVER)
-    assert (kept.status, kept.desired) == (Status.RUNNING, DesiredState.RUNNING)
+    assert (kept.status, kept.desired_state) == (Status.RUNNING, DesiredState.RUNNING)
     assert kept.reason is not None
     assert kept.reason.code == "delete_refused"
-    assert schedule(replace(kept, confirm_at=None), NOW, LIMITS).due_at is None
+    assert schedule(edit(kept, confirm_at=None), NOW, LIMITS).due_at is None
     again = request_command(kept, Command.DELETE, NOW + MINUTE)
     assert (again.status, again.reason) == (Status.DELETING, None)
 
@@ -136,13 +134,13 @@ def test_a_failure_that_cannot_be_deleted_stays_as_it_is() -> None:
     deleting = request_command(
         instance(Status.FAILED, order=order, reason=WHY), Command.DELETE, NOW
     )
-    kept = replace(told(deleting, Command.DELETE, NEVER), confirm_at=None)
+    kept = edit(told(deleting, Command.DELETE, NEVER), confirm_at=None)
     assert (kept.status, kept.reason) == (Status.FAILED, WHY)
     assert schedule(kept, NOW, LIMITS).due_at is None
 
 
 def test_a_cancelled_order_that_was_sold_and_cannot_be_deleted_is_watched() -> None:
-    cancelled = replace(
+    cancelled = edit(
         request_command(requested(), Command.DELETE, NOW), novita_id="m1", accepted_at=NOW
     )
     kept = told(cancelled, Command.DELETE, NEVER)
@@ -176,7 +174,7 @@ def test_the_deadline_of_a_stop_does_not_replace_what_the_machine_failed_of() ->
 def test_a_machine_that_is_to_be_stopped_once_it_is_up_fails_as_soon_as_it_cannot_come_up() -> None:
     stopping = request_command(instance(Status.STARTING), Command.STOP, NOW)
     failed = observe(stopping, seen(Phase.STARTING, error="ImagePullFailed"), NOW, LIMITS)
-    assert (failed.status, failed.desired) == (Status.FAILED, DesiredState.STOPPED)
+    assert (failed.status, failed.desired_state) == (Status.FAILED, DesiredState.STOPPED)
     assert failed.reason == WHY
 
 
@@ -187,6 +185,6 @@ def test_a_refusal_does_not_outlive_the_next_wish() -> None:
         NovitaRejected("No."),
     )
     again = request_command(refused, Command.STOP, NOW)
-    assert (again.asked, again.reason) == (None, None)
+    assert (again.last_command, again.reason) == (None, None)
     ended = fail(again, "startup_timeout", "Late.", NOW)
     assert ended.prior is None

@@ -16,7 +16,7 @@ from gpukeeper.domain.errors import (
     OutOfStock,
     RateLimited,
 )
-from gpukeeper.domain.instances import Command, Instance, LastCommand, Phase, Reason, Status
+from gpukeeper.domain.instances import Command, Instance, LastCommand, Reason, Status
 from gpukeeper.domain.lifecycle.command_results import CONFIRM_DELETE_AFTER, apply_command_result
 from gpukeeper.domain.lifecycle.decide import (
     Confirm,
@@ -26,7 +26,9 @@ from gpukeeper.domain.lifecycle.decide import (
     mark_deleted,
     request_command,
 )
+from gpukeeper.domain.machines import Phase
 from tests.domain.builders import LIMITS, NOW, SECOND, instance
+from tests.instances import edit
 
 TEMPORARY = [RateLimited(), NovitaTimeout(), OutcomeUnknown(), BadCredentials()]
 
@@ -55,14 +57,14 @@ def told(row: Instance, verb: Command, error: NovitaError | None) -> Instance:
 @pytest.mark.parametrize(("row", "verb"), ROWS)
 def test_an_accepted_verb_is_remembered_and_not_repeated_soon(row: Instance, verb: Command) -> None:
     after = told(row, verb, None)
-    assert after.asked == LastCommand(verb, NOW, 1, is_acknowledged=True)
-    assert (after.status, after.wanted, after.failures) == (row.status, None, 0)
+    assert after.last_command == LastCommand(verb, NOW, 1, is_acknowledged=True)
+    assert (after.status, after.pending_command, after.watch.failures) == (row.status, None, 0)
     assert isinstance(decide(after, NOW + SECOND, LIMITS), Wait)
 
 
 def test_an_accepted_deletion_is_confirmed_soon() -> None:
     after = told(DELETING, Command.DELETE, None)
-    assert after.confirm_at == NOW + 3 * SECOND
+    assert after.watch.confirm_at == NOW + 3 * SECOND
     assert decide(after, NOW + CONFIRM_DELETE_AFTER, LIMITS) == Confirm()
 
 
@@ -72,8 +74,12 @@ def test_a_temporary_error_leads_to_asking_again(
     row: Instance, verb: Command, error: NovitaError
 ) -> None:
     after = told(row, verb, error)
-    assert (after.status, after.wanted, after.failures) == (row.status, row.wanted, 1)
-    assert after.asked == LastCommand(verb, NOW, 1, is_acknowledged=False)
+    assert (after.status, after.pending_command, after.watch.failures) == (
+        row.status,
+        row.pending_command,
+        1,
+    )
+    assert after.last_command == LastCommand(verb, NOW, 1, is_acknowledged=False)
     assert decide(after, NOW + LIMITS.ask_again_after, LIMITS) == SendCommand(verb)
 
 
@@ -82,31 +88,35 @@ def test_what_may_be_done_already_is_looked_at_now(
     row: Instance, verb: Command, error: NovitaError
 ) -> None:
     after = told(row, verb, error)
-    assert (after.status, after.wanted, after.confirm_at) == (row.status, row.wanted, NOW)
-    assert after.asked is not None
-    assert (after.asked.times, after.asked.is_acknowledged) == (1, False)
+    assert (after.status, after.pending_command, after.watch.confirm_at) == (
+        row.status,
+        row.pending_command,
+        NOW,
+    )
+    assert after.last_command is not None
+    assert (after.last_command.times, after.last_command.is_acknowledged) == (1, False)
     assert decide(after, NOW, LIMITS) == Confirm()
 
 
 def test_a_machine_that_is_not_found_is_asked_about_and_its_deletion_was_not_accepted() -> None:
     after = told(DELETING, Command.DELETE, NovitaNotFound())
-    assert after.asked is not None
-    assert not after.asked.is_acknowledged
-    assert after.confirm_at == NOW + CONFIRM_DELETE_AFTER
+    assert after.last_command is not None
+    assert not after.last_command.is_acknowledged
+    assert after.watch.confirm_at == NOW + CONFIRM_DELETE_AFTER
 
 
 @pytest.mark.parametrize("error", [NovitaNotFound(), OutcomeUnknown(), InvalidStateChange()])
 def test_a_deletion_that_was_accepted_once_stays_accepted(error: NovitaError) -> None:
     after = told(told(DELETING, Command.DELETE, None), Command.DELETE, error)
-    assert after.asked is not None
-    assert after.asked.is_acknowledged
+    assert after.last_command is not None
+    assert after.last_command.is_acknowledged
 
 
 def test_a_new_machine_that_is_not_found_has_not_been_deleted() -> None:
     new = request_command(instance(Status.CREATING, accepted_at=NOW), Command.DELETE, NOW)
     after = told(new, Command.DELETE, NovitaNotFound())
-    assert after.asked is not None
-    assert not after.asked.is_acknowledged
+    assert after.last_command is not None
+    assert not after.last_command.is_acknowledged
     assert decide(after, NOW + LIMITS.ask_again_after, LIMITS) == Confirm()
 
 
@@ -128,7 +138,11 @@ def test_a_start_refused_after_the_status_moved_on_changes_no_status(status: Sta
 def test_a_refused_restart_that_nobody_waits_for_is_dropped_and_the_machine_looked_at() -> None:
     older = replace(RESTARTING, prior=None)
     after = told(older, Command.RESTART, NovitaRejected())
-    assert (after.status, after.wanted, after.confirm_at) == (Status.STARTING, None, NOW)
+    assert (after.status, after.pending_command, after.watch.confirm_at) == (
+        Status.STARTING,
+        None,
+        NOW,
+    )
 
 
 def test_a_refused_deletion_is_asked_again_unless_novita_never_deletes() -> None:
@@ -170,22 +184,24 @@ def test_the_late_refusal_of_a_stop_does_not_fail_the_start_after_it() -> None:
 
 def test_repetitions_are_counted_per_verb() -> None:
     twice = told(told(DELETING, Command.DELETE, None), Command.DELETE, None)
-    assert twice.asked is not None
-    assert twice.asked.times == 2
+    assert twice.last_command is not None
+    assert twice.last_command.times == 2
     other = told(twice, Command.STOP, None)
-    assert other.asked is not None
-    assert other.asked.times == 1
+    assert other.last_command is not None
+    assert other.last_command.times == 1
 
 
 def test_the_start_of_a_machine_that_was_down_settles_a_wished_restart() -> None:
     down = told(
-        instance(Status.STARTING, wanted=Command.RESTART, phase=Phase.DOWN), Command.START, None
+        instance(Status.STARTING, pending_command=Command.RESTART, phase=Phase.DOWN),
+        Command.START,
+        None,
     )
-    assert down.wanted is None
+    assert down.pending_command is None
 
 
 def test_the_late_answer_to_a_start_does_not_settle_a_wished_restart() -> None:
-    assert told(RESTARTING, Command.START, None).wanted is Command.RESTART
+    assert told(RESTARTING, Command.START, None).pending_command is Command.RESTART
 
 
 @pytest.mark.parametrize(("row", "verb"), ROWS)
@@ -193,4 +209,4 @@ def test_the_late_answer_to_a_start_does_not_settle_a_wished_restart() -> None:
 def test_every_answer_makes_the_next_look_count(
     row: Instance, verb: Command, error: NovitaError | None
 ) -> None:
-    assert told(replace(row, seen_fingerprint="up"), verb, error).seen_fingerprint is None
+    assert told(edit(row, seen_fingerprint="up"), verb, error).watch.seen_fingerprint is None

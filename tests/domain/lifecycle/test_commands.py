@@ -1,27 +1,24 @@
 """What the owner may ask for in which status, and what a wish does to the row."""
 
-from dataclasses import replace
-
 import pytest
 
 from gpukeeper.domain.errors import InvalidStateChange, WrongStatus
 from gpukeeper.domain.instances import (
     Command,
     DesiredState,
-    Endpoint,
     Instance,
     LastCommand,
-    Phase,
     PurchaseIntent,
     Reason,
-    SpotSignal,
     Status,
 )
 from gpukeeper.domain.lifecycle.command_results import apply_command_result
 from gpukeeper.domain.lifecycle.commands import is_allowed
 from gpukeeper.domain.lifecycle.decide import SendCommand, Wait, decide, request_command
 from gpukeeper.domain.lifecycle.observations import observe
+from gpukeeper.domain.machines import Endpoint, Phase, SpotSignal
 from tests.domain.builders import LIMITS, MINUTE, NOW, instance, offer, requested, seen
+from tests.instances import edit
 
 _MAY = {
     Command.START: {Status.STOPPED, Status.RECLAIMED, Status.FAILED},
@@ -42,7 +39,7 @@ def test_a_verb_is_taken_in_the_statuses_that_allow_it_and_in_no_other(
     row = instance(status, phase=phase) if status is Status.FAILED else instance(status)
     if status in _MAY[verb]:
         assert (
-            request_command(row, verb, NOW).desired
+            request_command(row, verb, NOW).desired_state
             is {
                 Command.START: DesiredState.RUNNING,
                 Command.RESTART: DesiredState.RUNNING,
@@ -66,7 +63,7 @@ def test_the_last_of_the_statuses_that_allow_a_verb_comes_after_an_or() -> None:
     "row",
     [
         requested(),
-        requested(buying=PurchaseIntent(offer(), NOW)),
+        requested(intent=PurchaseIntent(offer(), NOW)),
         requested(status=Status.FAILED),
         instance(Status.RECLAIMED, gone_at=NOW),
         instance(Status.LOST, gone_at=NOW),
@@ -87,32 +84,38 @@ def test_a_start_renews_the_deadline_and_forgets_the_life_before() -> None:
         reclaim_at=NOW,
         endpoints=(Endpoint(80, "http", "https://old.example"),),
         ssh_command="ssh old",
-        asked=LastCommand(Command.STOP, NOW),
+        last_command=LastCommand(Command.STOP, NOW),
         seen_fingerprint="old",
         doubts=1,
         failures=3,
         confirm_at=NOW,
     )
     row = request_command(stopped, Command.START, NOW)
-    assert (row.status, row.wanted, row.started_at) == (Status.STARTING, Command.START, NOW)
+    assert (row.status, row.pending_command, row.started_at) == (
+        Status.STARTING,
+        Command.START,
+        NOW,
+    )
     assert row.deadline_at == NOW + 10 * MINUTE
-    assert (row.reason, row.asked, row.seen_fingerprint, row.confirm_at) == (None,) * 4
-    assert (row.endpoints, row.ssh_command) == ((), None)
-    assert (row.spot_signal, row.reclaim_at) == (SpotSignal.NONE, None)
-    assert (row.doubts, row.failures) == (0, 0)
+    assert (row.reason, row.last_command, row.watch.seen_fingerprint, row.watch.confirm_at) == (
+        None,
+    ) * 4
+    assert (row.machine.endpoints, row.machine.ssh_command) == ((), None)
+    assert (row.machine.spot_signal, row.machine.reclaim_at) == (SpotSignal.NONE, None)
+    assert (row.watch.doubts, row.watch.failures) == (0, 0)
 
 
 def test_a_restart_does_not_take_back_a_spot_notice() -> None:
     noticed = instance(Status.RUNNING, spot_signal=SpotSignal.NOTIFIED, reclaim_at=NOW + MINUTE)
     row = request_command(noticed, Command.RESTART, NOW)
-    assert (row.status, row.wanted) == (Status.STARTING, Command.RESTART)
-    assert (row.spot_signal, row.reclaim_at) == (SpotSignal.NOTIFIED, NOW + MINUTE)
+    assert (row.status, row.pending_command) == (Status.STARTING, Command.RESTART)
+    assert (row.machine.spot_signal, row.machine.reclaim_at) == (SpotSignal.NOTIFIED, NOW + MINUTE)
 
 
 def test_a_stop_overtakes_a_restart_that_was_not_asked_yet() -> None:
     restarting = request_command(instance(Status.RUNNING), Command.RESTART, NOW)
     row = request_command(restarting, Command.STOP, NOW)
-    assert (row.status, row.wanted) == (Status.STOPPING, None)
+    assert (row.status, row.pending_command) == (Status.STOPPING, None)
     assert decide(row, NOW, LIMITS) == SendCommand(Command.STOP)
 
 
@@ -120,10 +123,10 @@ def test_a_stop_overtakes_a_restart_that_was_not_asked_yet() -> None:
 def test_everything_can_be_deleted_and_keeps_its_reason(status: Status) -> None:
     reason = Reason("boot_failed", "No image.")
     row = request_command(
-        instance(status, reason=reason, wanted=Command.START), Command.DELETE, NOW
+        instance(status, reason=reason, pending_command=Command.START), Command.DELETE, NOW
     )
-    assert (row.status, row.desired) == (Status.DELETING, DesiredState.DELETED)
-    assert (row.reason, row.wanted) == (reason, None)
+    assert (row.status, row.desired_state) == (Status.DELETING, DesiredState.DELETED)
+    assert (row.reason, row.pending_command) == (reason, None)
 
 
 def test_deleting_again_changes_nothing() -> None:
@@ -133,8 +136,8 @@ def test_deleting_again_changes_nothing() -> None:
 
 def test_an_order_under_way_is_cancelled_without_forgetting_its_purchase() -> None:
     buying = PurchaseIntent(offer(), NOW)
-    row = request_command(requested(buying=buying), Command.DELETE, NOW)
-    assert (row.status, row.buying) == (Status.DELETING, buying)
+    row = request_command(requested(intent=buying), Command.DELETE, NOW)
+    assert (row.status, row.purchase.intent) == (Status.DELETING, buying)
 
 
 @pytest.mark.parametrize("status", [Status.CREATING, Status.STARTING])
@@ -142,7 +145,7 @@ def test_an_order_under_way_is_cancelled_without_forgetting_its_purchase() -> No
 def test_a_machine_that_was_down_before_it_was_started_is_asked_to_stop(
     status: Status, phase: Phase
 ) -> None:
-    started = instance(status, phase=phase, asked=LastCommand(Command.START, NOW, 1, True))
+    started = instance(status, phase=phase, last_command=LastCommand(Command.START, NOW, 1, True))
     row = request_command(started, Command.STOP, NOW)
     assert decide(row, NOW, LIMITS) == SendCommand(Command.STOP)
     # What a look says that began before the start, or lags behind it, is not its end.
@@ -154,7 +157,7 @@ def test_a_machine_that_was_down_before_it_was_started_is_asked_to_stop(
         )
     refused = apply_command_result(row, Command.STOP, InvalidStateChange(), NOW, LIMITS)
     assert observe(refused, seen(Phase.DOWN), NOW, LIMITS).status is Status.STOPPING
-    assert observe(refused, seen(Phase.STARTING), NOW, LIMITS).phase is Phase.STARTING
+    assert observe(refused, seen(Phase.STARTING), NOW, LIMITS).machine.phase is Phase.STARTING
     again = apply_command_result(refused, Command.STOP, InvalidStateChange(), NOW, LIMITS)
     assert observe(again, seen(Phase.DOWN), NOW, LIMITS).status is Status.STOPPED
     accepted = apply_command_result(row, Command.STOP, None, NOW, LIMITS)
@@ -176,11 +179,11 @@ def test_a_stop_that_waited_for_the_machine_is_asked_as_soon_as_it_is_up(
     phase: Phase | None,
 ) -> None:
     refused = LastCommand(Command.STOP, NOW, times=4)
-    waiting = instance(Status.STOPPING, phase=phase, asked=refused)
+    waiting = instance(Status.STOPPING, phase=phase, last_command=refused)
     assert isinstance(decide(waiting, NOW, LIMITS), Wait)
     up = observe(waiting, seen(Phase.UP), NOW, LIMITS)
     assert decide(up, NOW, LIMITS) == SendCommand(Command.STOP)
-    still_up = observe(replace(up, asked=refused), seen(Phase.UP), NOW, LIMITS)
+    still_up = observe(edit(up, last_command=refused), seen(Phase.UP), NOW, LIMITS)
     assert isinstance(decide(still_up, NOW, LIMITS), Wait)
 
 
@@ -215,7 +218,7 @@ def test_the_refusal_of_a_stop_says_what_novita_shows() -> None:
     with pytest.raises(WrongStatus, match="a machine that runs, and Novita says 'pulling'"):
         request_command(row, Command.STOP, NOW)
     with pytest.raises(WrongStatus, match="a machine that runs, and it is not"):
-        request_command(replace(row, novita_status=None), Command.STOP, NOW)
+        request_command(edit(row, novita_status=None), Command.STOP, NOW)
 
 
 def test_nothing_can_be_asked_of_what_is_being_deleted() -> None:
@@ -224,6 +227,6 @@ def test_nothing_can_be_asked_of_what_is_being_deleted() -> None:
 
 
 def test_what_novita_has_not_answered_for_has_no_machine_that_is_known_yet() -> None:
-    failed = requested(status=Status.FAILED, buying=PurchaseIntent(offer(), NOW))
+    failed = requested(status=Status.FAILED, intent=PurchaseIntent(offer(), NOW))
     with pytest.raises(WrongStatus, match="Novita has not answered whether it sold one"):
         request_command(failed, Command.STOP, NOW)

@@ -9,11 +9,9 @@ import pytest
 from gpukeeper.domain.instances import (
     Command,
     DesiredState,
-    Endpoint,
     Instance,
     LastCommand,
     OnFailure,
-    Phase,
     PurchaseIntent,
     Reason,
     Status,
@@ -33,7 +31,9 @@ from gpukeeper.domain.lifecycle.decide import (
     schedule,
 )
 from gpukeeper.domain.lifecycle.observations import postpone_confirmation
+from gpukeeper.domain.machines import Endpoint, Phase
 from tests.domain.builders import LIMITS, MINUTE, NOW, ORDER, SECOND, instance, offer, requested
+from tests.instances import edit
 
 DELETES = replace(ORDER, on_failure=OnFailure.DELETE)
 BUYING = PurchaseIntent(offer(), NOW)
@@ -51,12 +51,12 @@ def moved(row: Instance, now: datetime = NOW) -> Instance:
     ("row", "step"),
     [
         (requested(), ChooseOffer()),
-        (requested(buying=BUYING), LookUp()),
-        (requested(buying=replace(BUYING, lookup_at=NOW)), LookUp()),
-        (requested(buying=replace(BUYING, lookup_at=LATER)), Wait(LATER)),
+        (requested(intent=BUYING), LookUp()),
+        (requested(intent=replace(BUYING, lookup_at=NOW)), LookUp()),
+        (requested(intent=replace(BUYING, lookup_at=LATER)), Wait(LATER)),
         (requested(status=Status.FAILED), Wait(None)),
-        (requested(status=Status.FAILED, buying=BUYING), LookUp()),
-        (requested(status=Status.DELETING, buying=BUYING), LookUp()),
+        (requested(status=Status.FAILED, intent=BUYING), LookUp()),
+        (requested(status=Status.DELETING, intent=BUYING), LookUp()),
         (instance(Status.RUNNING), Wait(None)),
         (instance(Status.RUNNING, confirm_at=NOW), Confirm()),
         (instance(Status.RUNNING, confirm_at=LATER), Wait(LATER)),
@@ -102,13 +102,13 @@ def test_a_wished_stop_is_asked_of_a_machine_that_is_not_falling(phase: Phase) -
 
 @pytest.mark.parametrize("phase", Phase)
 def test_a_machine_that_someone_else_stops_is_not_stopped_by_us(phase: Phase) -> None:
-    row = instance(Status.STOPPING, desired=DesiredState.RUNNING, phase=phase)
+    row = instance(Status.STOPPING, desired_state=DesiredState.RUNNING, phase=phase)
     assert decide(row, NOW, LIMITS) == Wait(None)
 
 
 @pytest.mark.parametrize("phase", Phase)
 def test_a_wished_restart_starts_a_machine_that_went_down_meanwhile(phase: Phase) -> None:
-    row = replace(request_command(instance(Status.RUNNING), Command.RESTART, NOW), phase=phase)
+    row = edit(request_command(instance(Status.RUNNING), Command.RESTART, NOW), phase=phase)
     verb = Command.START if phase is Phase.DOWN else Command.RESTART
     assert decide(row, NOW, LIMITS) == SendCommand(verb)
 
@@ -129,22 +129,28 @@ def test_a_wished_restart_starts_a_machine_that_went_down_meanwhile(phase: Phase
 def test_a_verb_is_repeated_with_growing_patience(
     times: int, is_acknowledged: bool, seconds: int
 ) -> None:
-    row = instance(Status.DELETING, asked=LastCommand(Command.DELETE, NOW, times, is_acknowledged))
+    row = instance(
+        Status.DELETING, last_command=LastCommand(Command.DELETE, NOW, times, is_acknowledged)
+    )
     again_at = NOW + timedelta(seconds=seconds)
     assert decide(row, again_at - SECOND, LIMITS) == Wait(again_at)
     assert decide(row, again_at, LIMITS) == SendCommand(Command.DELETE)
 
 
 def test_the_answer_to_another_verb_delays_nothing() -> None:
-    row = instance(Status.DELETING, asked=LastCommand(Command.STOP, NOW, 5, is_acknowledged=True))
+    row = instance(
+        Status.DELETING, last_command=LastCommand(Command.STOP, NOW, 5, is_acknowledged=True)
+    )
     assert decide(row, NOW, LIMITS) == SendCommand(Command.DELETE)
 
 
 def test_a_rest_ends_at_the_first_time_that_the_row_names() -> None:
     asked = LastCommand(Command.START, NOW)
-    row = instance(Status.STARTING, phase=Phase.DOWN, asked=asked, deadline_at=NOW + 9 * MINUTE)
+    row = instance(
+        Status.STARTING, phase=Phase.DOWN, last_command=asked, deadline_at=NOW + 9 * MINUTE
+    )
     assert decide(row, NOW, LIMITS) == Wait(NOW + 30 * SECOND)
-    assert decide(replace(row, confirm_at=NOW + SECOND), NOW, LIMITS) == Wait(NOW + SECOND)
+    assert decide(edit(row, confirm_at=NOW + SECOND), NOW, LIMITS) == Wait(NOW + SECOND)
     soon = replace(row, deadline_at=NOW + 2 * SECOND)
     assert decide(soon, NOW, LIMITS) == Wait(NOW + 2 * SECOND)
 
@@ -153,10 +159,10 @@ def test_a_rest_ends_at_the_first_time_that_the_row_names() -> None:
     "row",
     [
         requested(),
-        requested(buying=BUYING),
+        requested(intent=BUYING),
         instance(Status.CREATING),
         instance(Status.STARTING, confirm_at=NOW),
-        instance(Status.STARTING, wanted=Command.RESTART, running_at=NOW - MINUTE),
+        instance(Status.STARTING, pending_command=Command.RESTART, running_at=NOW - MINUTE),
     ],
 )
 def test_what_is_not_running_at_its_deadline_has_failed(row: Instance) -> None:
@@ -166,23 +172,29 @@ def test_what_is_not_running_at_its_deadline_has_failed(row: Instance) -> None:
     assert failed.status is Status.FAILED
     assert failed.reason is not None
     assert failed.reason.code == ("startup_timeout" if row.is_watched else "novita_timeout")
-    assert (failed.buying, failed.novita_id) == (row.buying, row.novita_id)
-    assert failed.wanted is None
+    assert (failed.purchase.intent, failed.machine.novita_id) == (
+        row.purchase.intent,
+        row.machine.novita_id,
+    )
+    assert failed.pending_command is None
 
 
 @pytest.mark.parametrize("status", [Status.CREATING, Status.STARTING, Status.STOPPING])
 def test_while_novita_cannot_be_asked_at_the_deadline_nothing_has_failed(status: Status) -> None:
     row = instance(
-        status, phase=Phase.STARTING, deadline_at=NOW, asked=LastCommand(Command.STOP, NOW, 9)
+        status,
+        phase=Phase.STARTING,
+        deadline_at=NOW,
+        last_command=LastCommand(Command.STOP, NOW, 9),
     )
-    unheard = postpone_confirmation(replace(row, observed_at=NOW - SECOND), NOW, 2 * SECOND)
+    unheard = postpone_confirmation(edit(row, observed_at=NOW - SECOND), NOW, 2 * SECOND)
     assert decide(unheard, NOW, LIMITS) == Wait(NOW + 2 * SECOND)
     assert moved(unheard, NOW + 2 * SECOND).status is Status.FAILED
     # A listing that was asked for after the deadline is as good as an answer.
-    assert unheard.seen_fingerprint is None
-    assert moved(replace(unheard, observed_at=NOW)).status is Status.FAILED
+    assert unheard.watch.seen_fingerprint is None
+    assert moved(edit(unheard, observed_at=NOW)).status is Status.FAILED
     # Before the deadline it holds as ever.
-    early = replace(unheard, deadline_at=NOW + SECOND, confirm_at=NOW + MINUTE)
+    early = edit(unheard, deadline_at=NOW + SECOND, confirm_at=NOW + MINUTE)
     assert decide(early, NOW, LIMITS) == Wait(NOW + MINUTE)
 
 
@@ -217,10 +229,10 @@ def test_the_deadline_is_for_what_is_coming_up_only(status: Status) -> None:
 @pytest.mark.parametrize("phase", [Phase.PREPARING, Phase.STARTING])
 def test_a_stop_waits_for_a_machine_to_come_up_until_the_deadline(phase: Phase) -> None:
     asked = LastCommand(Command.STOP, NOW - SECOND, 9)
-    row = instance(Status.STOPPING, phase=phase, asked=asked, deadline_at=NOW + MINUTE)
+    row = instance(Status.STOPPING, phase=phase, last_command=asked, deadline_at=NOW + MINUTE)
     assert decide(row, NOW, LIMITS) == Wait(NOW + MINUTE)
     failed = moved(replace(row, deadline_at=NOW))
-    assert (failed.status, failed.desired) == (Status.FAILED, DesiredState.STOPPED)
+    assert (failed.status, failed.desired_state) == (Status.FAILED, DesiredState.STOPPED)
     assert failed.reason is not None
     assert failed.reason.code == "startup_timeout"
 
@@ -229,7 +241,7 @@ def test_a_stop_waits_for_a_machine_to_come_up_until_the_deadline(phase: Phase) 
     ("row", "is_deleted"),
     [
         (instance(Status.FAILED, order=DELETES), True),
-        (requested(status=Status.FAILED, order=DELETES, buying=BUYING), True),
+        (requested(status=Status.FAILED, order=DELETES, intent=BUYING), True),
         (requested(status=Status.FAILED, order=DELETES), False),
         (instance(Status.FAILED), False),
         (instance(Status.FAILED, order=DELETES, running_at=NOW - MINUTE), False),
@@ -252,9 +264,9 @@ def test_without_a_machine_a_deletion_is_done_at_once(changes: dict[str, Any]) -
     reason = Reason("out_of_stock", "None left.")
     shown = {"endpoints": (Endpoint(1, "tcp", "h:1"),), "ssh_command": "ssh", "reason": reason}
     row = moved(instance(Status.DELETING, confirm_at=NOW, **shown, **changes))
-    assert (row.status, row.deleted_at, row.confirm_at) == (Status.DELETED, NOW, None)
-    assert (row.endpoints, row.ssh_command, row.reason) == ((), None, reason)
-    assert row.gone_at == changes.get("gone_at", NOW)
+    assert (row.status, row.deleted_at, row.watch.confirm_at) == (Status.DELETED, NOW, None)
+    assert (row.machine.endpoints, row.machine.ssh_command, row.reason) == ((), None, reason)
+    assert row.machine.gone_at == changes.get("gone_at", NOW)
     assert schedule(row, NOW, LIMITS).due_at is None
 
 
@@ -277,7 +289,7 @@ def test_limits_are_the_contracts() -> None:
 def test_at_the_deadline_an_open_purchase_keeps_the_reason_that_it_has() -> None:
     buying = PurchaseIntent(offer(), since=NOW, lookup_until=NOW + 20 * MINUTE)
     held = Reason("name_altered", "One that may be it stands there.")
-    row = requested(buying=buying, has_lost_answer=True, reason=held)
+    row = requested(intent=buying, has_lost_answer=True, reason=held)
     failed = moved(row, NOW + 10 * MINUTE)
     assert (failed.status, failed.reason) == (Status.FAILED, held)
-    assert failed.buying is not None
+    assert failed.purchase.intent is not None

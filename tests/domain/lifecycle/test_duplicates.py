@@ -11,7 +11,7 @@ from gpukeeper.contract.instances import describe_instance
 from gpukeeper.contract.serialization import to_dict
 from gpukeeper.domain.errors import NovitaRejected, OutcomeUnknown
 from gpukeeper.domain.events import Change, EventType
-from gpukeeper.domain.instances import Command, Duplicate, Instance, Phase, PurchaseIntent, Status
+from gpukeeper.domain.instances import Command, Duplicate, Instance, PurchaseIntent, Status
 from gpukeeper.domain.lifecycle import duplicates, purchases
 from gpukeeper.domain.lifecycle.decide import (
     ChangeStatus,
@@ -23,6 +23,7 @@ from gpukeeper.domain.lifecycle.decide import (
     request_command,
     schedule,
 )
+from gpukeeper.domain.machines import Phase
 from tests.domain.builders import (
     LIMITS,
     MINUTE,
@@ -36,6 +37,7 @@ from tests.domain.builders import (
     requested,
     seen,
 )
+from tests.instances import edit
 
 OFFER = offer()
 WINDOW = LIMITS.adoption_window
@@ -70,13 +72,13 @@ def tried(
         (requested(has_lost_answer=True), False),
         (
             requested(
-                status=Status.DELETING, has_lost_answer=True, buying=PurchaseIntent(OFFER, NOW)
+                status=Status.DELETING, has_lost_answer=True, intent=PurchaseIntent(OFFER, NOW)
             ),
             False,
         ),
         (
             requested(
-                status=Status.FAILED, has_lost_answer=True, buying=PurchaseIntent(OFFER, NOW)
+                status=Status.FAILED, has_lost_answer=True, intent=PurchaseIntent(OFFER, NOW)
             ),
             False,
         ),
@@ -94,17 +96,19 @@ def test_the_machine_that_the_order_has_is_never_surplus() -> None:
 
 def test_every_way_to_lose_an_answer_is_remembered() -> None:
     asking = purchases.record_choice(requested(), OFFER, TEMPLATE, NOW)
-    assert not asking.has_lost_answer
-    assert purchases.record_refusal(asking, OFFER, OutcomeUnknown(), NOW, LIMITS).has_lost_answer
+    assert not asking.purchase.has_lost_answer
+    assert purchases.record_refusal(
+        asking, OFFER, OutcomeUnknown(), NOW, LIMITS
+    ).purchase.has_lost_answer
     assert not purchases.record_refusal(
         asking, OFFER, NovitaRejected(), NOW, LIMITS
-    ).has_lost_answer
+    ).purchase.has_lost_answer
     for found in ([], [seen(Phase.UP)]):
         after_a_crash = purchases.record_lookup(
             asking, found, NOW, LIMITS, asked_at=NOW, is_complete=True
         )
-        assert after_a_crash.has_lost_answer
-    assert not purchases.record_purchase(asking, OFFER, "m1", NOW).has_lost_answer
+        assert after_a_crash.purchase.has_lost_answer
+    assert not purchases.record_purchase(asking, OFFER, "m1", NOW).purchase.has_lost_answer
 
 
 def test_what_is_found_is_deleted_at_once_and_again_at_growing_pauses() -> None:
@@ -122,21 +126,21 @@ def test_what_is_found_is_deleted_at_once_and_again_at_growing_pauses() -> None:
 
 def test_a_machine_is_gone_when_novita_does_not_know_it_after_accepting_to_delete_it() -> None:
     row = tried(tried(with_surplus()), NOW + SECOND, is_known=False, is_accepted=False)
-    assert (row.surplus_ids, row.surplus[0].gone_at) == ((), NOW + SECOND)
+    assert (row.duplicate_ids, row.duplicates[0].gone_at) == ((), NOW + SECOND)
     assert decide(row, NOW + MINUTE, LIMITS) == Wait(None)
 
 
 def test_a_machine_that_may_be_too_new_to_be_answered_is_not_held_to_be_gone() -> None:
     row = tried(with_surplus(), is_known=False, is_accepted=False)
-    assert row.surplus_ids == ("m2",)
+    assert row.duplicate_ids == ("m2",)
     row = tried(row, NOW + WINDOW, is_known=False, is_accepted=False)
-    assert row.surplus_ids == ()
+    assert row.duplicate_ids == ()
 
 
 def test_a_delete_that_was_accepted_once_stays_accepted() -> None:
     row = tried(tried(with_surplus()), NOW + SECOND, is_accepted=False)
-    assert row.surplus[0].is_acknowledged
-    assert tried(with_surplus(), is_accepted=False).surplus[0].is_acknowledged is False
+    assert row.duplicates[0].is_acknowledged
+    assert tried(with_surplus(), is_accepted=False).duplicates[0].is_acknowledged is False
 
 
 def test_a_machine_that_is_known_to_be_surplus_is_not_found_again() -> None:
@@ -148,7 +152,7 @@ def test_a_listing_may_lag_behind_the_end_of_a_surplus_machine() -> None:
     gone = tried(tried(with_surplus()), is_known=False)
     assert duplicates.record_duplicates(gone, ["m2"], NOW + WINDOW - SECOND, LIMITS) == gone
     back = duplicates.record_duplicates(gone, ["m2"], NOW + WINDOW, LIMITS)
-    assert back.surplus == (Duplicate("m2", NOW + WINDOW, NOW + WINDOW),)
+    assert back.duplicates == (Duplicate("m2", NOW + WINDOW, NOW + WINDOW),)
 
 
 def test_each_of_several_is_tried_in_its_turn() -> None:
@@ -157,11 +161,11 @@ def test_each_of_several_is_tried_in_its_turn() -> None:
 
 
 def test_what_the_order_itself_needs_comes_first() -> None:
-    row = replace(with_surplus(), confirm_at=NOW)
+    row = edit(with_surplus(), confirm_at=NOW)
     assert not isinstance(decide(row, NOW, LIMITS), DeleteDuplicate)
-    later = replace(with_surplus(at=NOW + MINUTE), confirm_at=NOW + SECOND)
+    later = edit(with_surplus(at=NOW + MINUTE), confirm_at=NOW + SECOND)
     assert decide(later, NOW, LIMITS) == Wait(NOW + SECOND)
-    assert decide(replace(later, confirm_at=None), NOW, LIMITS) == Wait(NOW + MINUTE)
+    assert decide(edit(later, confirm_at=None), NOW, LIMITS) == Wait(NOW + MINUTE)
 
 
 def test_surplus_is_told_once_when_it_is_found_and_once_when_it_is_gone() -> None:
@@ -174,7 +178,7 @@ def test_surplus_is_told_once_when_it_is_found_and_once_when_it_is_gone() -> Non
 
 
 def test_surplus_is_shown_as_billing_until_it_is_gone() -> None:
-    deleted = replace(with_surplus(), status=Status.DELETED, gone_at=NOW)
+    deleted = edit(with_surplus(), status=Status.DELETED, gone_at=NOW)
     body = to_dict(describe_instance(deleted))
     assert (body["isBilling"], body["surplusMachines"]) == (True, ["m2"])
     gone = to_dict(describe_instance(tried(tried(deleted), is_known=False)))
@@ -233,10 +237,10 @@ def test_however_late_purchases_take_effect_one_machine_is_left_or_none(
             if after == row:
                 break
             row = after
-    assert shop.alive() == ([row.novita_id] if row.is_watched else [])
-    assert row.surplus_ids == ()
-    assert (EventType.SURPLUS_FOUND in told) == bool(row.surplus)
-    assert told.count(EventType.SURPLUS_DELETED) == len(row.surplus)
+    assert shop.alive() == ([row.machine.novita_id] if row.is_watched else [])
+    assert row.duplicate_ids == ()
+    assert (EventType.SURPLUS_FOUND in told) == bool(row.duplicates)
+    assert told.count(EventType.SURPLUS_DELETED) == len(row.duplicates)
     assert row.status is (Status.DELETED if cancelled_after is not None else Status.CREATING)
 
 
@@ -271,8 +275,8 @@ def _step(shop: Shop, row: Instance, unanswered: list[timedelta | None]) -> Inst
 
 def _rest(shop: Shop, row: Instance) -> Instance:
     """Delete what is to be deleted, and take a listing in."""
-    if row.status is Status.DELETING and row.novita_id is not None:
-        shop.deleted.add(row.novita_id)
-        return replace(row, status=Status.DELETED, gone_at=shop.now)
+    if row.status is Status.DELETING and row.machine.novita_id is not None:
+        shop.deleted.add(row.machine.novita_id)
+        return edit(row, status=Status.DELETED, gone_at=shop.now)
     late = [m for m in shop.alive() if duplicates.is_duplicate(row, m)]
     return duplicates.record_duplicates(row, late, shop.now, LIMITS)

@@ -9,15 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from gpukeeper.domain.errors import NothingForSale, NovitaError, WrongStatus
-from gpukeeper.domain.instances import (
-    Command,
-    DesiredState,
-    Instance,
-    OnFailure,
-    Phase,
-    SpotSignal,
-    Status,
-)
+from gpukeeper.domain.instances import Command, DesiredState, Instance, OnFailure, Status
 from gpukeeper.domain.lifecycle import observations, purchases
 from gpukeeper.domain.lifecycle.command_results import apply_command_result
 from gpukeeper.domain.lifecycle.decide import (
@@ -34,6 +26,7 @@ from gpukeeper.domain.lifecycle.decide import (
     request_command,
     schedule,
 )
+from gpukeeper.domain.machines import Phase, SpotSignal
 from gpukeeper.domain.products import BillingMode
 from tests.domain.builders import LIMITS, NOW, ORDER, REPEATABLE, SECOND, TEMPLATE, offer, requested
 from tests.domain.lifecycle.laws import check_change, check_end, check_may_ask
@@ -122,23 +115,23 @@ class Life(RuleBasedStateMachine):
         machine = self.novita.alive[0]
         machine.phase, machine.error, machine.signal = phase, error, signal
 
-    @precondition(lambda self: self.row.novita_id)
+    @precondition(lambda self: self.row.machine.novita_id)
     @rule(age=st.integers(1, 3))
     def an_old_listing_is_taken_in(self, age: int) -> None:
-        machine = self.novita.find(str(self.row.novita_id))
+        machine = self.novita.find(str(self.row.machine.novita_id))
         if machine.shown:
             said = machine.look_back(self.now, age)
             self.fold(lambda row: observations.observe(row, said, self.now, LIMITS))
 
-    @precondition(lambda self: self.row.novita_id)
+    @precondition(lambda self: self.row.machine.novita_id)
     @rule()
     def a_listing_is_taken_in(self) -> None:
         self.sweep()
 
-    @precondition(lambda self: self.row.novita_id)
+    @precondition(lambda self: self.row.machine.novita_id)
     @rule()
     def the_owner_asks_for_a_fresh_look(self) -> None:
-        self.fold(self.get(str(self.row.novita_id)))
+        self.fold(self.get(str(self.row.machine.novita_id)))
 
     @precondition(lambda self: self.under_way is None)
     @rule()
@@ -165,7 +158,7 @@ class Life(RuleBasedStateMachine):
         self.do_what_is_due()
         self.now += 30 * SECOND
         self.novita.go_on()
-        if self.row.novita_id:
+        if self.row.machine.novita_id:
             self.sweep()
 
     def do_what_is_due(self) -> None:
@@ -201,12 +194,12 @@ class Life(RuleBasedStateMachine):
             case Confirm():
                 if fate is Fate.UNAVAILABLE:
                     return lambda row: observations.postpone_confirmation(row, self.now, 2 * SECOND)
-                return self.get(str(self.row.novita_id))
+                return self.get(str(self.row.machine.novita_id))
             case DeleteDuplicate():
                 raise AssertionError("nobody here answers a purchase after its look-up")
             case SendCommand(verb=verb):
                 check_may_ask(self.row, verb, self.owner_wants)
-                answer = self.novita.change(str(self.row.novita_id), verb, fate, now)
+                answer = self.novita.change(str(self.row.machine.novita_id), verb, fate, now)
                 return lambda row: apply_command_result(row, verb, answer, self.now, LIMITS)
 
     def move(self) -> None:
@@ -244,12 +237,12 @@ class Life(RuleBasedStateMachine):
         return lambda row: observations.observe(row, said, self.now, LIMITS, is_single=True)
 
     def sweep(self) -> None:
-        machine = self.novita.find(str(self.row.novita_id))
+        machine = self.novita.find(str(self.row.machine.novita_id))
         if not machine.is_shown(self.now):
             self.fold(lambda row: observations.record_missing(row, self.now, LIMITS))
             return
         said = machine.look(self.now)
-        if observations.fingerprint(said) != self.row.seen_fingerprint:
+        if observations.fingerprint(said) != self.row.watch.seen_fingerprint:
             self.fold(lambda row: observations.observe(row, said, self.now, LIMITS))
 
     def fold(self, change: Fold) -> None:
@@ -259,7 +252,10 @@ class Life(RuleBasedStateMachine):
         self.is_sound = False
         self.row = after
         check_change(before, after, now, self.novita.alive)
-        is_still_to_stop = (after.status, after.desired) == (Status.FAILED, DesiredState.STOPPED)
+        is_still_to_stop = (after.status, after.desired_state) == (
+            Status.FAILED,
+            DesiredState.STOPPED,
+        )
         is_settled = after.status in SETTLED and not is_still_to_stop
         if before.status is not after.status and is_settled:
             self.owner_wants = Command.DELETE if self.owner_wants is Command.DELETE else None

@@ -1,28 +1,18 @@
 """One observation folded into the row: what it changes, and what it must not."""
 
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from gpukeeper.domain.instances import (
-    Command,
-    DesiredState,
-    Endpoint,
-    Instance,
-    LastCommand,
-    Observation,
-    Phase,
-    Reason,
-    SpotSignal,
-    Status,
-)
+from gpukeeper.domain.instances import Command, DesiredState, Instance, LastCommand, Reason, Status
 from gpukeeper.domain.lifecycle.connection_details import SSH_QUERY_AFTER
 from gpukeeper.domain.lifecycle.decide import Confirm, decide, request_command
 from gpukeeper.domain.lifecycle.observations import fingerprint, observe
+from gpukeeper.domain.machines import Endpoint, Observation, Phase, SpotSignal
 from tests.domain.builders import LIMITS, MINUTE, NOW, ON_DEMAND, SECOND, instance, requested, seen
+from tests.instances import edit
 
 S, P = Status, Phase
 
@@ -69,13 +59,13 @@ def test_what_a_look_makes_of_a_status(status: Status, phase: Phase, is_single: 
     if (status, phase) == (S.FAILED, P.UP):
         # A listing leads to a question about this machine alone.
         asked_again_at = NOW + SSH_QUERY_AFTER if is_single else NOW
-        assert once.confirm_at == asked_again_at
+        assert once.watch.confirm_at == asked_again_at
         assert once.status is (S.RUNNING if is_single else status)
         assert twice.status is once.status
         return
     assert once.status is expected
     assert twice.status is SECOND_LOOK.get((status, phase), expected)
-    assert twice.novita_status == seen(phase).word
+    assert twice.machine.novita_status == seen(phase).word
 
 
 @pytest.mark.parametrize(
@@ -92,7 +82,7 @@ def test_a_row_without_a_machine_is_never_changed(row: Instance, phase: Phase) -
 def test_what_was_asked_before_the_last_verb_was_answered_says_nothing(
     phase: Phase, is_single: bool
 ) -> None:
-    row = instance(S.STOPPING, asked=LastCommand(Command.STOP, NOW + SECOND))
+    row = instance(S.STOPPING, last_command=LastCommand(Command.STOP, NOW + SECOND))
     assert look(row, phase, is_single=is_single) is row
     assert look(row, phase, at=NOW + SECOND, is_single=is_single) != row
 
@@ -100,26 +90,29 @@ def test_what_was_asked_before_the_last_verb_was_answered_says_nothing(
 def test_going_back_once_is_a_doubt_and_nothing_more() -> None:
     row = instance(S.RUNNING, misses=1, failures=2, confirm_at=NOW, seen_fingerprint="up")
     doubted = look(row, P.STARTING)
-    assert (doubted.status, doubted.doubts, doubted.phase) == (S.RUNNING, 1, P.UP)
+    assert (doubted.status, doubted.watch.doubts, doubted.machine.phase) == (S.RUNNING, 1, P.UP)
     # It exists, or it would not be seen: the absence before does not count any more.
-    assert (doubted.misses, doubted.failures, doubted.confirm_at) == (0, 0, None)
+    assert (doubted.watch.misses, doubted.watch.failures, doubted.watch.confirm_at) == (0, 0, None)
     # An equal listing has to be taken in, or the doubt would never be settled.
-    assert doubted.seen_fingerprint is None
+    assert doubted.watch.seen_fingerprint is None
     cleared = look(doubted, P.UP)
-    assert (cleared.status, cleared.doubts) == (S.RUNNING, 0)
+    assert (cleared.status, cleared.watch.doubts) == (S.RUNNING, 0)
     assert look(cleared, P.STARTING).status is S.RUNNING
 
 
 def test_a_machine_that_is_still_up_is_no_news() -> None:
-    row = instance(S.RUNNING, running_at=NOW - MINUTE, asked=LastCommand(Command.START, NOW))
+    row = instance(S.RUNNING, running_at=NOW - MINUTE, last_command=LastCommand(Command.START, NOW))
     again = look(row, P.UP)
-    assert (again.doubts, again.running_at) == (0, NOW - MINUTE)
+    assert (again.watch.doubts, again.running_at) == (0, NOW - MINUTE)
 
 
 def test_a_machine_that_is_not_down_yet_after_a_wished_stop_is_no_surprise() -> None:
     stopping = request_command(instance(S.RUNNING), Command.STOP, NOW)
     for phase in (P.STARTING, P.UP):
-        assert (look(stopping, phase).doubts, look(stopping, phase).phase) == (0, phase)
+        assert (look(stopping, phase).watch.doubts, look(stopping, phase).machine.phase) == (
+            0,
+            phase,
+        )
 
 
 def test_a_machine_that_starts_over_has_a_new_deadline() -> None:
@@ -137,8 +130,8 @@ def test_a_life_begins_when_novita_accepted_it_and_not_when_it_is_seen() -> None
 
 def test_a_start_by_someone_else_is_what_is_wanted_now() -> None:
     stopped = instance(S.STOPPED, doubts=1)
-    assert look(stopped, P.STARTING).desired is DesiredState.RUNNING
-    assert look(stopped, P.UP).desired is DesiredState.RUNNING
+    assert look(stopped, P.STARTING).desired_state is DesiredState.RUNNING
+    assert look(stopped, P.UP).desired_state is DesiredState.RUNNING
 
 
 @pytest.mark.parametrize(
@@ -150,15 +143,15 @@ def test_a_stop_by_someone_else_that_is_taken_back_leaves_the_machine_running(
 ) -> None:
     stopping = look(instance(S.RUNNING, order=ON_DEMAND), P.GOING_DOWN)
     assert stopping.reason == Reason("stopped_elsewhere", "Novita says 'stopping'.")
-    assert stopping.desired is DesiredState.RUNNING
+    assert stopping.desired_state is DesiredState.RUNNING
     assert look(stopping, phase).status is S.STOPPING
     back = look(look(stopping, phase), phase)
-    assert (back.status, back.desired, back.reason) == (status, DesiredState.RUNNING, None)
+    assert (back.status, back.desired_state, back.reason) == (status, DesiredState.RUNNING, None)
 
 
 def test_a_stop_by_someone_else_ends_stopped_with_the_reason() -> None:
     stopped = look(look(instance(S.RUNNING, order=ON_DEMAND), P.GOING_DOWN), P.DOWN)
-    assert (stopped.status, stopped.desired) == (S.STOPPED, DesiredState.STOPPED)
+    assert (stopped.status, stopped.desired_state) == (S.STOPPED, DesiredState.STOPPED)
     assert stopped.reason is not None
     assert stopped.reason.code == "stopped_elsewhere"
 
@@ -200,19 +193,19 @@ def test_a_failed_machine_that_is_listed_once_with_its_former_word_is_not_announ
     failed = instance(S.FAILED, reason=Reason("startup_timeout", "Late."))
     listed = look(failed, P.UP)
     assert (listed.status, decide(listed, NOW, LIMITS)) == (S.FAILED, Confirm())
-    again = look(replace(listed, confirm_at=NOW - SECOND), P.UP)
-    assert again.confirm_at == NOW - SECOND
+    again = look(edit(listed, confirm_at=NOW - SECOND), P.UP)
+    assert again.watch.confirm_at == NOW - SECOND
     down = look(listed, P.DOWN, is_single=True)
-    assert (down.status, down.reason, down.confirm_at) == (S.FAILED, failed.reason, None)
+    assert (down.status, down.reason, down.watch.confirm_at) == (S.FAILED, failed.reason, None)
     assert look(listed, P.UP, is_single=True).status is S.RUNNING
 
 
 def test_what_failed_while_it_was_to_be_stopped_is_stopped_once_it_is_up() -> None:
     failed = instance(
-        S.FAILED, desired=DesiredState.STOPPED, reason=Reason("startup_timeout", "Late.")
+        S.FAILED, desired_state=DesiredState.STOPPED, reason=Reason("startup_timeout", "Late.")
     )
     late = look(failed, P.UP, is_single=True)
-    assert (late.status, late.desired) == (S.STOPPING, DesiredState.STOPPED)
+    assert (late.status, late.desired_state) == (S.STOPPING, DesiredState.STOPPED)
     assert look(late, P.DOWN, at=NOW + MINUTE).status is S.STOPPED
 
 
@@ -222,22 +215,24 @@ def test_after_a_wished_start_the_life_before_is_not_taken_for_the_new_one() -> 
     unasked = look(row, P.DOWN, at=NOW + MINUTE, **before)
     assert (unasked.status, unasked.reason) == (S.STARTING, None)
     asked_at = NOW + MINUTE
-    asked = replace(unasked, wanted=None, asked=LastCommand(Command.START, asked_at, 1, True))
+    asked = edit(
+        unasked, pending_command=None, last_command=LastCommand(Command.START, asked_at, 1, True)
+    )
     early = look(asked, P.DOWN, at=asked_at + 29 * SECOND, **before)
     assert (early.status, early.reason) == (S.STARTING, None)
     # An equal listing is taken in again later, since time alone makes it count.
-    assert early.seen_fingerprint is None
+    assert early.watch.seen_fingerprint is None
     assert look(early, P.DOWN, at=asked_at + 30 * SECOND, **before).status is S.RECLAIMED
     no_signal = look(early, P.DOWN, at=asked_at + 30 * SECOND, error="manifest unknown")
     assert no_signal.status is S.FAILED
 
 
 def test_just_after_a_start_an_old_listing_does_not_bring_a_running_machine_down() -> None:
-    started = instance(S.STARTING, asked=LastCommand(Command.START, NOW, 1, True))
+    started = instance(S.STARTING, last_command=LastCommand(Command.START, NOW, 1, True))
     running = look(started, P.UP, at=NOW + SECOND, is_single=True)
     assert running.status is S.RUNNING
     stale = look(running, P.DOWN, at=NOW + 2 * SECOND)
-    assert (stale.status, stale.doubts) == (S.RUNNING, 1)
+    assert (stale.status, stale.watch.doubts) == (S.RUNNING, 1)
     assert look(stale, P.DOWN, at=NOW + 3 * SECOND).status is S.RECLAIMED
     assert look(running, P.DOWN, at=NOW + MINUTE).status is S.RECLAIMED
 
@@ -245,11 +240,11 @@ def test_just_after_a_start_an_old_listing_does_not_bring_a_running_machine_down
 def test_a_restart_ends_only_after_it_was_accepted_or_seen() -> None:
     row = request_command(instance(S.RUNNING), Command.RESTART, NOW)
     assert look(row, P.UP).status is S.STARTING
-    assert look(replace(row, wanted=None), P.UP).status is S.RUNNING
-    unanswered = replace(row, asked=LastCommand(Command.RESTART, NOW))
+    assert look(edit(row, pending_command=None), P.UP).status is S.RUNNING
+    unanswered = edit(row, last_command=LastCommand(Command.RESTART, NOW))
     begun = look(unanswered, P.STARTING)
-    assert (begun.status, begun.wanted) == (S.STARTING, None)
-    assert look(row, P.STARTING).wanted is Command.RESTART
+    assert (begun.status, begun.pending_command) == (S.STARTING, None)
+    assert look(row, P.STARTING).pending_command is Command.RESTART
 
 
 def test_the_row_shows_what_novita_shows() -> None:
@@ -261,38 +256,52 @@ def test_the_row_shows_what_novita_shows() -> None:
         ssh_command="ssh -p 1 root@proxy.example",
         image_url="docker.io/acme/worker:1.5",
     )
-    assert (row.novita_status, row.phase, row.observed_at) == ("running", P.UP, NOW)
-    assert (row.endpoints, row.ssh_command) == ((endpoint,), "ssh -p 1 root@proxy.example")
-    assert row.image_url == "docker.io/acme/worker:1.5"
-    assert (row.doubts, row.misses, row.failures, row.confirm_at) == (0, 0, 0, None)
-    assert look(row, P.UP).image_url == "docker.io/acme/worker:1.5"
+    assert (row.machine.novita_status, row.machine.phase, row.watch.observed_at) == (
+        "running",
+        P.UP,
+        NOW,
+    )
+    assert (row.machine.endpoints, row.machine.ssh_command) == (
+        (endpoint,),
+        "ssh -p 1 root@proxy.example",
+    )
+    assert row.machine.image_url == "docker.io/acme/worker:1.5"
+    assert (row.watch.doubts, row.watch.misses, row.watch.failures, row.watch.confirm_at) == (
+        0,
+        0,
+        0,
+        None,
+    )
+    assert look(row, P.UP).machine.image_url == "docker.io/acme/worker:1.5"
 
 
 def test_a_listing_without_the_ssh_command_does_not_take_it_away() -> None:
     row = instance(S.RUNNING, ssh_command="ssh a")
-    assert look(row, P.UP).ssh_command == "ssh a"
-    assert look(row, P.UP, ssh_command="ssh b").ssh_command == "ssh b"
-    assert look(row, P.UP, is_single=True).ssh_command is None
-    assert look(row, P.GOING_DOWN).ssh_command is None
-    assert look(instance(S.STOPPED, doubts=1, ssh_command="ssh a"), P.UP).ssh_command is None
+    assert look(row, P.UP).machine.ssh_command == "ssh a"
+    assert look(row, P.UP, ssh_command="ssh b").machine.ssh_command == "ssh b"
+    assert look(row, P.UP, is_single=True).machine.ssh_command is None
+    assert look(row, P.GOING_DOWN).machine.ssh_command is None
+    assert (
+        look(instance(S.STOPPED, doubts=1, ssh_command="ssh a"), P.UP).machine.ssh_command is None
+    )
 
 
 def test_what_listings_leave_out_is_asked_for_once_when_a_machine_comes_up() -> None:
     running = look(instance(S.STARTING), P.UP)
     soon = NOW + SSH_QUERY_AFTER
-    assert (running.status, running.confirm_at) == (S.RUNNING, soon)
-    assert look(running, P.UP, endpoints=()).confirm_at == soon
-    assert look(running, P.UP, at=soon).confirm_at is None
+    assert (running.status, running.watch.confirm_at) == (S.RUNNING, soon)
+    assert look(running, P.UP, endpoints=()).watch.confirm_at == soon
+    assert look(running, P.UP, at=soon).watch.confirm_at is None
     told = look(running, P.UP, is_single=True, ssh_command="ssh a")
-    assert (told.ssh_command, told.confirm_at) == ("ssh a", None)
-    assert look(running, P.UP, is_single=True).confirm_at is None
-    assert look(instance(S.STARTING), P.UP, ssh_command="ssh a").confirm_at is None
+    assert (told.machine.ssh_command, told.watch.confirm_at) == ("ssh a", None)
+    assert look(running, P.UP, is_single=True).watch.confirm_at is None
+    assert look(instance(S.STARTING), P.UP, ssh_command="ssh a").watch.confirm_at is None
 
 
 def test_only_what_a_listing_says_is_remembered_to_be_equal() -> None:
     row = instance(S.RUNNING)
-    assert look(row, P.UP).seen_fingerprint == fingerprint(seen(P.UP))
-    assert look(row, P.UP, is_single=True).seen_fingerprint is None
+    assert look(row, P.UP).watch.seen_fingerprint == fingerprint(seen(P.UP))
+    assert look(row, P.UP, is_single=True).watch.seen_fingerprint is None
 
 
 def test_a_fingerprint_is_of_what_is_said_and_not_of_when() -> None:

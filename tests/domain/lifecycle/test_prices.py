@@ -9,9 +9,11 @@ from gpukeeper.contract.events import describe_change
 from gpukeeper.contract.instances import describe_instance
 from gpukeeper.contract.serialization import to_dict
 from gpukeeper.domain.events import Change, EventType
-from gpukeeper.domain.instances import Instance, Phase, Status
+from gpukeeper.domain.instances import Instance, Status
 from gpukeeper.domain.lifecycle import observations
+from gpukeeper.domain.machines import Phase
 from tests.domain.builders import LIMITS, MINUTE, NOW, ORDER, instance, seen
+from tests.instances import edit
 
 CHEAP, DEAR, DEARER = Decimal("0.175"), Decimal("0.95"), Decimal("1.2")
 LIMITED = replace(ORDER, max_price_per_hour=Decimal("0.18"))
@@ -28,11 +30,11 @@ def shown(row: Instance, price: Decimal | None, phase: Phase = Phase.UP) -> Inst
 
 
 def test_the_price_that_novita_shows_is_taken_over() -> None:
-    assert shown(running(), DEAR).price_per_hour == DEAR
+    assert shown(running(), DEAR).machine.price_per_hour == DEAR
 
 
 def test_a_row_that_says_no_price_leaves_the_one_that_was_known() -> None:
-    assert shown(running(), None).price_per_hour == CHEAP
+    assert shown(running(), None).machine.price_per_hour == CHEAP
 
 
 def test_the_price_is_taken_over_after_a_stopped_machine_was_started_again() -> None:
@@ -78,13 +80,13 @@ def test_a_machine_that_is_gone_is_above_no_limit() -> None:
 
 def test_a_machine_that_comes_back_above_its_limit_is_told_of_again() -> None:
     gone = running(DEAR, gone_at=NOW)
-    back = replace(gone, gone_at=None)
+    back = edit(gone, gone_at=None)
     assert Change(gone, back, NOW).event_types == (EventType.PRICE_ABOVE_LIMIT,)
 
 
 def test_the_price_of_a_purchase_is_no_change_of_price() -> None:
     before = instance(Status.CREATING, price_per_hour=None, novita_id=None)
-    after = replace(before, price_per_hour=CHEAP, novita_id="m1")
+    after = edit(before, price_per_hour=CHEAP, novita_id="m1")
     assert Change(before, after, NOW).event_types == ()
 
 
@@ -108,10 +110,13 @@ def test_an_instance_says_what_it_costs_now(phase: Phase, status: Status, gpu: s
 def test_since_when_a_machine_is_off_is_kept_until_it_is_on_again() -> None:
     failed = instance(Status.FAILED, price_per_hour=CHEAP)
     off = shown(failed, CHEAP, Phase.DOWN)
-    assert off.gpu_off_at == NOW
+    assert off.machine.gpu_off_at == NOW
     later = replace(seen(Phase.DOWN), at=NOW + MINUTE)
-    assert observations.observe(off, later, NOW + MINUTE, LIMITS).gpu_off_at == NOW
+    assert observations.observe(off, later, NOW + MINUTE, LIMITS).machine.gpu_off_at == NOW
     going = replace(seen(Phase.GOING), at=NOW + MINUTE)
-    assert observations.observe(off, going, NOW + MINUTE, LIMITS).gpu_off_at == NOW
+    assert observations.observe(off, going, NOW + MINUTE, LIMITS).machine.gpu_off_at == NOW
     on = replace(seen(Phase.UP), at=NOW + MINUTE)
-    assert observations.observe(off, on, NOW + MINUTE, LIMITS, is_single=True).gpu_off_at is None
+    assert (
+        observations.observe(off, on, NOW + MINUTE, LIMITS, is_single=True).machine.gpu_off_at
+        is None
+    )

@@ -22,7 +22,6 @@ from gpukeeper.domain.instances import (
     Command,
     DesiredState,
     Instance,
-    Phase,
     PurchaseIntent,
     Reason,
     Status,
@@ -42,6 +41,7 @@ from gpukeeper.domain.lifecycle.purchases import (
     record_purchase,
     record_refusal,
 )
+from gpukeeper.domain.machines import Phase
 from gpukeeper.domain.products import Port
 from tests.domain.builders import (
     LIMITS,
@@ -63,13 +63,13 @@ WINDOW = LIMITS.adoption_window
 
 def asking(**changes: object) -> Instance:
     """Return an order whose purchase is under way."""
-    return requested(buying=PurchaseIntent(OFFER, since=NOW), **changes)
+    return requested(intent=PurchaseIntent(OFFER, since=NOW), **changes)
 
 
 def looking(until: datetime = NOW + WINDOW, **changes: object) -> Instance:
     """Return an order whose purchase was not answered."""
     return requested(
-        buying=PurchaseIntent(OFFER, NOW, lookup_until=until, lookup_at=NOW), **changes
+        intent=PurchaseIntent(OFFER, NOW, lookup_until=until, lookup_at=NOW), **changes
     )
 
 
@@ -88,9 +88,9 @@ def test_an_offer_that_novita_was_too_busy_to_sell_is_tried_again() -> None:
 
 def test_the_intent_is_stored_before_novita_is_asked() -> None:
     row = record_choice(requested(), OFFER, TEMPLATE, NOW)
-    assert row.buying == PurchaseIntent(OFFER, since=NOW)
-    assert (row.status, row.image_url) == (Status.REQUESTED, TEMPLATE.image_url)
-    assert row.product_name == OFFER.product_name
+    assert row.purchase.intent == PurchaseIntent(OFFER, since=NOW)
+    assert (row.status, row.machine.image_url) == (Status.REQUESTED, TEMPLATE.image_url)
+    assert row.machine.product_name == OFFER.product_name
 
 
 def test_with_nothing_left_to_try_the_order_fails_and_names_what_was_tried() -> None:
@@ -102,8 +102,8 @@ def test_with_nothing_left_to_try_the_order_fails_and_names_what_was_tried() -> 
 def test_an_offer_that_became_too_dear_is_passed_over_for_this_order() -> None:
     error = NothingForSale("Dear.", code="price_above_limit")
     row = record_refusal(looking(), OFFER, error, NOW, LIMITS)
-    assert (row.status, row.buying) == (Status.REQUESTED, None)
-    assert [each.outcome for each in row.attempts] == ["above_limit"]
+    assert (row.status, row.purchase.intent) == (Status.REQUESTED, None)
+    assert [each.outcome for each in row.purchase.attempts] == ["above_limit"]
     assert choose_offer(row, [OFFER, offer("b")]) == offer("b")
     failed = record_choice(row, None, TEMPLATE, NOW)
     assert failed.reason is not None
@@ -148,13 +148,16 @@ def test_ports_and_command_of_the_order_replace_the_templates_even_when_empty() 
 
 def test_a_sold_machine_is_known_and_the_order_created() -> None:
     row = record_purchase(asking(failures=2), OFFER, "m1", NOW)
-    assert (row.status, row.novita_id, row.buying) == (Status.CREATING, "m1", None)
-    assert (row.product_id, row.product_name) == (OFFER.product_id, OFFER.product_name)
-    assert (row.cluster_id, row.region) == (OFFER.cluster_id, OFFER.region)
-    assert row.price_per_hour == OFFER.price_per_hour
-    assert [tried.outcome for tried in row.attempts] == ["accepted"]
-    assert row.accepted_at == row.started_at == NOW
-    assert row.failures == 0
+    assert (row.status, row.machine.novita_id, row.purchase.intent) == (Status.CREATING, "m1", None)
+    assert (row.machine.product_id, row.machine.product_name) == (
+        OFFER.product_id,
+        OFFER.product_name,
+    )
+    assert (row.machine.cluster_id, row.machine.region) == (OFFER.cluster_id, OFFER.region)
+    assert row.machine.price_per_hour == OFFER.price_per_hour
+    assert [tried.outcome for tried in row.purchase.attempts] == ["accepted"]
+    assert row.purchase.accepted_at == row.started_at == NOW
+    assert row.watch.failures == 0
 
 
 def test_a_machine_that_was_bought_late_has_the_whole_time_to_come_up() -> None:
@@ -169,14 +172,18 @@ def test_a_machine_that_was_bought_late_has_the_whole_time_to_come_up() -> None:
 
 @pytest.mark.parametrize("status", [Status.DELETING, Status.FAILED])
 def test_a_machine_sold_too_late_is_known_so_that_it_can_be_deleted(status: Status) -> None:
-    row = record_purchase(asking(status=status, desired=DesiredState.DELETED), OFFER, "m1", NOW)
-    assert (row.status, row.novita_id, row.is_watched) == (status, "m1", True)
+    row = record_purchase(
+        asking(status=status, desired_state=DesiredState.DELETED), OFFER, "m1", NOW
+    )
+    assert (row.status, row.machine.novita_id, row.is_watched) == (status, "m1", True)
 
 
 def test_out_of_stock_keeps_the_try_and_leaves_the_order_open() -> None:
     row = record_refusal(asking(), OFFER, OutOfStock("None left."), NOW, LIMITS)
-    assert (row.status, row.buying) == (Status.REQUESTED, None)
-    assert [(a.outcome, a.detail) for a in row.attempts] == [("out_of_stock", "None left.")]
+    assert (row.status, row.purchase.intent) == (Status.REQUESTED, None)
+    assert [(a.outcome, a.detail) for a in row.purchase.attempts] == [
+        ("out_of_stock", "None left.")
+    ]
     assert choose_offer(row, [OFFER]) is None
 
 
@@ -186,32 +193,34 @@ def test_out_of_stock_keeps_the_try_and_leaves_the_order_open() -> None:
 )
 def test_any_other_refusal_fails_the_order_with_its_code(error: GpuKeeperError) -> None:
     row = record_refusal(asking(), OFFER, error, NOW, LIMITS)
-    assert (row.status, row.buying) == (Status.FAILED, None)
+    assert (row.status, row.purchase.intent) == (Status.FAILED, None)
     assert row.reason == Reason(error.error_code, error.message)
-    assert [tried.outcome for tried in row.attempts] == [error.error_code]
+    assert [tried.outcome for tried in row.purchase.attempts] == [error.error_code]
 
 
 def test_a_refusal_of_a_cancelled_order_leaves_it_cancelled() -> None:
     row = record_refusal(
         request_command(asking(), Command.DELETE, NOW), OFFER, NovitaRejected(), NOW, LIMITS
     )
-    assert (row.status, row.buying) == (Status.DELETING, None)
+    assert (row.status, row.purchase.intent) == (Status.DELETING, None)
 
 
 def test_a_lost_answer_is_looked_up_for_the_whole_window() -> None:
     row = record_refusal(asking(), OFFER, OutcomeUnknown(), NOW, LIMITS)
-    assert row.buying == PurchaseIntent(OFFER, NOW, NOW + WINDOW, NOW + SECOND, 0)
-    assert row.attempts == ()
+    assert row.purchase.intent == PurchaseIntent(OFFER, NOW, NOW + WINDOW, NOW + SECOND, 0)
+    assert row.purchase.attempts == ()
 
 
 def test_the_window_begins_with_the_first_look_when_a_crash_lost_the_answer() -> None:
     later = NOW + 7 * MINUTE
     row = record_lookup(asking(), [], later, LIMITS, asked_at=later, is_complete=True)
-    assert row.buying == PurchaseIntent(OFFER, NOW, later + WINDOW, later + SECOND, 0)
+    assert row.purchase.intent == PurchaseIntent(OFFER, NOW, later + WINDOW, later + SECOND, 0)
     unreachable = postpone_lookup(asking(), NOW)
     assert (
-        record_lookup(unreachable, [], later, LIMITS, asked_at=later, is_complete=True).buying
-        == row.buying
+        record_lookup(
+            unreachable, [], later, LIMITS, asked_at=later, is_complete=True
+        ).purchase.intent
+        == row.purchase.intent
     )
 
 
@@ -221,7 +230,11 @@ def test_a_machine_that_is_found_is_adopted_at_any_time(row: Instance, is_comple
     adopted = record_lookup(
         row, [seen(Phase.UP)], NOW, LIMITS, asked_at=NOW, is_complete=is_complete
     )
-    assert (adopted.novita_id, adopted.status, adopted.buying) == ("m1", Status.CREATING, None)
+    assert (adopted.machine.novita_id, adopted.status, adopted.purchase.intent) == (
+        "m1",
+        Status.CREATING,
+        None,
+    )
 
 
 def test_of_several_machines_the_oldest_is_adopted_and_the_rest_are_to_be_deleted() -> None:
@@ -234,14 +247,14 @@ def test_of_several_machines_the_oldest_is_adopted_and_the_rest_are_to_be_delete
     ]
     for row in (looking(), asking()):
         kept = record_lookup(row, several, NOW, LIMITS, asked_at=NOW, is_complete=False)
-        assert kept.novita_id == "c old"
-        assert kept.surplus_ids == ("d old", "b young", "a unknown age", "e going")
+        assert kept.machine.novita_id == "c old"
+        assert kept.duplicate_ids == ("d old", "b young", "a unknown age", "e going")
 
 
 def test_a_machine_that_is_already_going_is_adopted_when_there_is_no_other() -> None:
     going = [seen(Phase.GOING, created_at=NOW)]
     kept = record_lookup(looking(), going, NOW, LIMITS, asked_at=NOW, is_complete=True)
-    assert (kept.novita_id, kept.surplus) == ("m1", ())
+    assert (kept.machine.novita_id, kept.duplicates) == ("m1", ())
 
 
 def test_nothing_is_concluded_before_the_window_ends() -> None:
@@ -253,38 +266,38 @@ def test_nothing_is_concluded_before_the_window_ends() -> None:
         asked_at=NOW + WINDOW - SECOND,
         is_complete=True,
     )
-    assert row.buying is not None
-    assert row.buying.lookups == 1
+    assert row.purchase.intent is not None
+    assert row.purchase.intent.lookups == 1
 
 
 def test_a_listing_that_took_long_to_arrive_is_as_old_as_its_question() -> None:
     asked_at = NOW + WINDOW - SECOND
     late = NOW + WINDOW + MINUTE
     row = record_lookup(looking(), [], late, LIMITS, asked_at=asked_at, is_complete=True)
-    assert row.buying is not None
+    assert row.purchase.intent is not None
 
 
 def test_an_incomplete_listing_never_shows_that_nothing_was_bought() -> None:
     row = record_lookup(
         looking(), [], NOW + 60 * MINUTE, LIMITS, asked_at=NOW + 60 * MINUTE, is_complete=False
     )
-    assert row.buying is not None
+    assert row.purchase.intent is not None
 
 
 def test_a_complete_listing_after_the_window_shows_that_nothing_was_bought() -> None:
     row = record_lookup(
         looking(), [], NOW + WINDOW, LIMITS, asked_at=NOW + WINDOW, is_complete=True
     )
-    assert (row.buying, row.status, row.attempts) == (None, Status.REQUESTED, ())
+    assert (row.purchase.intent, row.status, row.purchase.attempts) == (None, Status.REQUESTED, ())
 
 
 def test_look_ups_come_soon_at_first_and_calmer_later() -> None:
     row, now, pauses = record_lost_answer(asking(), NOW, LIMITS), NOW, list[timedelta]()
     for _ in range(5):
-        assert row.buying is not None
-        assert row.buying.lookup_at is not None
-        pauses.append(row.buying.lookup_at - now)
-        now = row.buying.lookup_at
+        assert row.purchase.intent is not None
+        assert row.purchase.intent.lookup_at is not None
+        pauses.append(row.purchase.intent.lookup_at - now)
+        now = row.purchase.intent.lookup_at
         row = postpone_lookup(row, now)
     assert pauses == [SECOND, 3 * SECOND, 8 * SECOND, 15 * SECOND, 15 * SECOND]
 
@@ -301,13 +314,13 @@ def test_an_order_that_nobody_waits_for_any_more_is_tried_again_until_its_deadli
     late = row.created_at + LIMITS.order_patience
     waiting = record_nothing_chosen(row, NovitaUnavailable(), late, LIMITS)
     assert waiting.status is Status.REQUESTED
-    assert waiting.try_at is not None
-    assert decide(waiting, late, LIMITS) == Wait(waiting.try_at)
-    assert decide(waiting, waiting.try_at, LIMITS) == ChooseOffer()
+    assert waiting.purchase.try_at is not None
+    assert decide(waiting, late, LIMITS) == Wait(waiting.purchase.try_at)
+    assert decide(waiting, waiting.purchase.try_at, LIMITS) == ChooseOffer()
     refused = record_refusal(
         record_choice(row, OFFER, TEMPLATE, late), OFFER, RateLimited(), late, LIMITS
     )
-    assert (refused.status, refused.buying) == (Status.REQUESTED, None)
+    assert (refused.status, refused.purchase.intent) == (Status.REQUESTED, None)
 
 
 def test_an_order_whose_caller_waits_is_told_that_novita_is_unreachable() -> None:
@@ -345,7 +358,7 @@ def test_an_order_is_not_placed_anew_when_it_goes_on_was_refused_or_may_have_bou
 def test_an_instance_whose_id_another_machine_got_is_lost_and_says_to_whom() -> None:
     owner = requested(id="ins_2")
     lost = give_up_machine(instance(Status.RUNNING), "m1", owner, NOW)
-    assert (lost.status, lost.novita_id, lost.gone_at) == (Status.LOST, None, NOW)
+    assert (lost.status, lost.machine.novita_id, lost.machine.gone_at) == (Status.LOST, None, NOW)
     assert lost.reason == Reason(
         "gone_at_novita", "Novita's id 'm1' is now that of the machine of ins_2."
     )
@@ -355,12 +368,16 @@ def test_an_instance_whose_id_another_machine_got_is_lost_and_says_to_whom() -> 
 def test_an_instance_that_has_ended_gives_its_id_up_and_stays_what_it_is(status: Status) -> None:
     gone_at = NOW - MINUTE if status is Status.LOST else None
     freed = give_up_machine(instance(status, gone_at=gone_at), "m1", requested(id="ins_2"), NOW)
-    assert (freed.status, freed.novita_id, freed.gone_at) == (status, None, gone_at or NOW)
+    assert (freed.status, freed.machine.novita_id, freed.machine.gone_at) == (
+        status,
+        None,
+        gone_at or NOW,
+    )
 
 
 def test_an_instance_that_is_being_deleted_has_come_to_its_end_with_its_id() -> None:
     deleted = give_up_machine(instance(Status.DELETING), "m1", requested(id="ins_2"), NOW)
-    assert (deleted.status, deleted.novita_id) == (Status.DELETED, None)
+    assert (deleted.status, deleted.machine.novita_id) == (Status.DELETED, None)
 
 
 def test_an_instance_with_another_machine_gives_nothing_up() -> None:

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from gpukeeper.domain.instances import Command, Instance, LastCommand, Phase, Reason, Status
+from gpukeeper.domain.instances import Command, Instance, LastCommand, Reason, Status
 from gpukeeper.domain.lifecycle.decide import SendCommand, decide
 from gpukeeper.domain.lifecycle.observations import observe, record_reappearance
+from gpukeeper.domain.machines import Phase
 from tests.domain.builders import LIMITS, MINUTE, NOW, ON_DEMAND, SECOND, instance, seen
 
 GONE_AT = NOW - LIMITS.adoption_window
@@ -16,8 +17,12 @@ ENDED = [Status.LOST, Status.DELETED, Status.FAILED, Status.RECLAIMED]
 def ended(status: Status, **changes: object) -> Instance:
     """Return an instance whose machine Novita did not know any more some time ago."""
     reason = Reason("code", "Sentence.")
-    asked = LastCommand(Command.DELETE, GONE_AT, 3, is_acknowledged=True)
-    usual: dict[str, object] = {"gone_at": GONE_AT, "reason": reason, "asked": asked, "misses": 2}
+    usual: dict[str, object] = {
+        "gone_at": GONE_AT,
+        "reason": reason,
+        "last_command": LastCommand(Command.DELETE, GONE_AT, 3, is_acknowledged=True),
+        "misses": 2,
+    }
     return instance(status, order=ON_DEMAND, **{**usual, **changes})
 
 
@@ -39,8 +44,8 @@ def test_a_machine_that_was_never_gone_cannot_come_back() -> None:
 @pytest.mark.parametrize("status", ENDED)
 def test_what_comes_back_is_watched_and_has_been_missed_by_nobody(status: Status) -> None:
     back = shown(ended(status))
-    assert (back.is_watched, back.novita_id) == (True, "m1")
-    assert (back.misses, back.deleted_at) == (0, None)
+    assert (back.is_watched, back.machine.novita_id) == (True, "m1")
+    assert (back.watch.misses, back.deleted_at) == (0, None)
 
 
 def test_a_deleted_machine_that_comes_back_is_deleted_again() -> None:
@@ -62,13 +67,13 @@ def test_a_deleted_machine_that_comes_back_is_deleted_again() -> None:
 )
 def test_a_lost_machine_is_taken_for_what_it_is_now(phase: Phase, status: Status) -> None:
     back = shown(ended(Status.LOST), phase)
-    assert (back.status, back.phase) == (status, phase)
+    assert (back.status, back.machine.phase) == (status, phase)
     assert back.reason != Reason("code", "Sentence.")
 
 
 def test_a_failed_machine_that_comes_back_up_is_running() -> None:
     listed = shown(ended(Status.FAILED))
-    assert (listed.status, listed.is_watched, listed.confirm_at) == (Status.FAILED, True, NOW)
+    assert (listed.status, listed.is_watched, listed.watch.confirm_at) == (Status.FAILED, True, NOW)
     back = observe(listed, seen(Phase.UP), NOW, LIMITS, is_single=True)
     assert (back.status, back.running_at) == (Status.RUNNING, NOW)
 
@@ -76,7 +81,7 @@ def test_a_failed_machine_that_comes_back_up_is_running() -> None:
 def test_a_reclaimed_machine_has_to_be_seen_up_twice() -> None:
     row = ended(Status.RECLAIMED)
     once = record_reappearance(row, seen(Phase.UP), NOW, LIMITS)
-    assert (once.status, once.doubts) == (Status.RECLAIMED, 1)
+    assert (once.status, once.watch.doubts) == (Status.RECLAIMED, 1)
     assert shown(row, Phase.DOWN).status is Status.RECLAIMED
 
 

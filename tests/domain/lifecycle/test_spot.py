@@ -6,18 +6,12 @@ from typing import Any
 import pytest
 
 from gpukeeper.domain.events import Change, EventType
-from gpukeeper.domain.instances import (
-    Command,
-    DesiredState,
-    Instance,
-    Phase,
-    Reason,
-    SpotSignal,
-    Status,
-)
+from gpukeeper.domain.instances import Command, DesiredState, Instance, Reason, Status
 from gpukeeper.domain.lifecycle.decide import request_command
 from gpukeeper.domain.lifecycle.observations import observe
+from gpukeeper.domain.machines import Phase, SpotSignal
 from tests.domain.builders import LIMITS, MINUTE, NOW, ON_DEMAND, instance, seen
+from tests.instances import edit
 
 NOTIFIED: dict[str, Any] = {"spot_signal": SpotSignal.NOTIFIED, "reclaim_at": NOW + 60 * MINUTE}
 RUNNING = instance(Status.RUNNING)
@@ -38,7 +32,7 @@ def told(before: Instance, after: Instance) -> list[EventType]:
 @pytest.mark.parametrize("signal", [SpotSignal.NOTIFIED, SpotSignal.RECLAIMING])
 def test_a_notice_is_told_once_with_or_without_a_time(signal: SpotSignal, reclaim_at: Any) -> None:
     noticed = look(RUNNING, spot_signal=signal, reclaim_at=reclaim_at)
-    assert (noticed.status, noticed.reclaim_at) == (Status.RUNNING, reclaim_at)
+    assert (noticed.status, noticed.machine.reclaim_at) == (Status.RUNNING, reclaim_at)
     assert told(RUNNING, noticed) == [EventType.RECLAIM_NOTIFIED]
     assert told(noticed, look(noticed, spot_signal=signal, reclaim_at=reclaim_at)) == []
 
@@ -56,23 +50,23 @@ def test_what_is_over_is_not_noticed_any_more() -> None:
 def test_a_notice_that_is_moved_or_grows_serious_is_not_told_again() -> None:
     noticed = look(RUNNING, **NOTIFIED)
     moved = look(noticed, spot_signal=SpotSignal.NOTIFIED, reclaim_at=NOW + MINUTE)
-    assert moved.reclaim_at == NOW + MINUTE
+    assert moved.machine.reclaim_at == NOW + MINUTE
     assert told(noticed, moved) == []
     assert told(moved, look(moved, spot_signal=SpotSignal.RECLAIMING)) == []
 
 
 def test_a_withdrawn_notice_is_forgotten_and_the_next_one_told() -> None:
     withdrawn = look(look(RUNNING, **NOTIFIED))
-    assert (withdrawn.spot_signal, withdrawn.reclaim_at) == (SpotSignal.NONE, None)
+    assert (withdrawn.machine.spot_signal, withdrawn.machine.reclaim_at) == (SpotSignal.NONE, None)
     assert told(withdrawn, look(withdrawn, **NOTIFIED)) == [EventType.RECLAIM_NOTIFIED]
 
 
 def test_a_question_about_one_machine_does_not_withdraw_what_only_listings_say() -> None:
     noticed = look(RUNNING, **NOTIFIED)
-    assert look(noticed, is_single=True).spot_signal is SpotSignal.NOTIFIED
-    assert look(noticed, is_single=True).reclaim_at == NOW + 60 * MINUTE
+    assert look(noticed, is_single=True).machine.spot_signal is SpotSignal.NOTIFIED
+    assert look(noticed, is_single=True).machine.reclaim_at == NOW + 60 * MINUTE
     told_alone = look(RUNNING, is_single=True, **NOTIFIED)
-    assert told_alone.spot_signal is SpotSignal.NOTIFIED
+    assert told_alone.machine.spot_signal is SpotSignal.NOTIFIED
 
 
 @pytest.mark.parametrize(
@@ -103,7 +97,7 @@ def test_an_exit_without_notice_is_a_reclaim() -> None:
 
 def test_an_exit_that_was_seen_going_down_is_a_stop_by_someone_else() -> None:
     row = look(look(RUNNING, Phase.GOING_DOWN), Phase.DOWN)
-    assert (row.status, row.desired) == (Status.STOPPED, DesiredState.STOPPED)
+    assert (row.status, row.desired_state) == (Status.STOPPED, DesiredState.STOPPED)
     assert row.reason is not None
     assert row.reason.code == "stopped_elsewhere"
 
@@ -150,8 +144,8 @@ def test_a_reclaimed_machine_that_is_up_again_is_running_whatever_the_signal_say
 
 def test_a_new_life_has_its_own_notice() -> None:
     started = request_command(instance(Status.RECLAIMED, **NOTIFIED), Command.START, NOW)
-    assert (started.spot_signal, started.reclaim_at) == (SpotSignal.NONE, None)
-    running = look(replace(started, wanted=None))
+    assert (started.machine.spot_signal, started.machine.reclaim_at) == (SpotSignal.NONE, None)
+    running = look(edit(started, pending_command=None))
     assert told(running, look(running, **NOTIFIED)) == [EventType.RECLAIM_NOTIFIED]
 
 
@@ -164,9 +158,9 @@ def test_a_restart_does_not_repeat_the_notice() -> None:
     ("row", "has_notice"),
     [
         (RUNNING, False),
-        (replace(RUNNING, reclaim_at=NOW), True),
-        (replace(RUNNING, spot_signal=SpotSignal.NOTIFIED), True),
-        (replace(RUNNING, spot_signal=SpotSignal.TERMINATED, reclaim_at=NOW), False),
+        (edit(RUNNING, reclaim_at=NOW), True),
+        (edit(RUNNING, spot_signal=SpotSignal.NOTIFIED), True),
+        (edit(RUNNING, spot_signal=SpotSignal.TERMINATED, reclaim_at=NOW), False),
         (instance(Status.FAILED, reclaim_at=NOW, novita_id=None), False),
     ],
 )

@@ -14,7 +14,8 @@ from gpukeeper.domain.errors import (
     OutcomeUnknown,
     OutOfStock,
 )
-from gpukeeper.domain.instances import Command, Observation, Phase, SpotSignal
+from gpukeeper.domain.instances import Command
+from gpukeeper.domain.machines import Observation, Phase, SpotSignal
 from tests.domain.builders import WORDS, requested
 
 NAME = requested().novita_name

@@ -15,6 +15,7 @@ from gpukeeper.store import events, facts, instances, leases, tables
 from gpukeeper.store.db.database import Connection, Database
 from gpukeeper.store.facts import Singleton
 from gpukeeper.store.leases import Lease
+from tests.instances import edit
 from tests.store.rows import (
     HOOK,
     NOW,
@@ -204,7 +205,7 @@ async def test_transactions_over_the_same_rows_do_not_stop_each_other(
         *(replicas[1].write(lambda c: change_all(c, ids[::-1])) for _ in range(5)),
         *(replicas[2].write(renew) for _ in range(5)),
     )
-    assert {(await found(replicas[0], row_id)).failures for row_id in ids} == {10}
+    assert {(await found(replicas[0], row_id)).watch.failures for row_id in ids} == {10}
 
 
 async def test_one_process_looks_at_a_time(replicas: list[Database]) -> None:
@@ -256,4 +257,4 @@ def _running(row: Instance) -> Instance:
 
 
 def _failed_once_more(row: Instance) -> Instance:
-    return replace(row, failures=row.failures + 1)
+    return edit(row, failures=row.watch.failures + 1)

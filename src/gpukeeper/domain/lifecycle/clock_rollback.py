@@ -17,18 +17,24 @@ def correct_times(instance: Instance, now: datetime, limits: Limits) -> Instance
     What was to come comes now, at the earliest time that cannot be too late; nothing that is
     done too early does harm.
     """
-    asked, buying = instance.asked, instance.buying
+    asked, buying = instance.last_command, instance.purchase.intent
     righted = replace(
         instance,
-        asked=None if asked is None else replace(asked, at=min(asked.at, now)),
-        buying=None if buying is None else _buying(buying, now, limits),
-        surplus=tuple(_surplus(machine, now) for machine in instance.surplus),
-        accepted_at=_by(instance.accepted_at, now),
-        gone_at=_by(instance.gone_at, now),
-        observed_at=_by(instance.observed_at, now),
-        confirm_at=_by(instance.confirm_at, now),
-        try_at=_by(instance.try_at, now),
+        last_command=None if asked is None else replace(asked, at=min(asked.at, now)),
+        duplicates=tuple(_surplus(machine, now) for machine in instance.duplicates),
         deadline_at=min(instance.deadline_at, now + instance.order.startup_timeout),
+        purchase=replace(
+            instance.purchase,
+            intent=None if buying is None else _buying(buying, now, limits),
+            accepted_at=_by(instance.purchase.accepted_at, now),
+            try_at=_by(instance.purchase.try_at, now),
+        ),
+        machine=replace(instance.machine, gone_at=_by(instance.machine.gone_at, now)),
+        watch=replace(
+            instance.watch,
+            observed_at=_by(instance.watch.observed_at, now),
+            confirm_at=_by(instance.watch.confirm_at, now),
+        ),
     )
     return instance if righted == instance else schedule(righted, now, limits)
 

@@ -6,8 +6,9 @@ It is again what it was before the wish, and the event of that change carries No
 from dataclasses import replace
 from datetime import datetime
 
-from gpukeeper.domain.instances import Command, Instance, Phase, Reason, Status
+from gpukeeper.domain.instances import Command, Instance, Reason, Status
 from gpukeeper.domain.lifecycle.decide import REFUSAL_CODES, RISING, change_status
+from gpukeeper.domain.machines import Phase
 
 # Where a machine stays that a verb did not reach.
 _WHERE_IT_WAS = {Command.STOP: Phase.UP, Command.START: Phase.DOWN, Command.RESTART: Phase.UP}
@@ -19,13 +20,14 @@ def is_refusal_proven(instance: Instance) -> bool:
     Often the verb has taken effect all the same (API notes §3.4).  While an earlier answer is lost
     the next one is waited for: what it did may be yet to be seen.
     """
-    asked = instance.asked
+    asked = instance.last_command
     if asked is None or instance.prior is None or asked.is_acknowledged or not asked.objections:
         return False
     is_meant = asked.objections == asked.times or asked.objections > 1
     was_never_up = asked.verb is Command.STOP and instance.prior.status is Status.FAILED
-    stays = instance.phase is _WHERE_IT_WAS.get(asked.verb)
-    return is_meant and (stays or (was_never_up and instance.phase in RISING))
+    phase = instance.machine.phase
+    stays = phase is _WHERE_IT_WAS.get(asked.verb)
+    return is_meant and (stays or (was_never_up and phase in RISING))
 
 
 def revert_command(
@@ -36,7 +38,7 @@ def revert_command(
     ``words`` are Novita's, or else its last objection; ``said`` is its own word for the reason.
     What had failed, or was taken back, keeps the reason of that.  Novita is asked about it.
     """
-    prior, asked = instance.prior, instance.asked
+    prior, asked = instance.prior, instance.last_command
     assert prior is not None
     assert asked is not None
     refusal = Reason(REFUSAL_CODES[asked.verb], words or asked.objection, said)
@@ -48,10 +50,9 @@ def revert_command(
         status,
         now,
         reason=(prior.reason if had_ended_badly else None) or refusal,
-        desired=prior.desired,
-        asked=replace(asked, refusal=refusal),
+        desired_state=prior.desired_state,
+        last_command=replace(asked, refusal=refusal),
         started_at=instance.started_at,
         running_at=instance.running_at,
-        confirm_at=now,
-        seen_fingerprint=None,
+        watch=replace(instance.watch.look_again(), confirm_at=now),
     )

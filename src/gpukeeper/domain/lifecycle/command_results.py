@@ -19,9 +19,10 @@ from gpukeeper.domain.errors import (
     QuotaExceeded,
     RefusedForGood,
 )
-from gpukeeper.domain.instances import Command, Instance, LastCommand, Phase, Reason, Status
+from gpukeeper.domain.instances import Command, Instance, LastCommand, Reason, Status
 from gpukeeper.domain.lifecycle.command_refusals import revert_command
 from gpukeeper.domain.lifecycle.decide import COMING_UP, REFUSAL_CODES, Limits, drop_refusal, fail
+from gpukeeper.domain.machines import Phase
 
 # A deleted machine is usually gone after 2 s (API notes §4), so it is asked about soon after.
 CONFIRM_DELETE_AFTER = timedelta(seconds=3)
@@ -39,23 +40,23 @@ def apply_command_result(
     to a fresh look, since the verb has often taken effect already (API notes §3.4).  What is
     refused for good is said at once (:mod:`gpukeeper.domain.lifecycle.command_refusals`).
     """
+    failures = instance.watch.failures + 1 if _is_temporary(error) else 0
     asked = replace(
         instance,
-        asked=_asked(instance, verb, error, now),
+        last_command=_asked(instance, verb, error, now),
         reason=_reason(instance, verb, error),
-        seen_fingerprint=None,
-        failures=instance.failures + 1 if _is_temporary(error) else 0,
+        watch=replace(instance.watch.look_again(), failures=failures),
     )
+    to_confirm = replace(asked, watch=replace(asked.watch, confirm_at=now))
+    if verb is Command.DELETE and (error is None or isinstance(error, NovitaNotFound)):
+        confirm_at = now + CONFIRM_DELETE_AFTER
+        return replace(asked, watch=replace(asked.watch, confirm_at=confirm_at))
     if error is None:
-        if verb is Command.DELETE:
-            return replace(asked, confirm_at=now + CONFIRM_DELETE_AFTER)
         # A machine that was down restarts by being started.
-        is_done = verb is instance.wanted or instance.phase is Phase.DOWN
-        return replace(asked, wanted=None) if is_done else asked
-    if isinstance(error, NovitaNotFound) and verb is Command.DELETE:
-        return replace(asked, confirm_at=now + CONFIRM_DELETE_AFTER)
+        is_done = verb is instance.pending_command or instance.machine.phase is Phase.DOWN
+        return replace(asked, pending_command=None) if is_done else asked
     if isinstance(error, InvalidStateChange | NovitaNotFound):
-        return replace(asked, confirm_at=now)
+        return to_confirm
     if _is_temporary(error):
         return asked
     if _is_awaited(instance, verb) and _is_final(instance, verb, error):
@@ -63,7 +64,7 @@ def apply_command_result(
     if verb in (Command.DELETE, Command.STOP):
         return asked
     if verb is Command.RESTART:
-        return replace(asked, wanted=None, confirm_at=now)
+        return replace(to_confirm, pending_command=None)
     if instance.status not in COMING_UP:
         return asked
     return fail(asked, error.error_code, error.message, now)
@@ -72,7 +73,7 @@ def apply_command_result(
 def _asked(
     instance: Instance, verb: Command, error: NovitaError | None, now: datetime
 ) -> LastCommand:
-    previous = instance.asked
+    previous = instance.last_command
     if previous is None or previous.verb is not verb:
         previous = LastCommand(verb, now, times=0)
     is_objection = isinstance(error, InvalidStateChange)
@@ -90,7 +91,7 @@ def _asked(
 def _is_awaited(instance: Instance, verb: Command) -> bool:
     """Whether the answer is to what the owner wanted last, which can be taken back."""
     is_asked_again = instance.status is _ASKED_IN.get(verb)
-    return instance.prior is not None and (is_asked_again or verb is instance.wanted)
+    return instance.prior is not None and (is_asked_again or verb is instance.pending_command)
 
 
 def _is_final(instance: Instance, verb: Command, error: NovitaError) -> bool:

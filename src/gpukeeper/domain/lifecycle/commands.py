@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Set
 
 from gpukeeper.domain.errors import WrongStatus
-from gpukeeper.domain.instances import Command, DesiredState, Instance, Phase, Status
+from gpukeeper.domain.instances import Command, DesiredState, Instance, Status
+from gpukeeper.domain.machines import Phase
 
 _ALLOWED_IN: Mapping[Command, Set[Status]] = {
     Command.START: frozenset({Status.STOPPED, Status.RECLAIMED, Status.FAILED}),
@@ -24,7 +25,7 @@ _NEEDED = {Command.START: "that has exited", Command.STOP: "that runs"}
 def is_allowed(instance: Instance, verb: Command) -> bool:
     """Whether the owner's wish would be taken and change something."""
     if verb is Command.DELETE:
-        return instance.desired is not DesiredState.DELETED
+        return instance.desired_state is not DesiredState.DELETED
     return instance.is_watched and _obstacle(instance, verb) is None
 
 
@@ -36,7 +37,7 @@ def check_allowed(instance: Instance, verb: Command) -> None:
         if obstacle is None:
             return
         raise WrongStatus(f"{where}{obstacle}. {_what_works(instance)}")
-    if instance.buying is not None:
+    if instance.purchase.intent is not None:
         raise WrongStatus(
             f"{where} and has no machine to {verb.value} that is known yet: Novita has not "
             f"answered whether it sold one. {_what_works(instance)}"
@@ -51,8 +52,9 @@ def _obstacle(instance: Instance, verb: Command) -> str | None:
         allowed = f"{', '.join(others)} or {last}" if others else last
         return f"; {verb.value} needs a machine that is {allowed}"
     is_failed = instance.status is Status.FAILED
-    if is_failed and instance.phase in _NEVER_FROM.get(verb, frozenset()):
-        said = f"Novita says '{instance.novita_status}'" if instance.novita_status else "it is not"
+    if is_failed and instance.machine.phase in _NEVER_FROM.get(verb, frozenset()):
+        word = instance.machine.novita_status
+        said = f"Novita says '{word}'" if word else "it is not"
         return f"; {verb.value} needs a machine {_NEEDED[verb]}, and {said}"
     return None
 

@@ -27,13 +27,12 @@ from gpukeeper.domain.instances import (
     DesiredState,
     Instance,
     OnFailure,
-    Phase,
     PriorState,
     Reason,
-    SpotSignal,
     Status,
 )
 from gpukeeper.domain.lifecycle.commands import check_allowed
+from gpukeeper.domain.machines import Machine, Phase, SpotSignal
 
 # Statuses that lead to `running` and that the start-up deadline watches.
 COMING_UP = frozenset({Status.REQUESTED, Status.CREATING, Status.STARTING})
@@ -112,7 +111,7 @@ Step = Wait | ChangeStatus | ChooseOffer | LookUp | Confirm | SendCommand | Dele
 def decide(instance: Instance, now: datetime, limits: Limits) -> Step:
     """Return the one thing to do next for an instance."""
     step = _decide(instance, now, limits)
-    surplus = [machine for machine in instance.surplus if machine.gone_at is None]
+    surplus = [machine for machine in instance.duplicates if machine.gone_at is None]
     if not isinstance(step, Wait) or not surplus:
         return step
     next_one = min(surplus, key=lambda machine: machine.try_at)
@@ -126,19 +125,20 @@ def _decide(instance: Instance, now: datetime, limits: Limits) -> Step:
         return ChangeStatus(change_status(instance, Status.FAILED, now, reason=_too_late(instance)))
     if _is_to_be_deleted_after_failure(instance):
         return ChangeStatus(_delete(instance, now))
-    if instance.buying is not None:
-        lookup_at = instance.buying.lookup_at
+    intent = instance.purchase.intent
+    if intent is not None:
+        lookup_at = intent.lookup_at
         return Wait(lookup_at) if lookup_at and now < lookup_at else LookUp()
     if instance.status is Status.DELETING and not instance.is_watched:
         return ChangeStatus(mark_deleted(instance, now))
     if instance.status is Status.REQUESTED:
-        try_at = instance.try_at
+        try_at = instance.purchase.try_at
         if try_at is None or now >= try_at:
             return ChooseOffer()
         return Wait(min(try_at, instance.deadline_at))
     if not instance.is_watched:
         return Wait(None)
-    if instance.confirm_at is not None and now >= instance.confirm_at:
+    if instance.watch.confirm_at is not None and now >= instance.watch.confirm_at:
         return Confirm()
     return _earliest(_next_verb(instance, now, limits), instance)
 
@@ -163,30 +163,25 @@ def request_command(instance: Instance, verb: Command, now: datetime) -> Instanc
             instance,
             Status.STOPPING,
             now,
-            desired=DesiredState.STOPPED,
+            desired_state=DesiredState.STOPPED,
             deadline_at=now + instance.order.startup_timeout,
-            # A start may have had its effect since the machine was seen down.
-            phase=None if _may_have_been_started(instance) else instance.phase,
-            prior=_prior(instance),
-            **_AFRESH,
+            machine=_seen_before_a_start(instance),
+            **_afresh(instance),
         )
-    coming_up = change_status(
+    machine = instance.machine.disconnect()
+    if verb is Command.START:
+        # What was said of the spot machine before it was down does not hold for its next life.
+        machine = replace(machine, spot_signal=SpotSignal.NONE, reclaim_at=None)
+    return change_status(
         instance,
         Status.STARTING,
         now,
-        desired=DesiredState.RUNNING,
-        wanted=verb,
+        desired_state=DesiredState.RUNNING,
+        pending_command=verb,
         deadline_at=now + instance.order.startup_timeout,
-        # Addresses change on every start (API notes §3.3).
-        endpoints=(),
-        ssh_command=None,
-        prior=_prior(instance),
-        **_AFRESH,
+        machine=machine,
+        **_afresh(instance),
     )
-    if verb is Command.RESTART:
-        return coming_up
-    # What was said of the spot machine before it was down does not hold for its next life.
-    return replace(coming_up, spot_signal=SpotSignal.NONE, reclaim_at=None)
 
 
 def change_status(
@@ -201,14 +196,12 @@ def change_status(
 
     ``facts`` are further fields to set.  What the owner wanted before is settled or overtaken.
     """
-    times: dict[str, Any] = {}
+    changes: dict[str, Any] = {"pending_command": None, "prior": None}
     if status is Status.STARTING and instance.status is not Status.CREATING:
-        times["started_at"] = now
+        changes["started_at"] = now
     if status is Status.RUNNING:
-        times["running_at"] = now
-    return replace(
-        instance, status=status, reason=reason, **{"wanted": None, "prior": None, **times, **facts}
-    )
+        changes["running_at"] = now
+    return replace(instance, status=status, reason=reason, **(changes | facts))
 
 
 def fail(instance: Instance, code: str, message: str, now: datetime) -> Instance:
@@ -224,11 +217,8 @@ def mark_deleted(instance: Instance, now: datetime) -> Instance:
         now,
         reason=drop_refusal(instance.reason),
         deleted_at=now,
-        gone_at=instance.gone_at or now,
-        novita_status=None,
-        endpoints=(),
-        ssh_command=None,
-        confirm_at=None,
+        machine=instance.machine.end(now),
+        watch=replace(instance.watch, confirm_at=None),
     )
 
 
@@ -238,7 +228,7 @@ def is_coming_up(instance: Instance) -> bool:
     Novita stops what runs and nothing else, so a machine that never comes up is never stopped.
     """
     if instance.status is Status.STOPPING:
-        return instance.desired is DesiredState.STOPPED and instance.phase in RISING
+        return instance.is_to_be_stopped and instance.machine.phase in RISING
     return instance.status in COMING_UP
 
 
@@ -253,46 +243,41 @@ def is_new(instance: Instance, now: datetime, limits: Limits) -> bool:
 
     What it has shown once is not new: its absence is an absence.
     """
-    accepted_at, was_shown = instance.accepted_at, instance.observed_at is not None
+    accepted_at, was_shown = instance.purchase.accepted_at, instance.watch.observed_at is not None
     return accepted_at is not None and not was_shown and now < accepted_at + limits.adoption_window
 
 
-# What a wish of the owner's wipes: answers to the wish before it, and doubts about it.
-_AFRESH: dict[str, Any] = {
-    "asked": None,
-    "seen_fingerprint": None,
-    "confirm_at": None,
-    "doubts": 0,
-    "failures": 0,
-}
+def _afresh(instance: Instance) -> dict[str, Any]:
+    """Return what a command changes: answers to the one before it, and doubts, are wiped.
+
+    ``prior`` is what to go back to if Novita refuses; what was refused before is over.
+    """
+    prior = PriorState(instance.status, instance.desired_state, drop_refusal(instance.reason))
+    return {"prior": prior, "last_command": None, "watch": instance.watch.renew()}
 
 
-def _may_have_been_started(instance: Instance) -> bool:
-    return instance.status in (Status.CREATING, Status.STARTING) and instance.phase is Phase.DOWN
-
-
-def _prior(instance: Instance) -> PriorState:
-    """Return what to go back to if Novita refuses; what was refused before is over."""
-    return PriorState(instance.status, instance.desired, drop_refusal(instance.reason))
+def _seen_before_a_start(instance: Instance) -> Machine:
+    """Return the machine; a start may have had its effect since it was seen down."""
+    machine = instance.machine
+    is_starting = instance.status in (Status.CREATING, Status.STARTING)
+    return replace(machine, phase=None) if is_starting and machine.phase is Phase.DOWN else machine
 
 
 def _next_verb(instance: Instance, now: datetime, limits: Limits) -> Step:
     match instance.status:
         case Status.DELETING:
             return _ask(instance, Command.DELETE, now, limits)
-        case Status.STOPPING if instance.desired is DesiredState.STOPPED and not _is_falling(
-            instance
-        ):
+        case Status.STOPPING if instance.is_to_be_stopped and not _is_falling(instance):
             return _ask(instance, Command.STOP, now, limits)
-        case Status.STARTING if instance.wanted is Command.RESTART and not _is_down(instance):
-            return _ask(instance, Command.RESTART, now, limits)
         case Status.CREATING | Status.STARTING if _is_down(instance):
             return _ask(instance, Command.START, now, limits)
+        case Status.STARTING if instance.pending_command is Command.RESTART:
+            return _ask(instance, Command.RESTART, now, limits)
     return Wait(None)
 
 
 def _ask(instance: Instance, verb: Command, now: datetime, limits: Limits) -> Step:
-    asked = instance.asked
+    asked = instance.last_command
     if asked is None or asked.verb is not verb:
         return SendCommand(verb)
     doublings = asked.times - 1 + asked.is_acknowledged
@@ -301,13 +286,13 @@ def _ask(instance: Instance, verb: Command, now: datetime, limits: Limits) -> St
 
 
 def _is_falling(instance: Instance) -> bool:
-    return instance.phase in (Phase.GOING_DOWN, Phase.GOING, Phase.DOWN)
+    return instance.machine.phase in (Phase.GOING_DOWN, Phase.GOING, Phase.DOWN)
 
 
 def _is_down(instance: Instance) -> bool:
     """Whether nothing will come up unless it is started; of an unknown word the owner decides."""
-    is_unclear = instance.wanted is Command.START and instance.phase is Phase.UNKNOWN
-    return instance.phase is Phase.DOWN or is_unclear
+    phase, pending = instance.machine.phase, instance.pending_command
+    return phase is Phase.DOWN or (phase is Phase.UNKNOWN and pending is Command.START)
 
 
 def _earliest(step: Step, instance: Instance) -> Step:
@@ -315,7 +300,7 @@ def _earliest(step: Step, instance: Instance) -> Step:
     if not isinstance(step, Wait):
         return step
     gives_up_at = _gives_up_at(instance) if is_coming_up(instance) else None
-    times = [at for at in (step.until, instance.confirm_at, gives_up_at) if at is not None]
+    times = [at for at in (step.until, instance.watch.confirm_at, gives_up_at) if at is not None]
     return Wait(min(times, default=None))
 
 
@@ -325,24 +310,24 @@ def _gives_up_at(instance: Instance) -> datetime:
     An outage changes nothing but the time of the next look (contract 2.5): what is due to be
     asked about may well be running.
     """
-    deadline_at, confirm_at = instance.deadline_at, instance.confirm_at
-    has_been_seen_since = instance.observed_at is not None and instance.observed_at >= deadline_at
+    deadline_at, confirm_at = instance.deadline_at, instance.watch.confirm_at
+    observed_at = instance.watch.observed_at
+    has_been_seen_since = observed_at is not None and observed_at >= deadline_at
     if confirm_at is None or has_been_seen_since:
         return deadline_at
     return max(deadline_at, confirm_at)
 
 
 def _delete(instance: Instance, now: datetime) -> Instance:
-    if instance.desired is DesiredState.DELETED:
+    if instance.desired_state is DesiredState.DELETED:
         return instance
     return change_status(
         instance,
         Status.DELETING,
         now,
         reason=drop_refusal(instance.reason),
-        desired=DesiredState.DELETED,
-        prior=_prior(instance),
-        **_AFRESH,
+        desired_state=DesiredState.DELETED,
+        **_afresh(instance),
     )
 
 
@@ -352,15 +337,15 @@ def _is_to_be_deleted_after_failure(instance: Instance) -> bool:
     What is yet to be asked about may have come up after all.  What Novita refuses to delete for
     good is not asked again.
     """
-    asked = instance.asked
+    asked = instance.last_command
     is_refused = asked is not None and asked.verb is Command.DELETE and asked.refusal is not None
     return (
         instance.status is Status.FAILED
         and not is_refused
         and instance.order.on_failure is OnFailure.DELETE
         and instance.running_at is None
-        and instance.confirm_at is None
-        and (instance.is_watched or instance.buying is not None)
+        and instance.watch.confirm_at is None
+        and (instance.is_watched or instance.purchase.intent is not None)
     )
 
 
@@ -371,11 +356,12 @@ def _too_late(instance: Instance) -> Reason:
         return prior.reason
     if instance.is_watched:
         begun_at = instance.started_at or instance.created_at
-        said = f"; Novita says '{instance.novita_status}'" if instance.novita_status else ""
+        word = instance.machine.novita_status
+        said = f"; Novita says '{word}'" if word else ""
         lasted = _seconds(instance.deadline_at - begun_at)
         return Reason("startup_timeout", f"Not running {lasted} s after it was started{said}.")
     lasted = _seconds(instance.deadline_at - instance.created_at)
-    if instance.buying is None:
+    if instance.purchase.intent is None:
         return Reason("novita_timeout", f"Not bought {lasted} s after the order.")
     if instance.reason is not None:
         return instance.reason

@@ -21,14 +21,14 @@ _TRY_AGAIN_AFTER = timedelta(seconds=3)
 
 def is_awaiting_machine(instance: Instance) -> bool:
     """Whether a machine of this row's name may still become the row's own."""
-    is_open = instance.status is Status.REQUESTED or instance.buying is not None
-    return instance.novita_id is None and is_open
+    is_open = instance.status is Status.REQUESTED or instance.purchase.intent is not None
+    return instance.machine.novita_id is None and is_open
 
 
 def is_duplicate(instance: Instance, novita_id: str) -> bool:
     """Whether a machine of exactly this row's name is provably ours and one too many."""
-    is_own = instance.novita_id == novita_id
-    return instance.has_lost_answer and not is_own and not is_awaiting_machine(instance)
+    is_own = instance.machine.novita_id == novita_id
+    return instance.purchase.has_lost_answer and not is_own and not is_awaiting_machine(instance)
 
 
 def record_duplicates(
@@ -39,12 +39,12 @@ def record_duplicates(
     Those that are known change nothing, but for one that was taken for gone and is still shown
     when listings cannot lag behind any more.
     """
-    known = {machine.novita_id: machine for machine in instance.surplus}
+    known = {machine.novita_id: machine for machine in instance.duplicates}
     for novita_id in novita_ids:
         machine = known.get(novita_id)
         if machine is None or _is_back(machine, at, limits):
             known[novita_id] = Duplicate(novita_id, found_at=at, try_at=at)
-    return replace(instance, surplus=tuple(known.values()))
+    return replace(instance, duplicates=tuple(known.values()))
 
 
 def record_deletion_attempt(
@@ -62,11 +62,11 @@ def record_deletion_attempt(
     """
     return replace(
         instance,
-        surplus=tuple(
+        duplicates=tuple(
             _tried(machine, now, limits, is_known=is_known, is_accepted=is_accepted)
             if machine.novita_id == novita_id
             else machine
-            for machine in instance.surplus
+            for machine in instance.duplicates
         ),
     )
 

@@ -12,16 +12,7 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 
 from gpukeeper.domain.ids import is_adopted
-from gpukeeper.domain.instances import (
-    Command,
-    DesiredState,
-    Instance,
-    Observation,
-    Phase,
-    Reason,
-    SpotSignal,
-    Status,
-)
+from gpukeeper.domain.instances import Command, DesiredState, Instance, Reason, Status, Watch
 from gpukeeper.domain.lifecycle import connection_details
 from gpukeeper.domain.lifecycle.command_refusals import is_refusal_proven, revert_command
 from gpukeeper.domain.lifecycle.decide import (
@@ -38,9 +29,9 @@ from gpukeeper.domain.lifecycle.phases import (
     BOOT_FAILED,
     BY_PHASE,
     is_command_recent,
-    is_reclaim_signalled,
     reclaim_reason,
 )
+from gpukeeper.domain.machines import Machine, Observation, Phase, SpotSignal
 
 _AT_REST = frozenset({Status.STOPPED, Status.RECLAIMED})
 
@@ -71,23 +62,28 @@ def observe(
     """
     if not instance.is_watched:
         return instance
-    if instance.asked is not None and seen.at < instance.asked.at:
+    if instance.last_command is not None and seen.at < instance.last_command.at:
         return instance
     if seen.phase is Phase.GONE:
-        shown = replace(instance, observed_at=seen.at, novita_status=seen.word)
-        return _gone(shown, now, limits) if is_single else _removed(shown, now)
+        removed = replace(
+            instance,
+            machine=replace(instance.machine, novita_status=seen.word),
+            watch=replace(instance.watch, observed_at=seen.at),
+        )
+        return _gone(removed, now, limits) if is_single else _removed(removed, now)
+    shown = instance.watch.show()
     if _may_precede_a_start(instance, seen):
-        return replace(_present(instance), failures=0, confirm_at=None)
-    if instance.doubts == 0 and _is_surprising(instance, seen, now, limits):
-        return replace(_present(instance), doubts=1, failures=0, confirm_at=None)
+        return replace(instance, watch=replace(shown, failures=0, confirm_at=None))
+    if shown.doubts == 0 and _is_surprising(instance, seen, now, limits):
+        return replace(instance, watch=replace(shown, doubts=1, failures=0, confirm_at=None))
     if instance.status is Status.FAILED and seen.phase is Phase.UP and not is_single:
         # A listing may show once more what was before it failed: Novita is asked about it alone.
-        return replace(_present(instance), confirm_at=instance.confirm_at or now)
+        return replace(instance, watch=shown.confirm(now))
     known = _with_facts(instance, seen, now, is_single=is_single)
     if is_single and is_refusal_proven(known):
         return revert_command(known, now)
     if _can_be_stopped_at_last(instance, seen):
-        known = replace(known, asked=None)
+        known = replace(known, last_command=None)
     return BY_PHASE[seen.phase](known, now, limits)
 
 
@@ -110,7 +106,7 @@ def suspect_missing(instance: Instance, now: datetime, limits: Limits) -> Instan
     """
     if not instance.is_watched or is_new(instance, now, limits):
         return instance
-    return replace(instance, confirm_at=instance.confirm_at or now)
+    return replace(instance, watch=instance.watch.confirm(now))
 
 
 def confirm_missing(instance: Instance, now: datetime, limits: Limits) -> Instance:
@@ -126,31 +122,28 @@ def record_reappearance(
     It costs money, so it is watched again; one that was deleted is deleted again.  A listing may
     lag behind its end for a while, which says nothing.
     """
-    if instance.gone_at is None or seen.at < instance.gone_at + limits.adoption_window:
+    gone_at = instance.machine.gone_at
+    if gone_at is None or seen.at < gone_at + limits.adoption_window:
         return instance
-    if _altered_name(instance, seen) not in (None, instance.name_at_novita):
+    if _altered_name(instance, seen) not in (None, instance.machine.name_at_novita):
         # Another machine under the same id: it is not this row's to watch, or to delete.
         return instance
-    back = replace(
-        _present(instance),
-        gone_at=None,
-        deleted_at=None,
-        asked=None,
-        doubts=0,
-        confirm_at=None,
-        has_reappeared=True,
-    )
-    if instance.desired is DesiredState.DELETED:
+    watch = replace(instance.watch.show(), doubts=0, confirm_at=None, has_reappeared=True)
+    machine = replace(instance.machine, gone_at=None)
+    back = replace(instance, deleted_at=None, last_command=None, machine=machine, watch=watch)
+    if instance.desired_state is DesiredState.DELETED:
         return change_status(back, Status.DELETING, now, reason=instance.reason)
     if instance.status is not Status.LOST:
         return observe(back, seen, now, limits)
     # What was lost is taken for whatever it is now, as if it had been on its way there.
-    return observe(
-        replace(back, status=Status.STOPPING, desired=DesiredState.RUNNING, reason=None, doubts=1),
-        seen,
-        now,
-        limits,
+    moving = replace(
+        back,
+        status=Status.STOPPING,
+        desired_state=DesiredState.RUNNING,
+        reason=None,
+        watch=replace(watch, doubts=1),
     )
+    return observe(moving, seen, now, limits)
 
 
 def postpone_confirmation(instance: Instance, now: datetime, delay: timedelta) -> Instance:
@@ -160,12 +153,9 @@ def postpone_confirmation(instance: Instance, now: datetime, delay: timedelta) -
     the same: it may be all that there is to conclude from.
     """
     is_open = is_coming_up(instance) or instance.status is Status.FAILED
-    return replace(
-        instance,
-        confirm_at=now + delay,
-        failures=instance.failures + 1,
-        seen_fingerprint=None if is_open else instance.seen_fingerprint,
-    )
+    watch = instance.watch.look_again() if is_open else instance.watch
+    watch = replace(watch, confirm_at=now + delay, failures=watch.failures + 1)
+    return replace(instance, watch=watch)
 
 
 def fingerprint(seen: Observation) -> str:
@@ -184,7 +174,7 @@ def _is_surprising(instance: Instance, seen: Observation, now: datetime, limits:
         is_back_down = seen.phase is Phase.DOWN and is_command_recent(instance, now, limits)
         return seen.phase in RISING or is_back_down
     is_stopped_elsewhere = (
-        instance.status is Status.STOPPING and instance.desired is DesiredState.RUNNING
+        instance.status is Status.STOPPING and instance.desired_state is DesiredState.RUNNING
     )
     if instance.status in _AT_REST or is_stopped_elsewhere:
         return seen.phase in RISING or seen.phase is Phase.UP
@@ -193,8 +183,12 @@ def _is_surprising(instance: Instance, seen: Observation, now: datetime, limits:
 
 def _can_be_stopped_at_last(instance: Instance, seen: Observation) -> bool:
     """Whether a machine came up that is to be stopped: what Novita refused before it now takes."""
-    was_not_up = instance.phase is None or instance.phase in RISING
-    return instance.status is Status.STOPPING and was_not_up and seen.phase is Phase.UP
+    is_stopping = instance.status is Status.STOPPING
+    return is_stopping and _was_not_up(instance) and seen.phase is Phase.UP
+
+
+def _was_not_up(instance: Instance) -> bool:
+    return instance.machine.phase is None or instance.machine.phase in RISING
 
 
 def _may_precede_a_start(instance: Instance, seen: Observation) -> bool:
@@ -203,10 +197,9 @@ def _may_precede_a_start(instance: Instance, seen: Observation) -> bool:
     Such a machine has to be stopped, and is down when Novita has taken the stop, or has refused
     it twice because there is nothing to stop.
     """
-    is_to_stop = instance.status is Status.STOPPING and instance.desired is DesiredState.STOPPED
-    if not is_to_stop or not (instance.phase is None or instance.phase in RISING):
+    if not instance.is_to_be_stopped or not _was_not_up(instance):
         return False
-    asked = instance.asked
+    asked = instance.last_command
     is_stopped = (
         asked is not None
         and asked.verb is Command.STOP
@@ -219,53 +212,53 @@ def _with_facts(
     instance: Instance, seen: Observation, now: datetime, *, is_single: bool
 ) -> Instance:
     says_nothing_of_spot = is_single and seen.spot_signal is SpotSignal.NONE
-    is_coming_up, reason = instance.status in COMING_UP, instance.reason
+    machine, is_coming_up = instance.machine, instance.status in COMING_UP
+    spot = machine if says_nothing_of_spot else seen
+    is_explained = is_coming_up or _fails_to_come_up(instance, seen)
     return replace(
         instance,
-        novita_status=seen.word,
-        phase=seen.phase,
-        gpu_off_at=_gpu_off_at(instance, seen),
-        price_per_hour=seen.price_per_hour or instance.price_per_hour,
-        observed_at=seen.at,
-        endpoints=seen.endpoints,
-        ssh_command=connection_details.known_ssh_command(instance, seen, is_single=is_single),
-        machine_started_at=connection_details.last_start(instance, seen),
-        spot_signal=instance.spot_signal if says_nothing_of_spot else seen.spot_signal,
-        reclaim_at=instance.reclaim_at if says_nothing_of_spot else seen.reclaim_at,
-        image_url=seen.image_url or instance.image_url,
-        seen_fingerprint=None if is_single else fingerprint(seen),
-        reason=_boot_error(seen) if is_coming_up or _fails_to_come_up(instance, seen) else reason,
-        name_at_novita=_altered_name(instance, seen),
-        unlisted_at=None,
-        doubts=0,
-        misses=0,
-        failures=0,
-        confirm_at=connection_details.next_ssh_query_at(instance, seen, now, is_single=is_single),
+        reason=_boot_error(seen) if is_explained else instance.reason,
+        machine=replace(
+            machine,
+            novita_status=seen.word,
+            phase=seen.phase,
+            gpu_off_at=_gpu_off_at(machine, seen),
+            price_per_hour=seen.price_per_hour or machine.price_per_hour,
+            endpoints=seen.endpoints,
+            ssh_command=connection_details.known_ssh_command(instance, seen, is_single=is_single),
+            last_start_at=connection_details.last_start(instance, seen),
+            spot_signal=spot.spot_signal,
+            reclaim_at=spot.reclaim_at,
+            image_url=seen.image_url or machine.image_url,
+            name_at_novita=_altered_name(instance, seen),
+        ),
+        watch=Watch(
+            observed_at=seen.at,
+            seen_fingerprint=None if is_single else fingerprint(seen),
+            confirm_at=connection_details.next_ssh_query_at(
+                instance, seen, now, is_single=is_single
+            ),
+            has_reappeared=instance.watch.has_reappeared,
+        ),
     )
 
 
-def _gpu_off_at(instance: Instance, seen: Observation) -> datetime | None:
+def _gpu_off_at(machine: Machine, seen: Observation) -> datetime | None:
     """Return since when the GPUs are off; on the way to its end a machine stays as it was."""
     if seen.phase is Phase.DOWN:
-        return instance.gpu_off_at or seen.at
-    return None if seen.phase in _GPU_IS_ON else instance.gpu_off_at
-
-
-def _present(instance: Instance) -> Instance:
-    """Return the instance whose machine is there; the next look is taken in, whatever it says."""
-    return replace(instance, misses=0, unlisted_at=None, seen_fingerprint=None)
+        return machine.gpu_off_at or seen.at
+    return None if seen.phase in _GPU_IS_ON else machine.gpu_off_at
 
 
 def _altered_name(instance: Instance, seen: Observation) -> str | None:
     """Return the machine's name if it is not the one that was sent; an adopted one's never was."""
     is_known = seen.name in ("", instance.novita_name) or is_adopted(instance.novita_name)
-    return instance.name_at_novita if not seen.name else None if is_known else seen.name
+    return instance.machine.name_at_novita if not seen.name else None if is_known else seen.name
 
 
 def _fails_to_come_up(instance: Instance, seen: Observation) -> bool:
     """Whether a machine that is to be stopped once it is up says that it never will be."""
-    is_to_stop = instance.status is Status.STOPPING and instance.desired is DesiredState.STOPPED
-    return is_to_stop and seen.phase in RISING and bool(seen.error)
+    return instance.is_to_be_stopped and seen.phase in RISING and bool(seen.error)
 
 
 def _boot_error(seen: Observation) -> Reason | None:
@@ -275,42 +268,46 @@ def _boot_error(seen: Observation) -> Reason | None:
 def _unlisted(instance: Instance, now: datetime) -> Instance:
     """Have Novita asked about this machine; the next listing that shows it is taken in."""
     # Nobody waits for the second answer once a second listing has come; only for Novita itself.
-    is_put_off = instance.confirm_at is not None and (instance.failures or not instance.misses)
+    watch = instance.watch
+    is_put_off = watch.confirm_at is not None and (watch.failures or not watch.misses)
     return replace(
         instance,
-        unlisted_at=instance.unlisted_at or now,
-        confirm_at=instance.confirm_at if is_put_off else now,
-        seen_fingerprint=None,
+        watch=replace(
+            watch.look_again(),
+            unlisted_at=watch.unlisted_at or now,
+            confirm_at=watch.confirm_at if is_put_off else now,
+        ),
     )
 
 
 def _removed(instance: Instance, now: datetime) -> Instance:
     """Count that a listing shows the machine as removed: no lag explains that."""
-    return replace(_unlisted(instance, now), misses=max(instance.misses, 1))
+    unlisted = _unlisted(instance, now)
+    return replace(unlisted, watch=replace(unlisted.watch, misses=max(unlisted.watch.misses, 1)))
 
 
 def _gone(instance: Instance, now: datetime, limits: Limits) -> Instance:
     """Count a confirmed absence, and conclude from it when there are enough."""
-    asked = instance.asked
+    asked = instance.last_command
     was_deleted_by_us = asked is not None and asked.verb is Command.DELETE and asked.is_acknowledged
-    counted = replace(
-        instance, misses=instance.misses + 1, confirm_at=None, failures=0, seen_fingerprint=None
-    )
+    misses = instance.watch.misses + 1
+    watch = replace(instance.watch.look_again(), misses=misses, confirm_at=None, failures=0)
     if is_new(instance, now, limits) and not was_deleted_by_us:
-        return replace(counted, misses=0)
+        return replace(instance, watch=replace(watch, misses=0))
     # What was taken for gone once and was not wants the same proof as what nobody deleted.
-    is_taken_on_trust = was_deleted_by_us and not instance.has_reappeared
-    if not is_taken_on_trust and counted.misses < _MISSES_NEEDED:
-        return replace(counted, confirm_at=now + _CONFIRM_AGAIN_AFTER)
-    if not is_taken_on_trust and instance.unlisted_at is None:
+    is_taken_on_trust = was_deleted_by_us and not watch.has_reappeared
+    if not is_taken_on_trust and misses < _MISSES_NEEDED:
+        return replace(instance, watch=watch.confirm(now + _CONFIRM_AGAIN_AFTER))
+    counted = replace(instance, watch=watch)
+    if not is_taken_on_trust and watch.unlisted_at is None:
         # Who says so may not be Novita: the next complete listing has to agree.
         return counted
     if instance.status is Status.DELETING:
         return mark_deleted(counted, now)
-    ended = replace(counted, gone_at=now, novita_status=None, endpoints=(), ssh_command=None)
+    ended = replace(counted, machine=counted.machine.end(now))
     if instance.status in (Status.FAILED, Status.RECLAIMED):
         return ended
-    if is_reclaim_signalled(instance) and instance.desired is DesiredState.RUNNING:
+    if instance.machine.is_reclaim_signalled and instance.desired_state is DesiredState.RUNNING:
         return change_status(ended, Status.RECLAIMED, now, reason=reclaim_reason(instance))
     if instance.status in COMING_UP:
         message = "Novita no longer knows the machine: it is gone before it came up."

@@ -4,17 +4,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from gpukeeper.domain.instances import (
-    Command,
-    DesiredState,
-    Instance,
-    Phase,
-    Reason,
-    SpotSignal,
-    Status,
-)
+from gpukeeper.domain.instances import Command, DesiredState, Instance, Reason, Status
 from gpukeeper.domain.lifecycle.connection_details import SSH_QUERY_AFTER
 from gpukeeper.domain.lifecycle.decide import Limits, change_status, fail
+from gpukeeper.domain.machines import Phase, SpotSignal
 from gpukeeper.domain.products import BillingMode
 
 _TAKEN = frozenset({SpotSignal.RECLAIMING, SpotSignal.TERMINATED})
@@ -25,15 +18,12 @@ BOOT_FAILED = "boot_failed"
 
 def is_command_recent(instance: Instance, now: datetime, limits: Limits) -> bool:
     """Whether Novita may still show what was before the last verb."""
-    return instance.asked is not None and now < instance.asked.at + limits.ask_again_after
-
-
-def is_reclaim_signalled(instance: Instance) -> bool:
-    return instance.spot_signal is not SpotSignal.NONE or instance.reclaim_at is not None
+    last = instance.last_command
+    return last is not None and now < last.at + limits.ask_again_after
 
 
 def reclaim_reason(instance: Instance) -> Reason:
-    if is_reclaim_signalled(instance):
+    if instance.machine.is_reclaim_signalled:
         return Reason("reclaimed", "Novita took the spot machine back.")
     return Reason(
         "exited_without_notice",
@@ -48,14 +38,14 @@ def _rising(instance: Instance, now: datetime, limits: Limits) -> Instance:
             return fail(instance, instance.reason.code, instance.reason.message, now)
         case Status.STOPPING if instance.reason is not None and instance.reason.code == BOOT_FAILED:
             return fail(instance, instance.reason.code, instance.reason.message, now)
-        case Status.CREATING if instance.phase is Phase.STARTING:
+        case Status.CREATING if instance.machine.phase is Phase.STARTING:
             return change_status(instance, Status.STARTING, now)
-        case Status.STARTING if instance.asked is not None:
+        case Status.STARTING if instance.last_command is not None:
             # What was wanted has begun, whatever Novita answered to it.
-            return replace(instance, wanted=None)
+            return replace(instance, pending_command=None)
         case Status.RUNNING | Status.STOPPED | Status.RECLAIMED:
             return _started_elsewhere(instance, now)
-        case Status.STOPPING if instance.desired is DesiredState.RUNNING:
+        case Status.STOPPING if instance.desired_state is DesiredState.RUNNING:
             return _started_elsewhere(instance, now)
     return instance
 
@@ -65,34 +55,35 @@ def _started_elsewhere(instance: Instance, now: datetime) -> Instance:
         instance,
         Status.STARTING,
         now,
-        desired=DesiredState.RUNNING,
+        desired_state=DesiredState.RUNNING,
         deadline_at=now + instance.order.startup_timeout,
     )
 
 
 def _up(instance: Instance, now: datetime, limits: Limits) -> Instance:
     match instance.status:
-        case Status.STARTING if instance.wanted is Command.RESTART:
+        case Status.STARTING if instance.pending_command is Command.RESTART:
             return instance
-        case Status.STOPPING if instance.desired is DesiredState.STOPPED:
+        case Status.STOPPING if instance.is_to_be_stopped:
             return instance
         case Status.RUNNING | Status.DELETING:
             return instance
-        case Status.FAILED if instance.desired is DesiredState.STOPPED:
+        case Status.FAILED if instance.desired_state is DesiredState.STOPPED:
             # It was to be stopped and could not be, because it was not up yet.
             return change_status(instance, Status.STOPPING, now)
     # Coming up late, or started elsewhere, is running all the same.  What listings leave out
     # (the SSH command) is asked for once, when those who wait for the news have it.
-    confirm_at = None if instance.ssh_command else now + SSH_QUERY_AFTER
+    confirm_at = None if instance.machine.ssh_command else now + SSH_QUERY_AFTER
+    watch = replace(instance.watch, confirm_at=confirm_at)
     return change_status(
-        instance, Status.RUNNING, now, desired=DesiredState.RUNNING, confirm_at=confirm_at
+        instance, Status.RUNNING, now, desired_state=DesiredState.RUNNING, watch=watch
     )
 
 
 def _going_down(instance: Instance, now: datetime, limits: Limits) -> Instance:
     """Someone else stops the machine, or Novita does; the owner still wants it running."""
     if instance.status is Status.RUNNING:
-        reason = Reason("stopped_elsewhere", f"Novita says '{instance.novita_status}'.")
+        reason = Reason("stopped_elsewhere", f"Novita says '{instance.machine.novita_status}'.")
         return change_status(instance, Status.STOPPING, now, reason=reason)
     return instance
 
@@ -101,9 +92,9 @@ def _down(instance: Instance, now: datetime, limits: Limits) -> Instance:
     match instance.status:
         case Status.CREATING | Status.STARTING:
             return _down_while_starting(instance, now, limits)
-        case Status.STOPPING if instance.desired is DesiredState.STOPPED:
+        case Status.STOPPING if instance.is_to_be_stopped:
             return change_status(instance, Status.STOPPED, now)
-        case Status.STOPPING if not is_reclaim_signalled(instance):
+        case Status.STOPPING if not instance.machine.is_reclaim_signalled:
             # It was seen going down first, which a machine that is taken back does not.
             return _stopped_elsewhere(instance, now)
         case Status.RUNNING | Status.STOPPING:
@@ -117,9 +108,9 @@ def _down_while_starting(instance: Instance, now: datetime, limits: Limits) -> I
     Until a start has been accepted, and just after it, Novita may show what was before it: then
     nothing is concluded, and the next look is taken in even if it says the same.
     """
-    if instance.wanted is not None or is_command_recent(instance, now, limits):
-        return replace(instance, reason=None, seen_fingerprint=None)
-    if instance.spot_signal in _TAKEN:
+    if instance.pending_command is not None or is_command_recent(instance, now, limits):
+        return replace(instance, reason=None, watch=instance.watch.look_again())
+    if instance.machine.spot_signal in _TAKEN:
         return change_status(instance, Status.RECLAIMED, now, reason=reclaim_reason(instance))
     if instance.reason is not None:
         return fail(instance, instance.reason.code, instance.reason.message, now)
@@ -134,7 +125,9 @@ def _down_unasked(instance: Instance, now: datetime) -> Instance:
 
 def _stopped_elsewhere(instance: Instance, now: datetime) -> Instance:
     reason = Reason("stopped_elsewhere", "The machine stopped; nobody here asked for it.")
-    return change_status(instance, Status.STOPPED, now, reason=reason, desired=DesiredState.STOPPED)
+    return change_status(
+        instance, Status.STOPPED, now, reason=reason, desired_state=DesiredState.STOPPED
+    )
 
 
 def _unchanged(instance: Instance, now: datetime, limits: Limits) -> Instance:

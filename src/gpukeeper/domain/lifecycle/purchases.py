@@ -20,17 +20,10 @@ from gpukeeper.domain.errors import (
     OutOfStock,
     RateLimited,
 )
-from gpukeeper.domain.instances import (
-    Attempt,
-    Instance,
-    Observation,
-    Phase,
-    PurchaseIntent,
-    Reason,
-    Status,
-)
+from gpukeeper.domain.instances import Attempt, Instance, PurchaseIntent, Reason, Status
 from gpukeeper.domain.lifecycle import duplicates, observations
 from gpukeeper.domain.lifecycle.decide import Limits, change_status, fail, mark_deleted
+from gpukeeper.domain.machines import Observation, Phase
 from gpukeeper.domain.products import Offer, PurchaseRequest, Template
 
 # Between tries to place an order that Novita could not take: its outages last minutes.
@@ -61,7 +54,7 @@ def choose_offer(instance: Instance, offers: Sequence[Offer]) -> Offer | None:
     """Return the best offer that was neither sold out nor too dear while this order was tried."""
     passed_over = {
         (attempt.product_id, attempt.region)
-        for attempt in instance.attempts
+        for attempt in instance.purchase.attempts
         if attempt.outcome in _PASSED_OVER
     }
     return next(
@@ -79,16 +72,17 @@ def record_choice(
     if instance.status is not Status.REQUESTED:
         return instance
     if offer is None:
-        tried = ", ".join(f"{a.product_id} in {a.region}" for a in instance.attempts)
-        if any(attempt.outcome == ABOVE_LIMIT for attempt in instance.attempts):
+        attempts = instance.purchase.attempts
+        tried = ", ".join(f"{attempt.product_id} in {attempt.region}" for attempt in attempts)
+        if any(attempt.outcome == ABOVE_LIMIT for attempt in attempts):
             message = f"Sold out, or above the limit when it was to be bought: {tried}."
             return fail(instance, "price_above_limit", message, now)
         return fail(instance, "out_of_stock", f"Novita had none left of: {tried}.", now)
+    name = offer.product_name
     return replace(
         instance,
-        buying=PurchaseIntent(offer, since=now),
-        image_url=template.image_url,
-        product_name=offer.product_name,
+        purchase=replace(instance.purchase, intent=PurchaseIntent(offer, since=now)),
+        machine=replace(instance.machine, image_url=template.image_url, product_name=name),
     )
 
 
@@ -135,17 +129,20 @@ def record_purchase(instance: Instance, offer: Offer, novita_id: str, now: datet
     """
     owned = replace(
         instance,
-        novita_id=novita_id,
-        product_id=offer.product_id,
-        product_name=offer.product_name,
-        cluster_id=offer.cluster_id,
-        region=offer.region,
-        price_per_hour=offer.price_per_hour,
-        attempts=(*instance.attempts, _attempt(offer, ACCEPTED, None, now)),
-        buying=None,
-        accepted_at=now,
         started_at=now,
-        failures=0,
+        machine=replace(
+            instance.machine,
+            novita_id=novita_id,
+            product_id=offer.product_id,
+            product_name=offer.product_name,
+            cluster_id=offer.cluster_id,
+            region=offer.region,
+            price_per_hour=offer.price_per_hour,
+        ),
+        purchase=replace(
+            instance.purchase.close(_attempt(offer, ACCEPTED, None, now)), accepted_at=now
+        ),
+        watch=replace(instance.watch, failures=0),
     )
     if instance.status is not Status.REQUESTED:
         return replace(owned, reason=_bought_late(instance, novita_id))
@@ -167,7 +164,7 @@ def record_refusal(
     is_too_dear = isinstance(error, NothingForSale)
     outcome = ABOVE_LIMIT if is_too_dear else error.error_code
     attempt = _attempt(offer, outcome, error.message, now)
-    refused = replace(instance, buying=None, attempts=(*instance.attempts, attempt))
+    refused = replace(instance, purchase=instance.purchase.close(attempt))
     if outcome in _PASSED_OVER or instance.status is not Status.REQUESTED:
         return refused
     return _give_up_or_wait(refused, error, now, limits)
@@ -179,15 +176,17 @@ def record_lost_answer(instance: Instance, now: datetime, limits: Limits) -> Ins
     Whoever finds an intent that is not its own stores this before it asks Novita anything: Novita
     may be away for hours, and a machine of this row's name is the row's from now on.
     """
-    if instance.buying is None:
+    intent = instance.purchase.intent
+    if intent is None:
         return instance
     looking = replace(
-        instance.buying,
+        intent,
         lookup_until=now + limits.adoption_window,
         lookup_at=now + _LOOKUP_DELAYS[0],
         lookups=0,
     )
-    return replace(instance, buying=looking, has_lost_answer=True)
+    purchase = replace(instance.purchase, intent=looking, has_lost_answer=True)
+    return replace(instance, purchase=purchase)
 
 
 def record_lookup(
@@ -205,8 +204,8 @@ def record_lookup(
     was asked for after the whole window means that nothing was bought; one that took until then
     to arrive does not.
     """
-    buying = instance.buying
-    if buying is None:
+    intent = instance.purchase.intent
+    if intent is None:
         return instance
     if found:
         oldest, *rest = sorted(
@@ -214,13 +213,17 @@ def record_lookup(
             key=lambda seen: (seen.phase is Phase.GOING, seen.created_at or now, seen.novita_id),
         )
         owner = record_purchase(
-            replace(instance, has_lost_answer=True), buying.offer, oldest.novita_id, now
+            replace(instance, purchase=replace(instance.purchase, has_lost_answer=True)),
+            intent.offer,
+            oldest.novita_id,
+            now,
         )
         return duplicates.record_duplicates(owner, [seen.novita_id for seen in rest], now, limits)
-    if buying.lookup_until is None:
+    if intent.lookup_until is None:
         return record_lost_answer(instance, now, limits)
-    if is_complete and asked_at >= buying.lookup_until:
-        return replace(instance, buying=None, reason=_nothing_bought(instance))
+    if is_complete and asked_at >= intent.lookup_until:
+        purchase = replace(instance.purchase, intent=None)
+        return replace(instance, reason=_nothing_bought(instance), purchase=purchase)
     return postpone_lookup(instance, now)
 
 
@@ -232,18 +235,14 @@ def record_found_machine(
     An order that has no machine and no intent did not buy it as far as this store knows: a later
     copy of the store did.
     """
-    if instance.status is not Status.REQUESTED or instance.buying is not None:
+    if instance.status is not Status.REQUESTED or instance.purchase.intent is not None:
         return instance
     owner = replace(
         instance,
-        novita_id=seen.novita_id,
-        product_id=seen.product_id or None,
-        product_name=seen.product_name or None,
-        cluster_id=seen.cluster_id or None,
-        price_per_hour=seen.price_per_hour,
-        accepted_at=now,
         started_at=now,
-        failures=0,
+        machine=instance.machine.identify(seen),
+        purchase=replace(instance.purchase, accepted_at=now),
+        watch=replace(instance.watch, failures=0),
     )
     deadline_at = now + instance.order.startup_timeout
     return observations.observe(
@@ -257,15 +256,17 @@ def hold_purchase(instance: Instance, suspects: Sequence[Observation], now: date
     Their names are what Novita may have made of the name that was sent.  While one stands there
     nothing is bought again; a person decides.  The look-up goes on, more calmly.
     """
-    if instance.buying is None:
+    intent = instance.purchase.intent
+    if intent is None:
         return instance
     shown = ", ".join(f"{seen.novita_id} ('{seen.name}')" for seen in suspects)
     message = (
         f"Novita did not answer the purchase and shows no machine called '{instance.novita_name}', "
         f"but one that may be it: {shown}. Nothing is bought again while it exists."
     )
-    held = replace(instance.buying, lookup_at=now + _SUSPECTS_AGAIN_AFTER)
-    return replace(instance, buying=held, reason=Reason(NAME_ALTERED, message))
+    held = replace(intent, lookup_at=now + _SUSPECTS_AGAIN_AFTER)
+    purchase = replace(instance.purchase, intent=held)
+    return replace(instance, reason=Reason(NAME_ALTERED, message), purchase=purchase)
 
 
 def give_up_machine(instance: Instance, novita_id: str, owner: Instance, now: datetime) -> Instance:
@@ -275,21 +276,17 @@ def give_up_machine(instance: Instance, novita_id: str, owner: Instance, now: da
     had is gone (with the account, or the simulator, that it was bought of).  It gives up the id
     too, or what is said and asked of the owner's machine would be said and asked of it.
     """
-    if instance.novita_id != novita_id:
+    if instance.machine.novita_id != novita_id:
         return instance
     freed = replace(
         instance,
-        novita_id=None,
-        seen_fingerprint=None,
-        novita_status=None,
-        endpoints=(),
-        ssh_command=None,
-        confirm_at=None,
-        gone_at=instance.gone_at or now,
+        machine=replace(instance.machine.end(now), novita_id=None),
+        watch=replace(instance.watch.look_again(), confirm_at=None),
     )
     if instance.status is Status.DELETING:
         return mark_deleted(freed, now)
-    if instance.gone_at is not None or instance.status in (Status.FAILED, Status.RECLAIMED):
+    had_ended = instance.machine.gone_at is not None
+    if had_ended or instance.status in (Status.FAILED, Status.RECLAIMED):
         return freed
     message = f"Novita's id '{novita_id}' is now that of the machine of {owner.id}."
     return change_status(freed, Status.LOST, now, reason=Reason("gone_at_novita", message))
@@ -302,19 +299,20 @@ def is_safe_to_repeat(instance: Instance) -> bool:
     """
     reason = instance.reason
     is_temporary = reason is not None and reason.code in _TEMPORARY
-    is_certain = not (instance.novita_id or instance.buying or instance.has_lost_answer)
+    purchase = instance.purchase
+    is_certain = not (instance.machine.novita_id or purchase.intent or purchase.has_lost_answer)
     return instance.status is Status.FAILED and is_temporary and is_certain
 
 
 def postpone_lookup(instance: Instance, now: datetime) -> Instance:
     """Return the instance with the next look-up put off: Novita could not be asked, or lags."""
-    if instance.buying is None:
+    intent = instance.purchase.intent
+    if intent is None:
         return instance
-    lookups = instance.buying.lookups + 1
+    lookups = intent.lookups + 1
     delay = _LOOKUP_DELAYS[lookups] if lookups < len(_LOOKUP_DELAYS) else _LOOKUP_DELAY
-    return replace(
-        instance, buying=replace(instance.buying, lookups=lookups, lookup_at=now + delay)
-    )
+    intent = replace(intent, lookups=lookups, lookup_at=now + delay)
+    return replace(instance, purchase=replace(instance.purchase, intent=intent))
 
 
 def _bought_late(instance: Instance, novita_id: str) -> Reason | None:
@@ -346,7 +344,7 @@ def _give_up_or_wait(
     is_waited_for = now < instance.created_at + limits.order_patience
     if is_waited_for or not isinstance(error, NovitaUnavailable):
         return change_status(instance, Status.FAILED, now, reason=_reason(error, now))
-    return replace(instance, try_at=now + _TRY_AGAIN_AFTER)
+    return replace(instance, purchase=replace(instance.purchase, try_at=now + _TRY_AGAIN_AFTER))
 
 
 def _reason(error: GpuKeeperError, now: datetime) -> Reason:
