@@ -40,7 +40,7 @@ def counting(rig: Rig) -> Iterator[Counts]:
         counts.commits += id(connection) in written
         written.discard(id(connection))
 
-    before = len(rig.world.journal.visits())
+    before = len(rig.world.journal.requests())
     event.listen(Engine, "before_cursor_execute", note)
     event.listen(Engine, "commit", commit)
     try:
@@ -48,4 +48,4 @@ def counting(rig: Rig) -> Iterator[Counts]:
     finally:
         event.remove(Engine, "before_cursor_execute", note)
         event.remove(Engine, "commit", commit)
-    counts.novita_calls = len(rig.world.journal.visits()) - before
+    counts.novita_calls = len(rig.world.journal.requests()) - before

@@ -86,9 +86,9 @@ class House:
         journal = novita.simulator.world.journal
         write = journal.write
 
-        def write_and_die(visit: RequestRecord) -> None:
-            write(visit)
-            self.come(visit.route)
+        def write_and_die(record: RequestRecord) -> None:
+            write(record)
+            self.come(record.route)
 
         journal.write = write_and_die  # type: ignore[method-assign] # Novita's last moment before it answers
 

@@ -101,9 +101,9 @@ def on_create(novita: Novita, disk: SmallDisk) -> None:
     journal = novita.simulator.world.journal
     write = journal.write
 
-    def fill(visit: RequestRecord) -> None:
-        write(visit)
-        if visit.route == "create":
+    def fill(record: RequestRecord) -> None:
+        write(record)
+        if record.route == "create":
             journal.write = write  # type: ignore[method-assign]  # only once
             disk.fill()
 

@@ -83,7 +83,7 @@ class Novita:
     def visits(self, route: str | None = None) -> tuple[RequestRecord, ...]:
         """Return the requests that Novita has had, oldest first."""
         with self.simulator.world.lock:
-            return self.simulator.world.journal.visits(route=route)
+            return self.simulator.world.journal.requests(route=route)
 
     def have_struck(self) -> bool:
         """Whether every fault has struck, as often as it should or at all."""

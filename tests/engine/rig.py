@@ -240,7 +240,7 @@ class Rig:
 
     def calls(self, route: str) -> int:
         """Return how often Novita was asked this."""
-        return sum(visit.route == route for visit in self.world.journal.visits())
+        return sum(visit.route == route for visit in self.world.journal.requests())
 
     async def broken(self) -> list[str]:
         """Return which of the promises that hold at any moment are broken."""

@@ -136,6 +136,6 @@ async def test_the_ledger_of_the_admin_api_says_the_same(rig: Rig) -> None:
     running = await rig.running()
     await rig.service.want(running.id, Command.DELETE)
     await rig.running(name="other")
-    assert invariants.machines_of(world_views.ledger(rig.world)) == invariants.machines_in(
+    assert invariants.machines_of(world_views.describe_ledger(rig.world)) == invariants.machines_in(
         rig.world
     )

@@ -224,7 +224,7 @@ async def test_what_is_known_is_told_without_asking_novita(rig: Rig) -> None:
     known = market.known(ORDER)
     assert known is not None
     assert known == await market.choose(ORDER)
-    calls = len(rig.world.journal.visits())
+    calls = len(rig.world.journal.requests())
     for other in (
         {"product_name": "RTX 5090"},
         {"template_id": "tpl-other"},
@@ -232,7 +232,7 @@ async def test_what_is_known_is_told_without_asking_novita(rig: Rig) -> None:
         {"gpu_num": 2},
     ):
         assert market.known(replace(ORDER, **other)) is None
-    assert len(rig.world.journal.visits()) == calls
+    assert len(rig.world.journal.requests()) == calls
     rig.clock.at += MINUTE
     assert market.known(ORDER) is None
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gpukeeper.simulator.json_codec import BadInput
+from gpukeeper.simulator.json_codec import BadInput, apply_changes, decode, encode
 from gpukeeper.simulator.simulated_clock import SimulatedClock, utc_now
 from gpukeeper.simulator.simulated_world import World
 from gpukeeper.simulator.simulator_settings import PHASE_SECONDS, Settings
@@ -91,13 +91,14 @@ async def test_a_body_that_is_no_json_is_refused(novita: Novita) -> None:
 
 def test_settings_survive_json() -> None:
     settings = Settings(seed=4, api_keys=("a", "b"), quota_gpus=8)
-    assert Settings.from_json(settings.to_json()) == settings
-    assert Settings.from_json({"phase_seconds": {"pulling": [1, 1]}}).phase_seconds == {
+    assert decode(Settings, encode(settings)) == settings
+    changed = apply_changes(Settings(), {"phase_seconds": {"pulling": [1, 1]}})
+    assert changed.phase_seconds == {
         **PHASE_SECONDS,
         "pulling": (1.0, 1.0),
     }
     with pytest.raises(BadInput):
-        Settings.from_json({"seed": None, "colour": "red"})
+        decode(Settings, {"seed": None, "colour": "red"})
 
 
 def test_the_fast_settings_boot_in_seconds_and_can_be_changed() -> None:

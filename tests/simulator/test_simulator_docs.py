@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from gpukeeper.simulator.admin.admin_routes import ADMIN_ROUTES
+from gpukeeper.simulator.json_codec import encode
 from gpukeeper.simulator.machines.interventions import ACTIONS
 from gpukeeper.simulator.machines.scripted_fates import FateKind
 from gpukeeper.simulator.novita_api.fault_rules import FAULT_KINDS, ROUTE_NAMES
@@ -21,8 +22,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "simulator.md"
 
 def rows() -> Iterator[str]:
     """Yield every table row that the page must have."""
-    for deed in ADMIN_ROUTES:
-        yield f"| `{deed.method} {deed.path}` | {deed.does} |"
+    for route in ADMIN_ROUTES:
+        yield f"| `{route.method} {route.path}` | {route.does} |"
     for name, action in ACTIONS.items():
         yield f"| `{name}` | {action.does} |"
     for kind, does in FAULT_KINDS.items():
@@ -36,7 +37,7 @@ def rows() -> Iterator[str]:
 
 def setting_rows() -> Iterator[str]:
     """Yield the row of every setting: name, default, the other values, meaning."""
-    defaults = Settings().to_json()
+    defaults = encode(Settings())
     hints = get_type_hints(Settings)
     for name, meaning in meanings().items():
         default = "see below" if name == "phase_seconds" else f"`{json.dumps(defaults[name])}`"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from gpukeeper.simulator.json_codec import BadInput, decode, encode
+from gpukeeper.simulator.json_codec import BadInput
 
 SecondsRange = tuple[float, float]
 
@@ -188,20 +188,6 @@ class Settings:
             spot_notice_seconds=20.0,
         )
         return replace(fast, **changes)
-
-    @classmethod
-    def from_json(cls, data: object) -> "Settings":
-        """Build settings from a JSON object; raise :class:`BadInput` naming every fault.
-
-        Phases that ``phase_seconds`` does not name keep their default.
-        """
-        read = decode(cls, data)
-        return replace(read, phase_seconds={**PHASE_SECONDS, **read.phase_seconds})
-
-    def to_json(self) -> dict[str, Any]:
-        """Return every setting as JSON."""
-        shown: dict[str, Any] = encode(self)
-        return shown
 
     def _phase_faults(self) -> Iterator[str]:
         unknown = set(self.phase_seconds) - set(PHASE_SECONDS)

@@ -28,6 +28,10 @@ class AdminRoute:
     perform: Callable[[World, AdminRequest], object]
 
 
+# Method, path after the prefix, sentence, and effect.
+RouteRow = tuple[str, str, str, Callable[[World, AdminRequest], object]]
+
+
 def as_list(body: object) -> list[Any]:
     """Return a list as it is and a single thing as a list of one."""
     return body if isinstance(body, list) else [body]

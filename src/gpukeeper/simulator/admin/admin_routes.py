@@ -12,7 +12,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gpukeeper.simulator.admin import world_views
-from gpukeeper.simulator.admin.admin_route import PREFIX, AdminRequest, AdminRoute, as_list
+from gpukeeper.simulator.admin.admin_route import (
+    PREFIX,
+    AdminRequest,
+    AdminRoute,
+    RouteRow,
+    as_list,
+)
 from gpukeeper.simulator.admin.market_routes import MARKET_ROUTES
 from gpukeeper.simulator.json_codec import BadInput, apply_changes, decode, encode
 from gpukeeper.simulator.machines.interventions import (
@@ -40,18 +46,17 @@ class ClockChange:
 def build_routes(world: World) -> list[Route]:
     """Return the admin routes over ``world``."""
     return [
-        Route(deed.path, _endpoint(world, deed), methods=[deed.method]) for deed in ADMIN_ROUTES
+        Route(route.path, _endpoint(world, route), methods=[route.method]) for route in ADMIN_ROUTES
     ]
 
 
-def _endpoint(world: World, deed: AdminRoute) -> Callable[[Request], Any]:
+def _endpoint(world: World, route: AdminRoute) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
-        body = await request.body()
-        ask = AdminRequest(request.path_params, request.query_params, _json(body))
+        body = _json(await request.body())
         with world.lock:
             world.settle()
-            answer = deed.perform(world, ask)
-            return JSONResponse(encode(answer))
+            asked = AdminRequest(request.path_params, request.query_params, body)
+            return JSONResponse(encode(route.perform(world, asked)))
 
     return endpoint
 
@@ -63,23 +68,21 @@ def _json(body: bytes) -> Any:
         raise BadInput("the body is not JSON") from error
 
 
-def _summary(world: World, _: AdminRequest) -> object:
-    deeds = [{"method": deed.method, "path": deed.path, "does": deed.does} for deed in ADMIN_ROUTES]
-    return world_views.summary(world) | {"admin": deeds}
+def _summarize(world: World, _: AdminRequest) -> object:
+    routes = [
+        {"method": each.method, "path": each.path, "does": each.does} for each in ADMIN_ROUTES
+    ]
+    return world_views.describe_world(world) | {"admin": routes}
 
 
-def _reset(world: World, ask: AdminRequest) -> object:
+def _reset(world: World, asked: AdminRequest) -> object:
     """Begin anew, with the present settings and the changes in the body."""
-    world.reset(apply_changes(world.settings, ask.body))
-    return world_views.summary(world)
+    world.reset(apply_changes(world.settings, asked.body))
+    return world_views.describe_world(world)
 
 
-def _clock(world: World, _: AdminRequest) -> object:
-    return world_views.clock(world)
-
-
-def _change_clock(world: World, ask: AdminRequest) -> object:
-    change = decode(ClockChange, ask.body)
+def _change_clock(world: World, asked: AdminRequest) -> object:
+    change = decode(ClockChange, asked.body)
     clock = world.clock
     try:
         if change.mode == "manual":
@@ -92,71 +95,60 @@ def _change_clock(world: World, ask: AdminRequest) -> object:
             clock.advance(timedelta(seconds=change.advance_seconds))
     except (ValueError, TypeError, OverflowError) as error:  # no time, no zone, past, too far
         raise BadInput(f"clock: {error}") from error
-    return world_views.clock(world)
+    return world_views.describe_clock(world)
 
 
-def _settings(world: World, _: AdminRequest) -> object:
+def _change_settings(world: World, asked: AdminRequest) -> object:
+    world.settings = apply_changes(world.settings, asked.body)
     return world.settings
 
 
-def _change_settings(world: World, ask: AdminRequest) -> object:
-    world.settings = apply_changes(world.settings, ask.body)
-    return world.settings
+def _list_machines(world: World, asked: AdminRequest) -> object:
+    name = asked.query.get("name", "")
+    machines = [machine for machine in world.machines.values() if name in machine.order.name]
+    return [world_views.summarize_machine(world, machine) for machine in machines]
 
 
-def _machines(world: World, ask: AdminRequest) -> object:
-    name = ask.query.get("name", "")
-    return [
-        world_views.machine_in_short(world, machine)
-        for machine in world.machines.values()
-        if name in machine.order.name
-    ]
+def _show_machine(world: World, asked: AdminRequest) -> object:
+    return world_views.describe_machine(world, _find_machine(world, asked))
 
 
-def _machine(world: World, ask: AdminRequest) -> object:
-    return world_views.machine(world, _found(world, ask))
+def _add_machines(world: World, asked: AdminRequest) -> object:
+    machines = add_foreign_machines(world, decode(ForeignMachines, asked.body))
+    return [world_views.summarize_machine(world, machine) for machine in machines]
 
 
-def _arrive(world: World, ask: AdminRequest) -> object:
-    machines = add_foreign_machines(world, decode(ForeignMachines, ask.body))
-    return [world_views.machine_in_short(world, machine) for machine in machines]
+def _act(world: World, asked: AdminRequest) -> object:
+    details = decode(ActionDetails, asked.body)
+    machine = perform_action(world, _find_machine(world, asked), asked.path["action"], details)
+    return world_views.describe_machine(world, machine)
 
 
-def _act(world: World, ask: AdminRequest) -> object:
-    details = decode(ActionDetails, ask.body)
-    machine = perform_action(world, _found(world, ask), ask.path["action"], details)
-    return world_views.machine(world, machine)
-
-
-def _found(world: World, ask: AdminRequest) -> Machine:
-    machine = world.machines.get(ask.path["machine_id"])
+def _find_machine(world: World, asked: AdminRequest) -> Machine:
+    machine = world.machines.get(asked.path["machine_id"])
     if machine is None:
         raise HTTPException(404, "no such machine")
     return machine
 
 
-def _fates(world: World, _: AdminRequest) -> object:
-    return world.fates.waiting()
-
-
-def _add_fate(world: World, ask: AdminRequest) -> object:
-    for fate in as_list(ask.body):
+def _add_fate(world: World, asked: AdminRequest) -> object:
+    for fate in as_list(asked.body):
         world.fates.add(decode(Fate, fate))
     return world.fates.waiting()
 
 
 def _clear_fates(world: World, _: AdminRequest) -> object:
     world.fates.clear()
-    return world.fates.waiting()
+    return []
 
 
-def _faults(world: World, _: AdminRequest) -> object:
-    return [world_views.rule(rule) for rule in world.faults.rules()]
+def _list_faults(world: World, _: AdminRequest) -> object:
+    return [world_views.describe_rule(rule) for rule in world.faults.rules()]
 
 
-def _add_fault(world: World, ask: AdminRequest) -> object:
-    faults = [decode(Fault, body) for body in as_list(ask.body)]
-    return [world_views.rule(world.faults.add(fault, world.now())) for fault in faults]
+def _add_fault(world: World, asked: AdminRequest) -> object:
+    faults = [decode(Fault, body) for body in as_list(asked.body)]
+    return [world_views.describe_rule(world.faults.add(fault, world.now())) for fault in faults]
 
 
 def _clear_faults(world: World, _: AdminRequest) -> object:
@@ -164,19 +156,15 @@ def _clear_faults(world: World, _: AdminRequest) -> object:
     return []
 
 
-def _remove_fault(world: World, ask: AdminRequest) -> object:
-    if not world.faults.remove(int(ask.path["rule_id"])):
+def _remove_fault(world: World, asked: AdminRequest) -> object:
+    if not world.faults.remove(int(asked.path["rule_id"])):
         raise HTTPException(404, "no such rule")
-    return [world_views.rule(rule) for rule in world.faults.rules()]
+    return _list_faults(world, asked)
 
 
-def _ledger(world: World, _: AdminRequest) -> object:
-    return world_views.ledger(world)
-
-
-def _requests(world: World, ask: AdminRequest) -> object:
-    visits = world.journal.visits(route=ask.query.get("route"))
-    return {"counts": world.journal.counts(), "requests": visits}
+def _list_requests(world: World, asked: AdminRequest) -> object:
+    records = world.journal.requests(route=asked.query.get("route"))
+    return {"counts": world.journal.counts(), "requests": records}
 
 
 def _clear_requests(world: World, _: AdminRequest) -> object:
@@ -184,34 +172,34 @@ def _clear_requests(world: World, _: AdminRequest) -> object:
     return {"counts": {}, "requests": []}
 
 
-ADMIN_ROUTES: tuple[AdminRoute, ...] = (
-    AdminRoute("GET", PREFIX, "the world in short, and what can be scripted", _summary),
-    AdminRoute("POST", f"{PREFIX}/reset", "begin anew; the body changes settings", _reset),
-    AdminRoute("GET", f"{PREFIX}/clock", "the simulated time", _clock),
-    AdminRoute(
-        "POST", f"{PREFIX}/clock", "`mode`, `speed`, `set`, `advance_seconds`", _change_clock
-    ),
-    AdminRoute("GET", f"{PREFIX}/settings", "every setting", _settings),
-    AdminRoute("PATCH", f"{PREFIX}/settings", "change some settings", _change_settings),
-    AdminRoute(
-        "GET", f"{PREFIX}/machines", "every machine there ever was; `?name=` part", _machines
-    ),
-    AdminRoute("POST", f"{PREFIX}/machines", "machines appear that nobody ordered", _arrive),
-    AdminRoute("GET", f"{PREFIX}/machines/{{machine_id}}", "its past, future and bill", _machine),
-    AdminRoute("POST", f"{PREFIX}/machines/{{machine_id}}/{{action}}", "do an action to it", _act),
-    AdminRoute("GET", f"{PREFIX}/next", "the fates that wait", _fates),
-    AdminRoute(
-        "POST", f"{PREFIX}/next", "script the fate of the next machines (one or a list)", _add_fate
-    ),
-    AdminRoute("DELETE", f"{PREFIX}/next", "forget the fates that wait", _clear_fates),
+_TABLE: tuple[RouteRow, ...] = (
+    ("GET", "", "the world in short, and what can be scripted", _summarize),
+    ("POST", "/reset", "begin anew; the body changes settings", _reset),
+    ("GET", "/clock", "the simulated time", lambda world, _: world_views.describe_clock(world)),
+    ("POST", "/clock", "`mode`, `speed`, `set`, `advance_seconds`", _change_clock),
+    ("GET", "/settings", "every setting", lambda world, _: world.settings),
+    ("PATCH", "/settings", "change some settings", _change_settings),
+    ("GET", "/machines", "every machine there ever was; `?name=` part", _list_machines),
+    ("POST", "/machines", "machines appear that nobody ordered", _add_machines),
+    ("GET", "/machines/{machine_id}", "its past, future and bill", _show_machine),
+    ("POST", "/machines/{machine_id}/{action}", "do an action to it", _act),
+    ("GET", "/next", "the fates that wait", lambda world, _: world.fates.waiting()),
+    ("POST", "/next", "script the fate of the next machines (one or a list)", _add_fate),
+    ("DELETE", "/next", "forget the fates that wait", _clear_fates),
     *MARKET_ROUTES,
-    AdminRoute("GET", f"{PREFIX}/faults", "the fault rules, and how often each struck", _faults),
-    AdminRoute("POST", f"{PREFIX}/faults", "add fault rules (one or a list)", _add_fault),
-    AdminRoute("DELETE", f"{PREFIX}/faults", "remove all fault rules", _clear_faults),
-    AdminRoute(
-        "DELETE", f"{PREFIX}/faults/{{rule_id:int}}", "remove one fault rule", _remove_fault
+    ("GET", "/faults", "the fault rules, and how often each struck", _list_faults),
+    ("POST", "/faults", "add fault rules (one or a list)", _add_fault),
+    ("DELETE", "/faults", "remove all fault rules", _clear_faults),
+    ("DELETE", "/faults/{rule_id:int}", "remove one fault rule", _remove_fault),
+    (
+        "GET",
+        "/ledger",
+        "what every machine has cost",
+        lambda world, _: world_views.describe_ledger(world),
     ),
-    AdminRoute("GET", f"{PREFIX}/ledger", "what every machine has cost", _ledger),
-    AdminRoute("GET", f"{PREFIX}/requests", "every request to Novita; `?route=` name", _requests),
-    AdminRoute("DELETE", f"{PREFIX}/requests", "forget them", _clear_requests),
+    ("GET", "/requests", "every request to Novita; `?route=` name", _list_requests),
+    ("DELETE", "/requests", "forget them", _clear_requests),
+)
+ADMIN_ROUTES = tuple(
+    AdminRoute(method, PREFIX + path, does, perform) for method, path, does, perform in _TABLE
 )

@@ -8,7 +8,7 @@ from typing import TypeVar
 from starlette.exceptions import HTTPException
 
 from gpukeeper.simulator.admin import world_views
-from gpukeeper.simulator.admin.admin_route import PREFIX, AdminRequest, AdminRoute, as_list
+from gpukeeper.simulator.admin.admin_route import AdminRequest, RouteRow, as_list
 from gpukeeper.simulator.json_codec import BadInput, apply_changes, decode
 from gpukeeper.simulator.market.price_changes import PriceChange
 from gpukeeper.simulator.market.product_stock import Product
@@ -35,12 +35,8 @@ class BalanceChange:
     usd: float
 
 
-def _stock(world: World, _: AdminRequest) -> object:
-    return world_views.stock(world)
-
-
-def _change_stock(world: World, ask: AdminRequest) -> object:
-    for body in as_list(ask.body):
+def _change_stock(world: World, asked: AdminRequest) -> object:
+    for body in as_list(asked.body):
         change = decode(StockChange, body)
         product = world.products.get(change.product_id)
         if product is None or change.cluster_id not in world.clusters:
@@ -53,11 +49,11 @@ def _change_stock(world: World, ask: AdminRequest) -> object:
         elif "shown" in body:
             shown.pop(change.cluster_id, None)
         world.products[product.id] = replace(product, stock=stock, shown=shown)
-    return world_views.stock(world)
+    return world_views.describe_stock(world)
 
 
-def _change_prices(world: World, ask: AdminRequest) -> object:
-    for body in as_list(ask.body):
+def _change_prices(world: World, asked: AdminRequest) -> object:
+    for body in as_list(asked.body):
         change = decode(PriceChange, body)
         if change.product_id not in world.products:
             raise BadInput("product_id: it must exist")
@@ -73,64 +69,58 @@ def _change_prices(world: World, ask: AdminRequest) -> object:
     ]
 
 
-def _balance(world: World, _: AdminRequest) -> object:
+def _change_balance(world: World, asked: AdminRequest) -> object:
+    world.set_balance(Decimal(str(decode(BalanceChange, asked.body).usd)))
     return {"usd": world.balance()}
 
 
-def _change_balance(world: World, ask: AdminRequest) -> object:
-    world.set_balance(Decimal(str(decode(BalanceChange, ask.body).usd)))
-    return {"usd": world.balance()}
-
-
-def _catalogue(kind: type[Item], items: Callable[[World], dict[str, Item]]) -> list[AdminRoute]:
+def _catalogue(kind: type[Item], items: Callable[[World], dict[str, Item]]) -> list[RouteRow]:
     """Return the routes to read, replace, change and remove one kind of thing in the catalogue."""
     word = f"{kind.__name__.lower()}s" if kind is not Credential else "auths"
-    path, one = f"{PREFIX}/{word}", f"{PREFIX}/{word}/{{item_id}}"
+    path, one = f"/{word}", f"/{word}/{{item_id}}"
 
-    def shown(world: World, _: AdminRequest) -> object:
+    def show_all(world: World, _: AdminRequest) -> object:
         return list(items(world).values())
 
-    def replace_all(world: World, ask: AdminRequest) -> object:
-        new = [decode(kind, body) for body in as_list(ask.body)]
+    def replace_all(world: World, asked: AdminRequest) -> object:
+        new = [decode(kind, body) for body in as_list(asked.body)]
         items(world).clear()
         items(world).update({item.id: item for item in new})
         return new
 
-    def change(world: World, ask: AdminRequest) -> object:
-        if not isinstance(ask.body, dict):
+    def change(world: World, asked: AdminRequest) -> object:
+        if not isinstance(asked.body, dict):
             raise BadInput("a JSON object is wanted")
-        item_id = ask.path["item_id"]
-        old, body = items(world).get(item_id), {**ask.body, "id": item_id}
+        item_id = asked.path["item_id"]
+        old, body = items(world).get(item_id), {**asked.body, "id": item_id}
         items(world)[item_id] = decode(kind, body) if old is None else apply_changes(old, body)
         return items(world)[item_id]
 
-    def remove(world: World, ask: AdminRequest) -> object:
-        if items(world).pop(ask.path["item_id"], None) is None:
+    def remove(world: World, asked: AdminRequest) -> object:
+        if items(world).pop(asked.path["item_id"], None) is None:
             raise HTTPException(404, "no such thing")
-        return list(items(world).values())
+        return show_all(world, asked)
 
     return [
-        AdminRoute("GET", path, f"the {word}", shown),
-        AdminRoute("PUT", path, f"replace all {word} by a list", replace_all),
-        AdminRoute("PATCH", one, "change some fields of one, or add it", change),
-        AdminRoute("DELETE", one, "remove one", remove),
+        ("GET", path, f"the {word}", show_all),
+        ("PUT", path, f"replace all {word} by a list", replace_all),
+        ("PATCH", one, "change some fields of one, or add it", change),
+        ("DELETE", one, "remove one", remove),
     ]
 
 
-MARKET_ROUTES: tuple[AdminRoute, ...] = (
-    AdminRoute("GET", f"{PREFIX}/stock", "the true stock", _stock),
-    AdminRoute(
-        "PUT", f"{PREFIX}/stock", "change it, and what is shown (one or a list)", _change_stock
-    ),
-    AdminRoute(
+MARKET_ROUTES: tuple[RouteRow, ...] = (
+    ("GET", "/stock", "the true stock", lambda world, _: world_views.describe_stock(world)),
+    ("PUT", "/stock", "change it, and what is shown (one or a list)", _change_stock),
+    (
         "PUT",
-        f"{PREFIX}/prices",
+        "/prices",
         "change prices, now or `after_calls` more calls for products (one or a list)",
         _change_prices,
     ),
     *_catalogue(Product, lambda world: world.products),
     *_catalogue(Template, lambda world: world.templates),
     *_catalogue(Credential, lambda world: world.credentials),
-    AdminRoute("GET", f"{PREFIX}/balance", "what is available", _balance),
-    AdminRoute("PUT", f"{PREFIX}/balance", "make `usd` available", _change_balance),
+    ("GET", "/balance", "what is available", lambda world, _: {"usd": world.balance()}),
+    ("PUT", "/balance", "make `usd` available", _change_balance),
 )

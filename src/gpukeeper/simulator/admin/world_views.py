@@ -16,12 +16,12 @@ from gpukeeper.simulator.simulator_settings import meanings
 Json = dict[str, Any]
 
 
-def summary(world: World) -> Json:
+def describe_world(world: World) -> Json:
     """Return the world in short, and everything that can be scripted."""
     now = world.now()
     moments = (machine.at(now) for machine in world.machines.values())
     return {
-        "clock": clock(world),
+        "clock": describe_clock(world),
         "machines": Counter(moment.status if moment else GONE for moment in moments),
         "balance_usd": world.balance(),
         "requests": world.journal.counts(),
@@ -33,13 +33,13 @@ def summary(world: World) -> Json:
     }
 
 
-def clock(world: World) -> Json:
+def describe_clock(world: World) -> Json:
     """Return the simulated time and how it passes."""
     mode = "manual" if world.clock.is_manual else "real"
     return {"now": world.now(), "mode": mode, "speed": world.clock.speed}
 
 
-def machine(world: World, found: Machine) -> Json:
+def describe_machine(world: World, found: Machine) -> Json:
     """Return the inner truth of one machine: its past, its planned future and its bill."""
     now = world.now()
     moment = found.at(now)
@@ -48,18 +48,18 @@ def machine(world: World, found: Machine) -> Json:
         "name": found.order.name,
         "status": moment.status if moment else GONE,
         "cluster_id": found.cluster_id,
-        "order": encode(found.order),
+        "order": found.order,
         "price": found.price,
         "created_at": found.created_at,
         "replays": found.replays,
-        "reclaim": encode(found.reclaim),
-        "past": [encode(item) for item in found.moments if item.at <= now],
-        "future": [encode(item) for item in found.moments if item.at > now],
-        "bill": encode(bill(found, now, world.settings.disk_usd_per_gb_day)),
+        "reclaim": found.reclaim,
+        "past": [item for item in found.moments if item.at <= now],
+        "future": [item for item in found.moments if item.at > now],
+        "bill": bill(found, now, world.settings.disk_usd_per_gb_day),
     }
 
 
-def machine_in_short(world: World, found: Machine) -> Json:
+def summarize_machine(world: World, found: Machine) -> Json:
     """Return one line about a machine."""
     moment = found.at(world.now())
     return {
@@ -72,7 +72,7 @@ def machine_in_short(world: World, found: Machine) -> Json:
     }
 
 
-def ledger(world: World) -> Json:
+def describe_ledger(world: World) -> Json:
     """Return every machine's bill and the sums that a test wants to assert."""
     bills = world.bills()
     return {
@@ -86,7 +86,7 @@ def ledger(world: World) -> Json:
     }
 
 
-def stock(world: World) -> list[Json]:
+def describe_stock(world: World) -> list[Json]:
     """Return the true stock of every offer, and what is shown instead if that is scripted."""
     return [
         encode(world.stock(product, cluster_id)) | {"shown": product.shown.get(cluster_id)}
@@ -95,7 +95,7 @@ def stock(world: World) -> list[Json]:
     ]
 
 
-def rule(found: FaultRule) -> Json:
+def describe_rule(found: FaultRule) -> Json:
     """Return a fault rule and what it has done."""
     return {
         "id": found.id,

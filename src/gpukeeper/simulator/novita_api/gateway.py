@@ -14,7 +14,6 @@ from starlette.types import Message, Receive, Scope, Send
 from gpukeeper.simulator.novita_api.fault_rules import Fault
 from gpukeeper.simulator.novita_api.known_refusals import Refusal, unauthorized
 from gpukeeper.simulator.novita_api.raw_responses import (
-    ApiResponse,
     RawResponse,
     encode_refusal,
     encode_response,
@@ -41,7 +40,8 @@ class NovitaCall:
 # By this a client sees that the simulator has begun anew and forgotten its machines.
 WORLD_HEADER = b"x-simulated-world"
 
-Handler = Callable[[World, NovitaCall], ApiResponse]
+# Returns the body of a success; None is an empty 204.
+Handler = Callable[[World, NovitaCall], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,8 @@ class NovitaEndpoint:
             reply = encode_refusal(refusal)
         else:
             reply = encode_response(answer)
-            if self.route == "create" and isinstance(answer.body, dict):
-                machine = answer.body["id"]
+            if self.route == "create" and isinstance(answer, dict):
+                machine = answer["id"]
         if fault is not None:
             reply = spoil_response(fault, reply, world.now())
         return reply, machine

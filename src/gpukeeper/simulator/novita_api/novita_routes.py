@@ -17,7 +17,6 @@ from gpukeeper.simulator.novita_api.market_json import (
     product_json,
     template_json,
 )
-from gpukeeper.simulator.novita_api.raw_responses import ApiResponse
 from gpukeeper.simulator.simulated_world import World
 
 GPU = "/gpu-instance/openapi/v1"
@@ -32,75 +31,61 @@ def build_routes(world: World) -> list[Route]:
     ]
 
 
-def _create(world: World, call: NovitaCall) -> ApiResponse:
-    machine = sales.sell_machine(world, call.body, arrived_at=call.arrived_at)
-    return ApiResponse(200, {"id": machine.id})
+def _create(world: World, call: NovitaCall) -> object:
+    return {"id": sales.sell_machine(world, call.body, arrived_at=call.arrived_at).id}
 
 
-def _list(world: World, call: NovitaCall) -> ApiResponse:
-    wanted = read_query(call.query, world.settings)
-    sights, total = world.list_page(wanted, shift=call.shift)
-    return ApiResponse(200, page(world, sights, total))
+def _list(world: World, call: NovitaCall) -> object:
+    views, total = world.list_page(read_query(call.query, world.settings), shift=call.shift)
+    return page(world, views, total)
 
 
-def _get(world: World, call: NovitaCall) -> ApiResponse:
-    return ApiResponse(200, details(world, world.get(call.query.get("instanceId", ""))))
+def _get(world: World, call: NovitaCall) -> object:
+    return details(world, world.get(call.query.get("instanceId", "")))
 
 
-def _start(world: World, call: NovitaCall) -> ApiResponse:
-    machine = state_changes.start(world, _named(call))
-    return ApiResponse(200, {"instanceId": machine.id, "state": "toStart"})
+def _start(world: World, call: NovitaCall) -> object:
+    machine = state_changes.start(world, _machine_id(call))
+    return {"instanceId": machine.id, "state": "toStart"}
 
 
-def _stop(world: World, call: NovitaCall) -> ApiResponse:
-    machine = state_changes.stop(world, _named(call))
-    return ApiResponse(200, {"instanceId": machine.id, "state": "toStop"})
+def _stop(world: World, call: NovitaCall) -> object:
+    machine = state_changes.stop(world, _machine_id(call))
+    return {"instanceId": machine.id, "state": "toStop"}
 
 
-def _restart(world: World, call: NovitaCall) -> ApiResponse:
-    state_changes.restart(world, _named(call))
-    return ApiResponse(200, {})
+def _restart(world: World, call: NovitaCall) -> object:
+    state_changes.restart(world, _machine_id(call))
+    return {}
 
 
-def _delete(world: World, call: NovitaCall) -> ApiResponse:
-    state_changes.delete(world, _named(call))
-    return ApiResponse(200, {})
+def _delete(world: World, call: NovitaCall) -> object:
+    state_changes.delete(world, _machine_id(call))
+    return {}
 
 
-def _products(world: World, call: NovitaCall) -> ApiResponse:
+def _products(world: World, call: NovitaCall) -> object:
     """List what the filters leave, whether it can be had or not."""
     world.prices.begin_call()
-    shown = [
-        _product(world, product, call)
-        for product in world.products.values()
-        if _is_wanted(product, call)
-    ]
-    return ApiResponse(200, {"data": shown})
+    wanted = (product for product in world.products.values() if _is_wanted(product, call))
+    return {"data": [_product(world, product, call) for product in wanted]}
 
 
-def _clusters(world: World, _: NovitaCall) -> ApiResponse:
-    return ApiResponse(
-        200,
-        {
-            "data": [
-                cluster_json(
-                    cluster,
-                    sorted({p.name for p in world.products.values() if cluster.id in p.stock}),
-                )
-                for cluster in world.clusters.values()
-            ]
-        },
-    )
+def _clusters(world: World, _: NovitaCall) -> object:
+    def gpu_names(cluster_id: str) -> list[str]:
+        return sorted({each.name for each in world.products.values() if cluster_id in each.stock})
+
+    return {"data": [cluster_json(each, gpu_names(each.id)) for each in world.clusters.values()]}
 
 
-def _template(world: World, call: NovitaCall) -> ApiResponse:
+def _template(world: World, call: NovitaCall) -> object:
     template = world.templates.get(call.query.get("templateId", ""))
     if template is None:
         raise Refusal(400, "TEMPLATE_NOT_FOUND", "template not found")
-    return ApiResponse(200, {"template": template_json(template)})
+    return {"template": template_json(template)}
 
 
-def _templates(world: World, call: NovitaCall) -> ApiResponse:
+def _templates(world: World, call: NovitaCall) -> object:
     """List a page of templates, pages counted from 1; an empty one is ``null`` (§3.11)."""
     name, channel = call.query.get("name", "").casefold(), call.query.get("channel", "")
     found = [
@@ -111,17 +96,14 @@ def _templates(world: World, call: NovitaCall) -> ApiResponse:
     size = read_number(call.query, "pageSize") or world.settings.page_size_default
     number = max(1, read_number(call.query, "pageNum"))
     rows = found[(number - 1) * size : number * size]
-    answer = {"template": rows or None, "pageSize": size, "pageNum": number, "total": len(found)}
-    return ApiResponse(200, answer)
+    return {"template": rows or None, "pageSize": size, "pageNum": number, "total": len(found)}
 
 
-def _auths(world: World, _: NovitaCall) -> ApiResponse:
-    return ApiResponse(
-        200, {"data": [credential_json(item) for item in world.credentials.values()]}
-    )
+def _auths(world: World, _: NovitaCall) -> object:
+    return {"data": [credential_json(item) for item in world.credentials.values()]}
 
 
-def _save_auth(world: World, call: NovitaCall) -> ApiResponse:
+def _save_auth(world: World, call: NovitaCall) -> None:
     """Keep a credential; its id is not told, as at Novita."""
     name, username, password = (
         str(call.body.get(field) or "") for field in ("name", "username", "password")
@@ -130,20 +112,19 @@ def _save_auth(world: World, call: NovitaCall) -> ApiResponse:
         raise invalid("name, username, password: required")
     credential = Credential(world.new_id(), name, username, password)
     world.credentials[credential.id] = credential
-    return ApiResponse(204)
 
 
-def _delete_auth(world: World, call: NovitaCall) -> ApiResponse:
+def _delete_auth(world: World, call: NovitaCall) -> object:
     if world.credentials.pop(str(call.body.get("id", "")), None) is None:
         raise Refusal(404, "RESOURCE_NOT_FOUND", "registry auth not found")
-    return ApiResponse(200, {})
+    return {}
 
 
-def _balance(world: World, _: NovitaCall) -> ApiResponse:
-    return ApiResponse(200, balance_json(world.balance()))
+def _balance(world: World, _: NovitaCall) -> object:
+    return balance_json(world.balance())
 
 
-def _named(call: NovitaCall) -> str:
+def _machine_id(call: NovitaCall) -> str:
     """Return the machine id of a verb's body."""
     machine_id = call.body.get("instanceId")
     if not isinstance(machine_id, str) or not machine_id:

@@ -1,4 +1,4 @@
-"""Turn an answer, or a fault in its place, into the bytes that leave and the way they end."""
+"""The bytes of each response, or of a fault in its place, and how the connection ends."""
 
 import json
 from collections.abc import Mapping
@@ -18,18 +18,10 @@ _TITLES = {502: "502 Bad Gateway", 503: "503 Service Unavailable", 504: "504 Gat
 
 
 @dataclass(frozen=True, slots=True)
-class ApiResponse:
-    """What Novita says when nothing goes wrong on the way; without a body it is an empty 204."""
-
-    status: int = 200
-    body: object = None
-
-
-@dataclass(frozen=True, slots=True)
 class RawResponse:
     """What leaves: bytes, the seconds they wait, and how the connection ends.
 
-    A reply without a status never says anything.
+    Without a status nothing is sent.
     """
 
     status: int | None
@@ -40,42 +32,43 @@ class RawResponse:
     wait_seconds: float = 0.0
 
 
-def encode_response(answer: ApiResponse) -> RawResponse:
-    """Return the answer as it is."""
-    if answer.body is None:
-        return RawResponse(answer.status)
-    return RawResponse(answer.status, json.dumps(answer.body, ensure_ascii=False).encode())
+def encode_response(body: object, *, status: int = 200) -> RawResponse:
+    """Return a body as it is; without one the response is an empty 204."""
+    if body is None:
+        return RawResponse(204)
+    return RawResponse(status, json.dumps(body, ensure_ascii=False).encode())
 
 
 def encode_refusal(refusal: Refusal) -> RawResponse:
     """Return a refusal in Novita's shape."""
-    return encode_response(ApiResponse(refusal.status, refusal.body()))
+    return encode_response(refusal.body(), status=refusal.status)
 
 
 def make_faulty_response(fault: Fault, now: datetime) -> RawResponse:
-    """Return what a fault says in place of the true answer."""
-    if fault.kind == "rate-limit":
-        limited = Refusal(fault.status or 429, "RATE_LIMIT_EXCEEDED", "too many requests")
-        return replace(encode_refusal(limited), headers=_retry_after(fault, now))
-    if fault.kind == "error":
-        error = Refusal(fault.status or 500, fault.reason, fault.message)
-        return replace(encode_refusal(error), headers=_retry_after(fault, now))
-    if fault.kind == "html":
-        status = fault.status or 502
-        page = _HTML.format(_TITLES.get(status, f"{status} Error"))
-        headers = _retry_after(fault, now)
-        return RawResponse(status, page.encode(), content_type="text/html", headers=headers)
-    if fault.kind == "gateway":
-        said = {"message": "no Route matched with those values", "request_id": "7f3a9c"}
-        return encode_response(ApiResponse(fault.status or 404, said))
-    if fault.kind == "unauthorized":
-        return encode_refusal(unauthorized())
-    if fault.kind == "error-200":
-        error = Refusal(fault.status or 500, fault.reason, fault.message)
-        return replace(encode_refusal(error), status=200)
-    if fault.kind == "reset":
-        return RawResponse(None, ending="reset")
-    assert fault.kind == "timeout", f"{fault.kind} needs a true answer to spoil"
+    """Return what a fault says in place of the true response."""
+    headers = _retry_after(fault, now)
+    match fault.kind:
+        case "rate-limit":
+            limited = Refusal(fault.status or 429, "RATE_LIMIT_EXCEEDED", "too many requests")
+            return replace(encode_refusal(limited), headers=headers)
+        case "error":
+            error = Refusal(fault.status or 500, fault.reason, fault.message)
+            return replace(encode_refusal(error), headers=headers)
+        case "html":
+            status = fault.status or 502
+            page = _HTML.format(_TITLES.get(status, f"{status} Error"))
+            return RawResponse(status, page.encode(), content_type="text/html", headers=headers)
+        case "gateway":
+            said = {"message": "no Route matched with those values", "request_id": "7f3a9c"}
+            return encode_response(said, status=fault.status or 404)
+        case "unauthorized":
+            return encode_refusal(unauthorized())
+        case "error-200":
+            error = Refusal(fault.status or 500, fault.reason, fault.message)
+            return replace(encode_refusal(error), status=200)
+        case "reset":
+            return RawResponse(None, ending="reset")
+    assert fault.kind == "timeout", f"{fault.kind} needs a true response to spoil"
     return RawResponse(None, ending="timeout", wait_seconds=fault.seconds)
 
 
@@ -93,7 +86,7 @@ def spoil_response(fault: Fault, reply: RawResponse, now: datetime) -> RawRespon
         case "wrong-type":
             return replace(reply, content_type="text/html")
         case "empty-list":
-            return encode_response(ApiResponse(200, {"instances": [], "total": "0"}))
+            return encode_response({"instances": [], "total": "0"})
         case "short-list":
             return _shortened(reply, fault.rows)
         case "shift-pages":
@@ -105,7 +98,7 @@ def _shortened(reply: RawResponse, rows: int) -> RawResponse:
     page = json.loads(reply.body)
     if not page.get("instances"):
         return reply
-    return encode_response(ApiResponse(200, page | {"instances": page["instances"][:rows]}))
+    return encode_response(page | {"instances": page["instances"][:rows]})
 
 
 def _retry_after(fault: Fault, now: datetime) -> dict[str, str]:

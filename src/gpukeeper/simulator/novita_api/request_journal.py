@@ -1,4 +1,4 @@
-"""What Novita was asked: a log of every request, and counters per route."""
+"""The log of every request to Novita, and counters per route."""
 
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 # Enough for hours of polling, and bounded: a simulator may run for weeks.
-MAX_VISITS = 20_000
+MAX_REQUESTS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +30,17 @@ class RequestJournal:
     """The last requests, and how many there were per route in all."""
 
     def __init__(self) -> None:
-        self._visits: deque[RequestRecord] = deque(maxlen=MAX_VISITS)
+        self._requests: deque[RequestRecord] = deque(maxlen=MAX_REQUESTS)
         self._counts: Counter[str] = Counter()
 
-    def write(self, visit: RequestRecord) -> None:
+    def write(self, record: RequestRecord) -> None:
         """Add one request."""
-        self._visits.append(visit)
-        self._counts[visit.route] += 1
+        self._requests.append(record)
+        self._counts[record.route] += 1
 
-    def visits(self, *, route: str | None = None) -> tuple[RequestRecord, ...]:
+    def requests(self, *, route: str | None = None) -> tuple[RequestRecord, ...]:
         """Return the requests to ``route``, or all, oldest first."""
-        return tuple(visit for visit in self._visits if route in (None, visit.route))
+        return tuple(record for record in self._requests if route in (None, record.route))
 
     def counts(self) -> dict[str, int]:
         """Return how many requests each route has had."""
@@ -48,5 +48,5 @@ class RequestJournal:
 
     def clear(self) -> None:
         """Forget all."""
-        self._visits.clear()
+        self._requests.clear()
         self._counts.clear()
