@@ -12,8 +12,8 @@ from sqlalchemy import Connection, func, select
 from gpukeeper.domain.instances import Command, DesiredState, Instance, OnFailure, Status
 from gpukeeper.domain.lifecycle.decide import IN_TRANSIT
 from gpukeeper.domain.products import BillingMode
+from gpukeeper.simulator.billing import PRICES_PER_USD
 from gpukeeper.simulator.machines.machine import GONE, Machine
-from gpukeeper.simulator.machines.machine_bills import PRICES_PER_USD
 from gpukeeper.simulator.simulated_world import World
 from gpukeeper.store import tables
 from tests import invariants

@@ -9,10 +9,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from random import Random
 
-from gpukeeper.simulator.account import Account
+from gpukeeper.simulator.billing import Account, Bill, compute_bill
 from gpukeeper.simulator.machines import transitions
 from gpukeeper.simulator.machines.machine import Gpu, Machine, Moment
-from gpukeeper.simulator.machines.machine_bills import Bill, bill
 from gpukeeper.simulator.machines.scripted_fates import FateQueue
 from gpukeeper.simulator.market import sample_catalogue
 from gpukeeper.simulator.market.price_changes import Prices, apply_price_change
@@ -182,21 +181,20 @@ class World:
                 held += machine.order.gpu_num
         return held
 
-    def stock(self, product: Product, cluster_id: str) -> Stock:
-        """Return the true stock of one product in one cluster."""
-        return self._stock_at(product, cluster_id, self.now())
-
-    def stock_shown(self, product: Product, cluster_id: str) -> Stock:
-        """Return the stock that the product list knows of, which may be an old one."""
-        lag = timedelta(seconds=self.settings.stock_lag_seconds)
-        return self._stock_at(product, cluster_id, self.now() - lag)
+    def stock(self, product: Product, cluster_id: str, *, seconds_ago: float = 0) -> Stock:
+        """Return the true stock of one product in one cluster, now or so long ago."""
+        at = self.now() - timedelta(seconds=seconds_ago)
+        # Plenty needs no counting, which keeps ten thousand orders of one product cheap.
+        is_finite = product.stock.get(cluster_id, 0) is not None
+        held = self.held_gpus(at, offer=(product.id, cluster_id)) if is_finite else 0
+        return compute_stock(product, cluster_id, held=held, at=at, settings=self.settings)
 
     def bills(self) -> list[Bill]:
         """Return the ledger: the bill of every machine that ever was."""
         now = self.now()
         disk_usd = self.settings.disk_usd_per_gb_day
         # Taken at once: a test may ask from another thread than the one that sells.
-        return [bill(machine, now, disk_usd) for machine in list(self.machines.values())]
+        return [compute_bill(machine, now, disk_usd) for machine in list(self.machines.values())]
 
     def _listed(self, machine: Machine, at: datetime) -> MachineView:
         moment = machine.at(at)
@@ -205,12 +203,6 @@ class World:
             moment = machine.before(at)
         assert moment is not None, "only machines that can be seen are listed"
         return MachineView(machine, self._as_shown(moment))
-
-    def _stock_at(self, product: Product, cluster_id: str, at: datetime) -> Stock:
-        # Plenty needs no counting, which keeps ten thousand orders of one product cheap.
-        is_finite = product.stock.get(cluster_id, 0) is not None
-        held = self.held_gpus(at, offer=(product.id, cluster_id)) if is_finite else 0
-        return compute_stock(product, cluster_id, held=held, at=at, settings=self.settings)
 
     def _as_shown(self, moment: Moment) -> Moment:
         if self.happens(self.settings.odd_status_probability):

@@ -4,10 +4,10 @@ from collections import Counter
 from decimal import Decimal
 from typing import Any, get_args
 
+from gpukeeper.simulator.billing import compute_bill
 from gpukeeper.simulator.json_codec import encode
 from gpukeeper.simulator.machines.interventions import ACTIONS
 from gpukeeper.simulator.machines.machine import GONE, Machine
-from gpukeeper.simulator.machines.machine_bills import bill
 from gpukeeper.simulator.machines.scripted_fates import FateKind
 from gpukeeper.simulator.novita_api.fault_rules import FAULT_KINDS, ROUTE_NAMES, FaultRule
 from gpukeeper.simulator.simulated_world import World
@@ -55,7 +55,7 @@ def describe_machine(world: World, found: Machine) -> Json:
         "reclaim": found.reclaim,
         "past": [item for item in found.moments if item.at <= now],
         "future": [item for item in found.moments if item.at > now],
-        "bill": bill(found, now, world.settings.disk_usd_per_gb_day),
+        "bill": compute_bill(found, now, world.settings.disk_usd_per_gb_day),
     }
 
 

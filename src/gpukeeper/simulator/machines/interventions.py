@@ -1,8 +1,8 @@
 """What others do to a machine: a person in Novita's console, the platform, bad luck."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
 
 from gpukeeper.simulator.json_codec import BadInput
 from gpukeeper.simulator.machines import transitions
@@ -52,31 +52,26 @@ class Action:
     perform: Callable[[World, Machine, ActionDetails], Machine]
 
 
-def add_foreign_machines(world: World, arrival: ForeignMachines) -> list[Machine]:
+def add_foreign_machines(world: World, foreign: ForeignMachines) -> list[Machine]:
     """Let machines appear; raise :class:`BadInput` for an unknown product or cluster."""
-    product = world.products.get(arrival.product_id)
-    if product is None or arrival.cluster_id not in world.clusters:
+    product = world.products.get(foreign.product_id)
+    if product is None or foreign.cluster_id not in world.clusters:
         raise BadInput("product_id, cluster_id: both must exist")
+    ordered = {
+        item.name: getattr(foreign, item.name)
+        for item in fields(Order)
+        if hasattr(foreign, item.name)
+    }
     machines: list[Machine] = []
-    for number in range(1, arrival.count + 1):
-        order = Order(
-            name=arrival.name if arrival.count == 1 else f"{arrival.name}-{number}",
-            product_id=arrival.product_id,
-            cluster_id=arrival.cluster_id,
-            gpu_num=arrival.gpu_num,
-            rootfs_gb=arrival.rootfs_gb,
-            image=arrival.image,
-            billing_mode=arrival.billing_mode,
-            ports=arrival.ports,
-            envs=arrival.envs,
-        )
+    for number in range(1, foreign.count + 1):
+        name = foreign.name if foreign.count == 1 else f"{foreign.name}-{number}"
         machine = transitions.place_machine(
             machine_id=world.new_id(),
-            order=order,
-            cluster_id=arrival.cluster_id,
-            price=product.spot_price if arrival.billing_mode == "spot" else product.price,
+            order=Order(**ordered | {"name": name}),
+            cluster_id=foreign.cluster_id,
+            price=product.spot_price if foreign.billing_mode == "spot" else product.price,
             at=world.now(),
-            status=arrival.status,
+            status=foreign.status,
         )
         world.add(machine)
         machines.append(machine)
@@ -95,6 +90,12 @@ def perform_action(world: World, machine: Machine, action: str, details: ActionD
     changed = ACTIONS[action].perform(world, machine, details)
     world.machines[machine.id] = changed
     return changed
+
+
+def _by_person(
+    change: Callable[[Machine, datetime, transitions.Seconds], Machine],
+) -> Callable[[World, Machine, ActionDetails], Machine]:
+    return lambda world, machine, _: change(machine, world.now(), world.seconds)
 
 
 def _boot_error(world: World, machine: Machine, details: ActionDetails) -> Machine:
@@ -163,19 +164,19 @@ def _seconds(number: float) -> timedelta:
 ACTIONS: Mapping[str, Action] = {
     "start": Action(
         "a person starts it in the console",
-        lambda world, machine, _: transitions.start(machine, world.now(), world.seconds),
+        _by_person(transitions.start),
     ),
     "stop": Action(
         "a person stops it in the console",
-        lambda world, machine, _: transitions.stop(machine, world.now(), world.seconds),
+        _by_person(transitions.stop),
     ),
     "restart": Action(
         "a person restarts it in the console",
-        lambda world, machine, _: transitions.restart(machine, world.now(), world.seconds),
+        _by_person(transitions.restart),
     ),
     "delete": Action(
         "a person deletes it in the console",
-        lambda world, machine, _: transitions.delete(machine, world.now(), world.seconds),
+        _by_person(transitions.delete),
     ),
     "boot-error": Action(
         "it fails with `state` and `message` in `statusError`; `exited` true or false", _boot_error

@@ -4,7 +4,6 @@ A machine's past and its planned future are one sequence of moments.  What it sh
 the last moment that has begun by then, so time needs nobody to let it pass.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -112,11 +111,6 @@ class Machine:
         """Return when its GPUs were last given back, as of ``when``."""
         return _last_turn(self.moments, when, to=Gpu.FREE)
 
-    def with_plan(self, plan: Iterable[Moment], reclaim: Reclaim | None) -> "Machine":
-        """Return the machine with this life from now on; ``plan`` includes the past."""
-        planned = tuple(plan)
-        return replace(self, plan=planned, reclaim=reclaim, moments=apply_reclaim(planned, reclaim))
-
 
 def apply_reclaim(plan: tuple[Moment, ...], reclaim: Reclaim | None) -> tuple[Moment, ...]:
     """Return the moments of ``plan`` as the reclaim bends them."""
@@ -126,11 +120,15 @@ def apply_reclaim(plan: tuple[Moment, ...], reclaim: Reclaim | None) -> tuple[Mo
     if reclaim.notice_at is not None:
         told = reclaim.at if reclaim.is_time_told else None
         moments = change_from(moments, reclaim.notice_at, spot_status="notified", reclaim_at=told)
-    end = _exit_of(moments[-1], reclaim)
-    if reclaim.notice_at is None or reclaim.vanishes:
-        return (*moments, end)
-    going = replace(moments[-1], at=reclaim.at, spot_status="reclaiming")
-    return (*moments, going, end)
+    last = replace(moments[-1], at=reclaim.at)
+    if reclaim.vanishes:
+        return (*moments, replace(last, status=GONE, gpu=Gpu.FREE))
+    if reclaim.notice_at is None:
+        ended = replace(last, status="exited", gpu=Gpu.FREE, spot_status="", reclaim_at=None)
+        return (*moments, ended)
+    ended = replace(last, status="exited", gpu=Gpu.FREE, spot_status="terminated")
+    going = replace(last, spot_status="reclaiming")
+    return (*moments, going, replace(ended, at=reclaim.at + reclaim.takes))
 
 
 def change_from(plan: tuple[Moment, ...], at: datetime, **changes: Any) -> tuple[Moment, ...]:
@@ -140,23 +138,6 @@ def change_from(plan: tuple[Moment, ...], at: datetime, **changes: Any) -> tuple
     turn = tuple(replace(moment, at=at, **changes) for moment in now[-1:])
     after = tuple(replace(moment, **changes) for moment in plan if moment.at > at)
     return before + turn + after
-
-
-def _exit_of(last: Moment, reclaim: Reclaim) -> Moment:
-    """Return how a reclaimed machine ends."""
-    if reclaim.vanishes:
-        return replace(last, at=reclaim.at, status=GONE, gpu=Gpu.FREE)
-    if reclaim.notice_at is None:
-        return replace(
-            last, at=reclaim.at, status="exited", gpu=Gpu.FREE, spot_status="", reclaim_at=None
-        )
-    return replace(
-        last,
-        at=reclaim.at + reclaim.takes,
-        status="exited",
-        gpu=Gpu.FREE,
-        spot_status="terminated",
-    )
 
 
 def _last_turn(moments: tuple[Moment, ...], when: datetime, *, to: Gpu) -> datetime | None:

@@ -69,7 +69,7 @@ def boot_machine(
     phases, end = (_BOOT, "running") if starts else (_CREATION, "exited")
     if failure is not None:
         phases, end = _FAILED_BOOT, "exited" if exits else "pulling"
-    plan = _lay(origin, [*((phase, seconds(phase)) for phase in phases), (end, 0)])
+    plan = _lay(origin, [*_legs(seconds, *phases), (end, 0)])
     machine = Machine(machine_id, order, cluster_id, price, plan, plan)
     return machine if failure is None else fail(machine, plan[-1].at, failure, exits=exits)
 
@@ -85,7 +85,7 @@ def place_machine(
 
 def stop(machine: Machine, now: datetime, seconds: Seconds) -> Machine:
     """Stop it: it ends as ``exited`` and no longer holds its GPUs."""
-    legs = [(phase, seconds(phase)) for phase in ("toStop", "stopping")]
+    legs = _legs(seconds, "toStop", "stopping")
     stopping = _follow(machine, now, legs)
     stopped_at = now + timedelta(seconds=sum(lasts for _, lasts in legs))
     return _follow(stopping, stopped_at, [("exited", 0)], spot_status="", reclaim_at=None)
@@ -93,13 +93,13 @@ def stop(machine: Machine, now: datetime, seconds: Seconds) -> Machine:
 
 def start(machine: Machine, now: datetime, seconds: Seconds) -> Machine:
     """Start it again, with new SSH credentials and without its old errors."""
-    legs = [(phase, seconds(phase)) for phase in ("toStart", "starting")]
+    legs = _legs(seconds, "toStart", "starting")
     return _follow(machine, now, [*legs, ("running", 0)], **_fresh(machine, now))
 
 
 def restart(machine: Machine, now: datetime, seconds: Seconds) -> Machine:
     """Restart it in place; a planned reclaim stays planned."""
-    legs = [(phase, seconds(phase)) for phase in ("toRestart", "restarting")]
+    legs = _legs(seconds, "toRestart", "restarting")
     current = machine.at(now)
     start_no = 1 if current is None else current.start_no + 1
     return _follow(
@@ -109,7 +109,7 @@ def restart(machine: Machine, now: datetime, seconds: Seconds) -> Machine:
 
 def delete(machine: Machine, now: datetime, seconds: Seconds) -> Machine:
     """Delete it from any status; a machine told to hang stays in ``toRemove`` for so long."""
-    legs = [(phase, seconds(phase)) for phase in ("toRemove", "removing", "removed")]
+    legs = _legs(seconds, "toRemove", "removing", "removed")
     if machine.hang_delete is None:
         return _follow(machine, now, [*legs, (GONE, 0)])
     if machine.hang_delete == timedelta.max:
@@ -178,7 +178,7 @@ def plan_reclaim(machine: Machine, now: datetime, reclaim: Reclaim | None) -> Ma
     past = tuple(moment for moment in machine.moments if moment.at <= now)
     future = tuple(moment for moment in machine.plan if moment.at > now)
     plan = change_from(past + future, now, spot_status="running", reclaim_at=None)
-    return machine.with_plan(plan, reclaim)
+    return replace(machine, plan=plan, reclaim=reclaim, moments=apply_reclaim(plan, reclaim))
 
 
 def pull_for_ever(machine: Machine) -> Machine:
@@ -220,6 +220,10 @@ def _follow(
     return replace(
         machine, plan=plan, reclaim=still_planned, moments=apply_reclaim(plan, still_planned)
     )
+
+
+def _legs(seconds: Seconds, *phases: str) -> list[tuple[str, float]]:
+    return [(phase, seconds(phase)) for phase in phases]
 
 
 def _lay(origin: Moment, legs: Iterable[tuple[str, float]]) -> tuple[Moment, ...]:

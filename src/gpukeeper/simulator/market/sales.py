@@ -1,4 +1,4 @@
-"""Buy a machine: everything between a create call and a machine that starts by itself."""
+"""The sale of a machine: everything between a create call and a machine that starts by itself."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,12 +20,10 @@ from gpukeeper.simulator.novita_api.known_refusals import (
 from gpukeeper.simulator.simulated_world import World
 
 
-def sell_machine(
-    world: World, body: Mapping[str, Any], *, arrived_at: datetime | None = None
-) -> Machine:
-    """Buy what the body of a create call asks for; equal names are two machines and two bills.
+def sell_machine(world: World, body: Mapping[str, Any], *, arrived_at: datetime) -> Machine:
+    """Sell what the body of a create call asks for; equal names are two machines and two bills.
 
-    It costs what it did when the call arrived, if that is known.  Raise :class:`Refusal`.
+    It costs what it did when the call arrived.  Raise :class:`Refusal`.
     """
     order = _renamed(read_order(body), world)
     product = _product(world, order)
@@ -43,7 +41,7 @@ def sell_machine(
         order=order,
         cluster_id=cluster_id,
         price=world.prices.of_sale(
-            product, is_spot=is_spot, at=arrived_at or now, settings=world.settings
+            product, is_spot=is_spot, at=arrived_at, settings=world.settings
         ),
         at=now,
         seconds=world.seconds,

@@ -1,4 +1,4 @@
-"""The door of every Novita route: key check, faults, journal, and how connections end."""
+"""The entrance of every Novita route: key check, faults, journal, and how connections end."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from email.utils import format_datetime
 from typing import Any
 
 from starlette.requests import Request
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from gpukeeper.simulator.novita_api.fault_rules import Fault
 from gpukeeper.simulator.novita_api.known_refusals import Refusal, unauthorized
@@ -33,12 +33,12 @@ class NovitaCall:
 
     query: Mapping[str, str]
     body: Mapping[str, Any]
+    arrived_at: datetime
     shift: int = 0
-    arrived_at: datetime | None = None
 
 
 # By this a client sees that the simulator has begun anew and forgotten its machines.
-WORLD_HEADER = b"x-simulated-world"
+WORLD_HEADER = "x-simulated-world"
 
 # Returns the body of a success; None is an empty 204.
 Handler = Callable[[World, NovitaCall], object]
@@ -63,59 +63,47 @@ class NovitaEndpoint:
             arrived_at = world.now()
             fault = world.faults.draw(self.route, arrived_at, world.rng)
         if fault is not None and not fault.takes_effect:
-            reply, machine = make_faulty_response(fault, arrived_at), None
+            response, machine = make_faulty_response(fault, arrived_at), None
         else:
             if fault is not None and fault.kind == "slow" and fault.when == "before":
                 await asyncio.sleep(fault.seconds)
             with world.lock:
-                reply, machine = self._perform(request, body, fault, arrived_at)
-        visit = RequestRecord(
+                response, machine = self._perform(request, body, fault, arrived_at)
+        record = RequestRecord(
             at=arrived_at,
             route=self.route,
             method=request.method,
             path=request.url.path,
             query=dict(request.query_params),
-            status=reply.status if reply.ending == "whole" else None,
+            status=response.status if response.ending == "whole" else None,
             fault=fault.kind if fault else None,
             machine=machine,
         )
         with world.lock:
-            world.journal.write(visit)
-        await send_response(_dated(world, reply), scope, receive, _naming(send, world.name))
+            world.journal.write(record)
+        await send_response(_stamped(world, response), scope, receive, send)
 
     def _perform(
         self, request: Request, body: bytes, fault: Fault | None, arrived_at: datetime
     ) -> tuple[RawResponse, str | None]:
-        """Let the request take effect; return the reply and the machine it is about."""
+        """Let the request take effect; return the response and the machine it is about."""
         world = self.world
         machine: str | None = None
         try:
             check_key(world, request.headers.get("authorization", ""))
-            call = replace(_call(request, body, fault), arrived_at=arrived_at)
+            call = _call(request, body, fault, arrived_at)
             machine = call.query.get("instanceId") or call.body.get("instanceId")
             world.settle()
             answer = self.handler(world, call)
         except Refusal as refusal:
-            reply = encode_refusal(refusal)
+            response = encode_refusal(refusal)
         else:
-            reply = encode_response(answer)
+            response = encode_response(answer)
             if self.route == "create" and isinstance(answer, dict):
                 machine = answer["id"]
         if fault is not None:
-            reply = spoil_response(fault, reply, world.now())
-        return reply, machine
-
-
-def _naming(send: Send, name: str) -> Send:
-    """Return what sends an answer that says of which simulated world it is."""
-
-    async def send_named(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = [*message.get("headers", []), (WORLD_HEADER, name.encode())]
-            message = {**message, "headers": headers}
-        await send(message)
-
-    return send_named
+            response = spoil_response(fault, response, world.now())
+        return response, machine
 
 
 def check_key(world: World, authorization: str) -> None:
@@ -126,53 +114,51 @@ def check_key(world: World, authorization: str) -> None:
         raise unauthorized()
 
 
-async def send_response(reply: RawResponse, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send the reply, or end the connection in the way that it says."""
-    if reply.ending == "reset":
+async def send_response(response: RawResponse, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send the response, or end the connection in the way that it says."""
+    if response.ending == "reset":
         return await _end(scope, receive, is_reset=True)
-    if reply.ending == "timeout":
-        await _wait_until_left(scope, receive, reply.wait_seconds)
+    if response.ending == "timeout":
+        await _wait_until_left(scope, receive, response.wait_seconds)
         return await _end(scope, receive, is_reset=False)
-    if reply.wait_seconds:
-        await asyncio.sleep(reply.wait_seconds)
-    headers = {"content-type": reply.content_type, **reply.headers}
-    if reply.status != 204:
-        headers["content-length"] = str(len(reply.body))
+    if response.wait_seconds:
+        await asyncio.sleep(response.wait_seconds)
+    headers = {"content-type": response.content_type, **response.headers}
+    if response.status != 204:
+        headers["content-length"] = str(len(response.body))
     await send(
         {
             "type": "http.response.start",
-            "status": reply.status,
+            "status": response.status,
             "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
         }
     )
-    if reply.ending == "cut":
-        half = reply.body[: len(reply.body) // 2]
+    if response.ending == "cut":
+        half = response.body[: len(response.body) // 2]
         await send({"type": "http.response.body", "body": half, "more_body": True})
         return await _end(scope, receive, is_reset=False)
-    await send({"type": "http.response.body", "body": reply.body})
+    await send({"type": "http.response.body", "body": response.body})
 
 
-def _dated(world: World, reply: RawResponse) -> RawResponse:
-    """Return the reply with the time of whoever answers, which is a gateway's and no machine's."""
-    settings = world.settings
-    if not settings.date_sent:
-        return reply
-    at = world.clock.wall() + timedelta(seconds=settings.date_skew_seconds)
-    return replace(reply, headers={**reply.headers, "date": format_datetime(at, usegmt=True)})
+def _stamped(world: World, response: RawResponse) -> RawResponse:
+    """Return the response with the world's name, and the time of the gateway that sends it."""
+    headers = {**response.headers, WORLD_HEADER: world.name}
+    if world.settings.date_sent:
+        at = world.clock.wall() + timedelta(seconds=world.settings.date_skew_seconds)
+        headers["date"] = format_datetime(at, usegmt=True)
+    return replace(response, headers=headers)
 
 
-def _call(request: Request, body: bytes, fault: Fault | None) -> NovitaCall:
+def _call(request: Request, body: bytes, fault: Fault | None, arrived_at: datetime) -> NovitaCall:
     """Read the request; raise :class:`Refusal` when the body is no JSON object."""
-    shift = fault.rows if fault is not None and fault.kind == "shift-pages" else 0
-    if not body:
-        return NovitaCall(request.query_params, {}, shift)
     try:
-        data = json.loads(body)
+        data = json.loads(body or b"{}")
     except ValueError as error:
         raise Refusal(400, "REQUEST", "the body is not JSON") from error
     if not isinstance(data, dict):
         raise Refusal(400, "REQUEST", "the body is not an object")
-    return NovitaCall(request.query_params, data, shift)
+    shift = fault.rows if fault is not None and fault.kind == "shift-pages" else 0
+    return NovitaCall(request.query_params, data, arrived_at, shift)
 
 
 async def _wait_until_left(scope: Scope, receive: Receive, seconds: float) -> None:

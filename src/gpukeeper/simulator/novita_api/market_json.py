@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from decimal import Decimal
 
-from gpukeeper.simulator.machines.machine_bills import BALANCE_PER_USD
+from gpukeeper.simulator.billing import BALANCE_PER_USD
 from gpukeeper.simulator.market.product_stock import (
     Cluster,
     Product,

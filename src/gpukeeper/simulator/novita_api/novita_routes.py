@@ -154,7 +154,7 @@ def _product(world: World, product: Product, call: NovitaCall) -> dict[str, obje
         product,
         clusters=world.clusters,
         stocks=[
-            world.stock_shown(product, item)
+            world.stock(product, item, seconds_ago=world.settings.stock_lag_seconds)
             for item in ([cluster_id] if cluster_id else product.stock)
         ],
         gpu_num=read_number(call.query, "gpuNum") or 1,

@@ -72,32 +72,32 @@ def make_faulty_response(fault: Fault, now: datetime) -> RawResponse:
     return RawResponse(None, ending="timeout", wait_seconds=fault.seconds)
 
 
-def spoil_response(fault: Fault, reply: RawResponse, now: datetime) -> RawResponse:
-    """Return what is left of the true ``reply`` once the fault has met it."""
+def spoil_response(fault: Fault, response: RawResponse, now: datetime) -> RawResponse:
+    """Return what is left of the true ``response`` once the fault has met it."""
     match fault.kind:
         case "slow":
-            return replace(reply, wait_seconds=fault.seconds if fault.when == "after" else 0.0)
+            return replace(response, wait_seconds=fault.seconds if fault.when == "after" else 0.0)
         case "cut":
-            return replace(reply, ending="cut")
+            return replace(response, ending="cut")
         case "truncated":
-            return replace(reply, body=reply.body[: len(reply.body) // 2])
+            return replace(response, body=response.body[: len(response.body) // 2])
         case "empty":
             return RawResponse(200)
         case "wrong-type":
-            return replace(reply, content_type="text/html")
+            return replace(response, content_type="text/html")
         case "empty-list":
             return encode_response({"instances": [], "total": "0"})
         case "short-list":
-            return _shortened(reply, fault.rows)
+            return _shortened(response, fault.rows)
         case "shift-pages":
-            return reply
+            return response
     return make_faulty_response(fault, now)
 
 
-def _shortened(reply: RawResponse, rows: int) -> RawResponse:
-    page = json.loads(reply.body)
+def _shortened(response: RawResponse, rows: int) -> RawResponse:
+    page = json.loads(response.body)
     if not page.get("instances"):
-        return reply
+        return response
     return encode_response(page | {"instances": page["instances"][:rows]})
 
 

@@ -22,8 +22,8 @@ class RequestRecord:
     path: str
     query: Mapping[str, str]
     status: int | None
-    fault: str | None
-    machine: str | None
+    fault: str | None = None
+    machine: str | None = None
 
 
 class RequestJournal:

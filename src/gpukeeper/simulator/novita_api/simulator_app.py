@@ -32,7 +32,15 @@ def build_app(
         assert isinstance(error, HTTPException)
         if not request.url.path.startswith(PREFIX):
             with world.lock:
-                world.journal.write(_stray(world, request, error.status_code))
+                stray = RequestRecord(
+                    at=world.now(),
+                    route="unknown",
+                    method=request.method,
+                    path=request.url.path,
+                    query=dict(request.query_params),
+                    status=error.status_code,
+                )
+                world.journal.write(stray)
         return _not_served(request, error, world.settings.unknown_path)
 
     app = Starlette(
@@ -41,20 +49,6 @@ def build_app(
     )
     app.state.world = world
     return app
-
-
-def _stray(world: World, request: Request, status: int) -> RequestRecord:
-    """Return the journal's entry for a path that Novita does not have, or the simulator not."""
-    return RequestRecord(
-        at=world.now(),
-        route="unknown",
-        method=request.method,
-        path=request.url.path,
-        query=dict(request.query_params),
-        status=status,
-        fault=None,
-        machine=None,
-    )
 
 
 def _not_served(request: Request, error: HTTPException, style: str) -> Response:
