@@ -1,4 +1,4 @@
-"""Groups of commands, whose wrong names and options are told in our words."""
+"""Groups of commands that explain wrong names and options in our words."""
 
 import difflib
 import re
@@ -11,7 +11,7 @@ import typer.core
 _NO_CHOICE = re.compile(r"'(?P<word>.*)' is not one of (?P<choices>'.*')\.?")
 
 
-# What other programs call a command.
+# The words of other programs for a command.
 _ALIASES = {
     "delete": "rm",
     "remove": "rm",
@@ -46,7 +46,7 @@ _ALIASES = {
 
 
 class CommandGroup(typer.core.TyperGroup):
-    """The commands, whose wrong names and options are told in our words."""
+    """A group of commands that explains wrong names and options in our words."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command; a word that other programs have for it is not taken for a near one."""

@@ -41,9 +41,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_Commands = Mapping[str, Callable[..., None]]
-
-_COMMANDS: _Commands = {
+# In the order of the help; a command of a group has the group's name before its own.
+_COMMANDS: Mapping[str, Callable[..., None]] = {
     "serve": daemon.serve,
     "check": daemon.check,
     "migrate": daemon.migrate,
@@ -60,46 +59,34 @@ _COMMANDS: _Commands = {
     "ssh": instances.ssh,
     "events": events.events,
     "offers": offers.offers,
+    "deliveries ls": deliveries.list_deliveries,
+    "deliveries show": deliveries.show_delivery,
+    "deliveries redeliver": deliveries.redeliver,
+    "webhooks test": webhooks.send_test,
+    "webhooks listen": webhooks.listen,
+    "webhooks secret": webhooks.print_secret,
+    "orphans ls": orphans.list_orphans,
+    "orphans adopt": orphans.adopt,
+    "orphans delete": orphans.delete_orphan,
     "restore": backups.restore,
 }
-_DELIVERIES: _Commands = {
-    "ls": deliveries.list_deliveries,
-    "show": deliveries.show_delivery,
-    "redeliver": deliveries.redeliver,
-}
-_WEBHOOKS: _Commands = {
-    "test": webhooks.send_test,
-    "listen": webhooks.listen,
-    "secret": webhooks.print_secret,
-}
-_ORPHANS: _Commands = {
-    "ls": orphans.list_orphans,
-    "adopt": orphans.adopt,
-    "delete": orphans.delete_orphan,
-}
-
-
-def _add_commands(group: typer.Typer, commands: _Commands) -> None:
-    for name, command in commands.items():
-        group.command(name)(command)
-
-
-def _add_group(name: str, meaning: str, commands: _Commands) -> None:
-    group = typer.Typer(cls=CommandGroup, help=meaning, no_args_is_help=True)
-    _add_commands(group, commands)
-    app.add_typer(group, name=name)
-
-
-_add_commands(app, _COMMANDS)
-_add_group("deliveries", "Show and repeat webhook deliveries.", _DELIVERIES)
-_add_group("webhooks", "Test, receive and verify webhooks.", _WEBHOOKS)
-_add_group(
-    "orphans",
-    "Find machines that nobody here knows.\n\n"
+_GROUPS = {
+    "deliveries": "Show and repeat webhook deliveries.",
+    "webhooks": "Test, receive and verify webhooks.",
+    "orphans": "Find machines that nobody here knows.\n\n"
     "They are at Novita and carry our mark, or that of an older store: take them in, or "
     "delete them.",
-    _ORPHANS,
-)
+}
+
+_groups = {
+    name: typer.Typer(cls=CommandGroup, help=text, no_args_is_help=True)
+    for name, text in _GROUPS.items()
+}
+for _words, _command in _COMMANDS.items():
+    _group, _, _name = _words.rpartition(" ")
+    _groups.get(_group, app).command(_name)(_command)
+for _name, _typer in _groups.items():
+    app.add_typer(_typer, name=_name)
 
 
 def main(arguments: Sequence[str] | None = None, *, access: Access | None = None) -> NoReturn:

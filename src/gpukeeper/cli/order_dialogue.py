@@ -44,7 +44,7 @@ NAME_RULE = "A name has 1 to 48 letters, digits and '-', and nothing else."
 
 @dataclass(frozen=True, slots=True)
 class OrderAnswers:
-    """What has to be known of an order; a region of None is the service's own.
+    """The facts that an order needs; a region of None is the service's own.
 
     ``price_per_hour`` is what was agreed to, if a price was shown.
     """

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class BadInput(ValueError):
-    """What was sent does not fit; ``faults`` says why, one line for each fault."""
+    """Input that does not fit; ``faults`` says why, one line for each fault."""
 
     def __init__(self, *faults: str) -> None:
         super().__init__("; ".join(faults))

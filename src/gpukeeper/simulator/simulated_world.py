@@ -1,4 +1,4 @@
-"""The whole simulated Novita: its machines, market and account, and what can be asked of it."""
+"""The whole simulated Novita: its machines, market and account."""
 
 import secrets
 import threading
@@ -26,7 +26,7 @@ from gpukeeper.simulator.simulator_settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class MachineView:
-    """A machine as one answer shows it."""
+    """A machine as one response shows it."""
 
     machine: Machine
     moment: Moment
@@ -35,7 +35,7 @@ class MachineView:
 class World:
     """Everything that the simulator knows; all verbs take effect at the clock's time.
 
-    The server works on it in its own thread: whoever touches it from another one holds ``lock``.
+    The server works on it in its own thread: another thread holds ``lock`` while it touches it.
     """
 
     def __init__(

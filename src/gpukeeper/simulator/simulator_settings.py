@@ -1,4 +1,4 @@
-"""Every switch of the simulator, its default and what it means."""
+"""Every switch of the simulator, its default and its meaning."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -9,44 +9,28 @@ from gpukeeper.simulator.json_codec import BadInput
 
 SecondsRange = tuple[float, float]
 
-# How long each phase lasts: a number of seconds drawn between the two.  Novita promises
-# nothing; a first boot takes from seconds to minutes, by image size (Novita API notes §4, §16.2).
-PHASE_SECONDS: Mapping[str, SecondsRange] = {
-    "pending": (0, 2),
-    "toCreate": (0, 1),
-    "creating": (1, 10),
-    "pulling": (5, 120),
-    "starting": (1, 5),
-    "toStart": (0, 2),
-    "toStop": (0, 2),
-    "stopping": (1, 10),
-    "toRestart": (0, 2),
-    "restarting": (1, 10),
-    "toRemove": (0, 2),
-    "removing": (1, 5),
-    "removed": (5, 60),
-    "reclaiming": (5, 30),
-    "freezing": (60, 60),
+# How long each phase lasts: a number of seconds drawn between the two.  Novita promises nothing; a
+# first boot takes from seconds to minutes, by image size (Novita API notes §4, §16.2).  The second
+# pair is for a demonstration: a boot of about four seconds, long enough to be watched.
+_PHASES: Mapping[str, tuple[SecondsRange, SecondsRange]] = {
+    "pending": ((0, 2), (0.2, 0.4)),
+    "toCreate": ((0, 1), (0.1, 0.3)),
+    "creating": ((1, 10), (0.8, 1.2)),
+    "pulling": ((5, 120), (1.6, 2.4)),
+    "starting": ((1, 5), (0.2, 0.4)),
+    "toStart": ((0, 2), (0.1, 0.3)),
+    "toStop": ((0, 2), (0.1, 0.3)),
+    "stopping": ((1, 10), (0.5, 1)),
+    "toRestart": ((0, 2), (0.1, 0.3)),
+    "restarting": ((1, 10), (0.5, 1)),
+    "toRemove": ((0, 2), (0.1, 0.3)),
+    "removing": ((1, 5), (0.5, 1)),
+    "removed": ((5, 60), (1, 2)),
+    "reclaiming": ((5, 30), (1, 2)),
+    "freezing": ((60, 60), (2, 2)),
 }
-
-# A boot of about four seconds: long enough to be watched, short enough for a demonstration.
-FAST_PHASE_SECONDS: Mapping[str, SecondsRange] = {
-    "pending": (0.2, 0.4),
-    "toCreate": (0.1, 0.3),
-    "creating": (0.8, 1.2),
-    "pulling": (1.6, 2.4),
-    "starting": (0.2, 0.4),
-    "toStart": (0.1, 0.3),
-    "toStop": (0.1, 0.3),
-    "stopping": (0.5, 1),
-    "toRestart": (0.1, 0.3),
-    "restarting": (0.5, 1),
-    "toRemove": (0.1, 0.3),
-    "removing": (0.5, 1),
-    "removed": (1, 2),
-    "reclaiming": (1, 2),
-    "freezing": (2, 2),
-}
+PHASE_SECONDS = {phase: usual for phase, (usual, _) in _PHASES.items()}
+FAST_PHASE_SECONDS = {phase: fast for phase, (_, fast) in _PHASES.items()}
 
 
 def _is(default: Any, meaning: str) -> Any:
@@ -60,7 +44,7 @@ def _is(default: Any, meaning: str) -> Any:
 class Settings:
     """How this Novita behaves; durations are simulated seconds, prices US dollars."""
 
-    # What only a start or a reset reads.
+    # Read at a start or a reset only.
     seed: int = _is(1, "seed of every draw: ids, durations, probabilities (read at reset)")
     clock: Literal["real", "manual"] = _is(
         "real", "`real` follows the wall clock, `manual` stands until moved (read at reset)"
@@ -104,7 +88,7 @@ class Settings:
         "accepted", "answer to a delete while the machine is already being removed"
     )
 
-    # What can be seen, and when.
+    # The sight of machines, and its delay.
     list_lag_seconds: float = _is(0.0, "a new machine is absent from the list for so long")
     get_lag_seconds: float = _is(0.0, "a new machine is not found by id for so long")
     list_behind_seconds: float = _is(0.0, "the list shows the world as it was so long ago")
@@ -119,7 +103,7 @@ class Settings:
     )
     date_sent: bool = _is(True, "answers have a `Date` header")
 
-    # The shape of answers.
+    # The shape of responses.
     page_size_default: int = _is(10, "rows per page when `pageSize` is absent or 0")
     page_size_max: int = _is(100, "largest page; a larger `pageSize` is silently clamped")
     page_base: Literal["zero-is-one", "zero", "one"] = _is(

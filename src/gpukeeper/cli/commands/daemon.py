@@ -116,5 +116,5 @@ def simulate(
     try:
         simulator_server.serve(sockets, settings)
     except OSError as error:
-        # Somebody began to listen there a moment ago.
+        # Another program began to listen there a moment ago.
         raise build_listen_error(host, port, error, setting="--port") from error

@@ -39,7 +39,7 @@ def list_deliveries(
 ) -> None:
     """List deliveries, newest first."""
     with open_client(ctx) as client:
-        # Asked for, since of an instance that does not exist there are no deliveries either.
+        # An instance that does not exist has no deliveries either: this request tells.
         instance_id = client.instance(find_instance(client, instance)).id if instance else None
         page = client.deliveries(status=status, instance_id=instance_id, limit=limit)
     show(output, page.raw, lambda: format_deliveries(page.items, now=get_access(ctx).now()))

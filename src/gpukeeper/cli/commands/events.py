@@ -73,11 +73,11 @@ def _follow(
         on_trouble=lambda error: note(f"{error.message} Connecting again."),
         sleep=sleep,
     )
-    # Asked for only now, when nothing can happen unheard any more; what comes twice is left out.
+    # Read only now, when nothing can happen unheard; an event that comes twice is left out.
     history = client.events(instance_id).items if instance_id else ()
     yield from (event for event in history if not types or event.type in types)
-    told = {event.id for event in history}
-    yield from (event for event in coming if event.id not in told)
+    seen = {event.id for event in history}
+    yield from (event for event in coming if event.id not in seen)
 
 
 def _format_line(event: EventInfo) -> str:

@@ -113,7 +113,7 @@ def up(
             )
             name, product, template = answers.name, answers.product, answers.template
             region = region or ([answers.region] if answers.region else None)
-            # What was agreed to is not exceeded, if that offer is gone by now.
+            # The agreed price is not exceeded, if that offer is gone by now.
             limit = limit or answers.price_per_hour
         if sys.stderr.isatty():
             # It may take 20 seconds, in which nothing else would be seen.
@@ -164,7 +164,7 @@ def _missing(name: str | None, product: str | None, template: str | None) -> Fau
 def _wrong(
     name: str | None, gpus: int | None, disk: int | None, startup_timeout: int | None
 ) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with what the service would refuse as well, one fault at a time."""
+    """Yield faults that the service would refuse as well, one at a time."""
     if name is not None and not order_dialogue.NAME.fullmatch(name):
         yield "NAME", order_dialogue.NAME_RULE
     bounds = (

@@ -91,7 +91,7 @@ def delete_orphan(
 
 @contextmanager
 def _among_orphans() -> Iterator[None]:
-    """Send those who name no orphan to the list of orphans, not to that of instances."""
+    """Advise a look at the list of orphans, not at that of instances."""
     try:
         yield
     except ApiProblem as error:

@@ -1,4 +1,4 @@
-"""The commands for those who receive webhooks: a test, a receiver to watch, and the secret."""
+"""The commands for receivers of webhooks: a test, a receiver to watch, and the secret."""
 
 import secrets
 from collections.abc import Callable
@@ -31,7 +31,7 @@ _SECRET_BYTES = 32
 # How soon a service that has just started is noticed.
 _LOOK_EVERY_SECONDS = 0.5
 
-# What is listened on there is reached under another name.
+# A receiver that listens there is reached under another name.
 _EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - names of it only
 
 _SECRET_VARIABLE = "GPUKEEPER_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable

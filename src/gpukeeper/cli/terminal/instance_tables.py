@@ -27,7 +27,7 @@ from gpukeeper.domain.instances import Status
 # Below this there is room for one word beside the name and the price.
 _NARROW = 60
 
-# Whoever reads that these are gone must not read beside it that they run.
+# Beside these no address and no word of Novita's may say that they run.
 _GONE = frozenset({Status.DELETED, Status.LOST})
 _DOWN = _GONE | {Status.STOPPED, Status.RECLAIMED}
 
@@ -81,7 +81,7 @@ def format_instance(instance: InstanceInfo, *, now: datetime) -> str:
 
 
 def describe_attention(instances: Sequence[InstanceInfo]) -> str | None:
-    """Return how many of these need somebody's attention, and why."""
+    """Return how many of these need attention, and why."""
     kinds = (
         (
             "failed",
@@ -121,7 +121,7 @@ def costs_money(instance: InstanceInfo) -> bool:
 
 
 def billed_text(instance: InstanceInfo) -> str:
-    """Return what is billed now: ``GPU no, disk $0.00/day``."""
+    """Return the bill of this moment: ``GPU no, disk $0.00/day``."""
     if not instance.is_billing:
         return "no"
     if not instance.novita_id:
@@ -130,7 +130,7 @@ def billed_text(instance: InstanceInfo) -> str:
 
 
 def cost_text(gpu: Decimal | None, disk: Decimal | None) -> str | None:
-    """Return what a machine costs now, if the service says so."""
+    """Return the present costs of a machine, if the service says them."""
     return None if gpu is None or disk is None else describe_rate(gpu, disk)
 
 
@@ -169,7 +169,7 @@ def _brief_status(instance: InstanceInfo, now: datetime) -> str:
 
 
 def _bill_of_failure(instance: InstanceInfo) -> str | None:
-    """Return what a failed instance may cost on: what its owner would not expect."""
+    """Return that a failed instance goes on costing, which its owner would not expect."""
     if instance.status != Status.FAILED or not costs_money(instance):
         return None
     return "still billed" if instance.novita_id else "may be billed"
@@ -214,7 +214,7 @@ def _facts(instance: InstanceInfo, now: datetime) -> Iterator[tuple[str, str | N
 
 
 def attempt_text(attempt: Attempt) -> str:
-    """Return what one try to buy came to."""
+    """Return the outcome of one try to buy."""
     detail = f" ({attempt.detail})" if attempt.detail else ""
     return (
         f"{attempt.product_id} in {attempt.region} "
@@ -223,7 +223,7 @@ def attempt_text(attempt: Attempt) -> str:
 
 
 def novita_text(instance: InstanceInfo) -> str | None:
-    """Return Novita's id of the machine, and what Novita said of it last."""
+    """Return Novita's id of the machine, and its last word of it."""
     if not instance.novita_id:
         return None
     # The word is Novita's last one about a machine that it does not know any more.

@@ -1,4 +1,4 @@
-"""Questions to the person at the terminal, and faults in what was given."""
+"""Questions to the person at the terminal, and complaints about options."""
 
 import sys
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ def raise_faults(faults: Faults) -> None:
     """End with a usage error that tells all faults of a command at once, if there are any."""
     if not faults:
         return
-    told = list(dict.fromkeys(faults))
-    if len(told) == 1:
-        raise typer.BadParameter(told[0][1], param_hint=told[0][0])
-    lines = "".join(f"\n  {option}: {message}" for option, message in told)
-    raise typer.BadParameter(lines, param_hint=f"{len(told)} options")
+    once = list(dict.fromkeys(faults))
+    if len(once) == 1:
+        raise typer.BadParameter(once[0][1], param_hint=once[0][0])
+    lines = "".join(f"\n  {option}: {message}" for option, message in once)
+    raise typer.BadParameter(lines, param_hint=f"{len(once)} options")
 
 
 def check_consent(*, is_sure: bool) -> None:
@@ -33,7 +33,7 @@ def check_consent(*, is_sure: bool) -> None:
 
 
 def has_person() -> bool:
-    """Whether somebody sits there to answer."""
+    """Whether a person sits there to answer."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 

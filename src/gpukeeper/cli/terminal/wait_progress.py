@@ -42,7 +42,7 @@ def wait_and_show(
 
     Exits with 1, 3, 4 or 6 if that fails.
 
-    What is known of the instance is on stdout in any case, so that a script can clean up.
+    The instance is on stdout in any case, so that a script can clean up.
     """
     access = get_access(ctx)
     progress = Progress(clock=access.clock, sleep=access.sleep)

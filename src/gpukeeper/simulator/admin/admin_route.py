@@ -1,4 +1,4 @@
-"""What an admin route is: a path, a sentence, and what it does to the world."""
+"""One admin route: a path, a sentence, and an effect on the world."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ PREFIX = "/_sim"
 
 @dataclass(frozen=True, slots=True)
 class AdminRequest:
-    """One admin request: what its path, query and body say."""
+    """One admin request: its path, query and body."""
 
     path: Mapping[str, str]
     query: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""The admin routes of what is for sale: catalogue, stock and balance."""
+"""The admin routes of the market: catalogue, stock, prices and balance."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

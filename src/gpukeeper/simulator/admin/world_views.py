@@ -1,4 +1,4 @@
-"""What the admin API shows of the world: the truth behind Novita's answers."""
+"""The world as the admin API shows it: the truth behind Novita's responses."""
 
 from collections import Counter
 from decimal import Decimal
@@ -87,7 +87,7 @@ def describe_ledger(world: World) -> Json:
 
 
 def describe_stock(world: World) -> list[Json]:
-    """Return the true stock of every offer, and what is shown instead if that is scripted."""
+    """Return the true stock of every offer, and the scripted one that is shown instead."""
     return [
         encode(world.stock(product, cluster_id)) | {"shown": product.shown.get(cluster_id)}
         for product in world.products.values()
@@ -96,7 +96,7 @@ def describe_stock(world: World) -> list[Json]:
 
 
 def describe_rule(found: FaultRule) -> Json:
-    """Return a fault rule and what it has done."""
+    """Return a fault rule, and how often it struck."""
     return {
         "id": found.id,
         "done": found.done,

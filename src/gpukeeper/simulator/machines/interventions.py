@@ -1,4 +1,4 @@
-"""What others do to a machine: a person in Novita's console, the platform, bad luck."""
+"""The acts of others on a machine: a person in the console, the platform, bad luck."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -31,7 +31,7 @@ class ForeignMachines:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionDetails:
-    """What an action may be told; each action reads what concerns it."""
+    """The details of an action; each action reads those that concern it."""
 
     state: str = "ContainerStartFailed"
     message: str = "container failed to start"

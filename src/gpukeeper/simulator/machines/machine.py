@@ -1,4 +1,4 @@
-"""One machine as a value: what was ordered, and its whole life as moments in time.
+"""One machine as a value: its order, and its whole life as moments in time.
 
 A machine's past and its planned future are one sequence of moments.  What it shows at a time is
 the last moment that has begun by then, so time needs nobody to let it pass.
@@ -16,7 +16,7 @@ GONE = "gone"
 
 
 class Gpu(StrEnum):
-    """What a machine does with its GPUs."""
+    """How a machine uses its GPUs."""
 
     FREE = "free"
     HELD = "held"
@@ -74,7 +74,7 @@ class Machine:
 
     @property
     def sold_at_price(self) -> int:
-        """What it was sold for."""
+        """The price of its sale."""
         return self.earlier[0][1] if self.earlier else self.price
 
     def priced(self, price: int, at: datetime) -> "Machine":
@@ -84,14 +84,14 @@ class Machine:
         return replace(self, price=price, earlier=(*self.earlier, (at, self.price)))
 
     def at(self, when: datetime) -> Moment | None:
-        """Return what it is at ``when``; ``None`` before its creation and once it is gone."""
+        """Return its moment at ``when``; ``None`` before its creation and once it is gone."""
         for moment in reversed(self.moments):
             if moment.at <= when:
                 return None if moment.status == GONE else moment
         return None
 
     def before(self, when: datetime) -> Moment | None:
-        """Return what it was before its status last changed."""
+        """Return its moment before its status last changed."""
         past = [moment for moment in self.moments if moment.at <= when]
         for moment in reversed(past):
             if moment.status != past[-1].status:

@@ -64,7 +64,7 @@ class FateQueue:
         return fate
 
     def waiting(self) -> tuple[Fate, ...]:
-        """Return what is still to come."""
+        """Return those that no machine has met yet."""
         return tuple(self._queue)
 
     def clear(self) -> None:
@@ -74,12 +74,10 @@ class FateQueue:
 
 def find_scripted_refusal(fate: Fate, quota_reason: str) -> Refusal | None:
     """Return the refusal that ``fate`` means, ``None`` for fates that befall a machine."""
-    if fate.kind == "out-of-stock":
-        return out_of_stock()
-    if fate.kind == "no-balance":
-        return no_balance()
-    if fate.kind == "quota":
-        return over_quota(quota_reason)
-    if fate.kind == "refuse":
-        return Refusal(fate.http_status, fate.reason, fate.message)
-    return None
+    refusals = {
+        "out-of-stock": out_of_stock(),
+        "no-balance": no_balance(),
+        "quota": over_quota(quota_reason),
+        "refuse": Refusal(fate.http_status, fate.reason, fate.message),
+    }
+    return refusals.get(fate.kind)

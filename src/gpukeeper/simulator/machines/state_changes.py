@@ -1,4 +1,4 @@
-"""What a client may do to a machine, and when it is refused (Novita API notes §3.4)."""
+"""Start, stop, restart and delete, and when they are refused (Novita API notes §3.4)."""
 
 from collections.abc import Callable
 
@@ -69,7 +69,7 @@ def _when_running(
 
 
 def _done(world: World, machine: Machine) -> Machine:
-    """Keep the change; by switch it is answered as if it had been refused (notes §12.9)."""
+    """Keep the change; by switch the response is a refusal all the same (notes §12.9)."""
     world.machines[machine.id] = machine
     if world.settings.state_change == "acts-and-refuses":
         raise wrong_state()

@@ -22,23 +22,14 @@ from gpukeeper.simulator.market.create_request import Order
 
 Seconds = Callable[[str], float]
 
-HELD = frozenset({"pending", "toCreate", "creating", "toStart"})
 # Charging begins at `pulling` and ends when the machine has stopped (Novita API notes §7).
-BILLED = frozenset(
-    {
-        "pulling",
-        "starting",
-        "running",
-        "toStop",
-        "stopping",
-        "toRestart",
-        "restarting",
-        "toReset",
-        "resetting",
-        "migrating",
-    }
-)
-FREE = frozenset({"exited", "freezing", "removed", "terminated", GONE})
+_GPU_USE = {
+    **dict.fromkeys(("pending", "toCreate", "creating", "toStart"), Gpu.HELD),
+    **dict.fromkeys(("pulling", "starting", "running", "migrating"), Gpu.BILLED),
+    **dict.fromkeys(("toStop", "stopping", "toRestart", "restarting"), Gpu.BILLED),
+    **dict.fromkeys(("toReset", "resetting"), Gpu.BILLED),
+    **dict.fromkeys(("exited", "freezing", "removed", "terminated", GONE), Gpu.FREE),
+}
 GOING_DOWN = frozenset({"toStop", "stopping", "freezing"})
 GOING = frozenset({"toRemove", "removing"})
 
@@ -195,15 +186,6 @@ def runs_at(machine: Machine, now: datetime) -> datetime:
     return next(running, machine.plan[-1].at)
 
 
-def gpu_use(status: str, before: Gpu) -> Gpu:
-    """Return what a status means for the GPUs; unknown words and removals change nothing."""
-    if status in HELD:
-        return Gpu.HELD
-    if status in BILLED:
-        return Gpu.BILLED
-    return Gpu.FREE if status in FREE else before
-
-
 def _follow(
     machine: Machine,
     at: datetime,
@@ -231,7 +213,9 @@ def _lay(origin: Moment, legs: Iterable[tuple[str, float]]) -> tuple[Moment, ...
     moments: list[Moment] = []
     current = origin
     for status, lasts in legs:
-        current = replace(current, status=status, gpu=gpu_use(status, current.gpu))
+        # Unknown words and removals change nothing.
+        gpu = _GPU_USE.get(status, current.gpu)
+        current = replace(current, status=status, gpu=gpu)
         moments.append(current)
         current = replace(current, at=current.at + timedelta(seconds=lasts))
     return tuple(moments)

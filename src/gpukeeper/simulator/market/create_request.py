@@ -1,4 +1,4 @@
-"""What a create call asks for, read with Novita's documented limits (Novita API notes §3.1)."""
+"""The body of a create call, read with Novita's documented limits (Novita API notes §3.1)."""
 
 import re
 from collections.abc import Mapping
@@ -76,7 +76,7 @@ def read_order(body: Mapping[str, Any]) -> Order:
     if body.get("networkId"):
         raise Refusal(400, "NETWORK_NOT_FOUND", "network not found")
     months = _whole(body, "month", 0, 0, 1200)
-    ports, tools = _ports(_text(body, "ports", 4095)), _tools(body.get("tools") or [])
+    ports, tools = _ports(_text(body, "ports", 4095)), _tools(body)
     if len(ports) + len(tools) > MAX_PORTS:
         raise invalid(f"ports: at most {MAX_PORTS} ports and tools")
     return Order(
@@ -90,7 +90,7 @@ def read_order(body: Mapping[str, Any]) -> Order:
         image_auth_id=_text(body, "imageAuthId", 255),
         ports=ports,
         tools=tools,
-        envs=_envs(body.get("envs") or []),
+        envs=_envs(body),
         command=_text(body, "command", 2047),
         entrypoint=_text(body, "entrypoint", 2047),
         billing_mode="monthly" if months else _one_of(body, "billingMode", BILLING_MODES),
@@ -138,20 +138,23 @@ def _ports(text: str) -> tuple[Port, ...]:
     return tuple(ports)
 
 
-def _tools(items: object) -> tuple[Tool, ...]:
-    if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
-        raise invalid("tools: a list of objects")
+def _tools(body: Mapping[str, Any]) -> tuple[Tool, ...]:
     return tuple(
         Tool(_text(item, "name", 255), _text(item, "port", 5), _text(item, "type", 16))
-        for item in items
+        for item in _objects(body, "tools", MAX_PORTS)
     )
 
 
-def _envs(items: object) -> tuple[Env, ...]:
-    if not isinstance(items, list) or len(items) > MAX_ENVS:
-        raise invalid(f"envs: a list of at most {MAX_ENVS}")
-    if not all(isinstance(item, Mapping) for item in items):
-        raise invalid("envs: a list of objects")
+def _envs(body: Mapping[str, Any]) -> tuple[Env, ...]:
     return tuple(
-        Env(_text(item, "key", MAX_ENV_KEY), _text(item, "value", MAX_ENV_VALUE)) for item in items
+        Env(_text(item, "key", MAX_ENV_KEY), _text(item, "value", MAX_ENV_VALUE))
+        for item in _objects(body, "envs", MAX_ENVS)
     )
+
+
+def _objects(body: Mapping[str, Any], name: str, most: int) -> list[Mapping[str, Any]]:
+    items = body.get(name) or []
+    is_list = isinstance(items, list) and len(items) <= most
+    if not is_list or not all(isinstance(item, Mapping) for item in items):
+        raise invalid(f"{name}: a list of at most {most} objects")
+    return list(items)

@@ -1,9 +1,10 @@
-"""How prices move: by themselves, with every call for products, or as somebody has scripted."""
+"""Prices that move: by themselves, with every call for products, or as scripted."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from random import Random
 
-from gpukeeper.simulator.market.product_stock import Product, compute_price
+from gpukeeper.simulator.market.product_stock import Product, draw_wave
 from gpukeeper.simulator.simulator_settings import Settings
 
 
@@ -19,7 +20,7 @@ class PriceChange:
 
 @dataclass(slots=True)
 class Prices:
-    """What prices depend on besides the time: how often they were asked for.
+    """The part of prices that depends on calls for products, and scripted changes.
 
     ``shown`` keeps when which price was shown, by product and whether it is the spot price.
     """
@@ -30,21 +31,26 @@ class Prices:
 
     def now(self, product: Product, *, is_spot: bool, at: datetime, settings: Settings) -> int:
         """Return the price per GPU and hour in 1e-5 USD."""
-        return compute_price(product, is_spot=is_spot, at=at, settings=settings, calls=self.calls)
+        price = product.spot_price if is_spot else product.price
+        percent = draw_wave(settings, product.id, at, settings.price_wave_percent)
+        if settings.price_step_percent:
+            step = Random(f"{settings.seed}/{product.id}/call {self.calls}")  # noqa: S311  # a draw
+            percent += step.uniform(-settings.price_step_percent, settings.price_step_percent)
+        return max(round(price * (1 + percent / 100)), min(price, 1))
 
     def of_sale(self, product: Product, *, is_spot: bool, at: datetime, settings: Settings) -> int:
-        """Return what a machine costs that is bought now: a price shown lately is kept to."""
+        """Return the price of a machine that is sold now: one that was shown lately is honoured."""
         since = at - timedelta(seconds=settings.price_honoured_seconds)
         shown = self.shown.get((product.id, is_spot), []) if settings.price_honoured_seconds else []
         now = self.now(product, is_spot=is_spot, at=at, settings=settings)
         return min([now, *(price for when, price in shown if when >= since)])
 
     def begin_call(self) -> None:
-        """Count a call for products, before it is answered."""
+        """Count a call for products, before its response."""
         self.calls += 1
 
     def show(self, product: Product, at: datetime, settings: Settings) -> None:
-        """Keep what is shown of a product, for as long as it is honoured."""
+        """Keep the shown prices of a product, for as long as they are honoured."""
         if not settings.price_honoured_seconds:
             return
         since = at - timedelta(seconds=settings.price_honoured_seconds)
@@ -54,11 +60,11 @@ class Prices:
             shown[:] = [*(each for each in shown if each[0] >= since), (at, price)]
 
     def plan(self, change: PriceChange) -> None:
-        """Keep a change until so many calls have been answered."""
+        """Keep a change until so many calls have had their response."""
         self.waiting.append((self.calls + change.after_calls, change))
 
     def take_due(self) -> list[PriceChange]:
-        """Return the changes whose calls have been answered, and forget them."""
+        """Return the changes whose calls have come, and forget them."""
         due = [change for at_call, change in self.waiting if at_call <= self.calls]
         self.waiting = [each for each in self.waiting if each[0] > self.calls]
         return due

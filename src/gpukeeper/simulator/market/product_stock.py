@@ -1,4 +1,4 @@
-"""What is for sale where: products, clusters, stock, and what Novita says of them."""
+"""Products and clusters, their stock and prices, and Novita's words for them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """What one cluster has left of one product; ``free`` is ``None`` for plenty."""
+    """The stock that one cluster has left of one product; ``free`` is ``None`` for plenty."""
 
     product_id: str
     cluster_id: str
@@ -60,7 +60,7 @@ def compute_stock(
     if total is None:
         return Stock(product.id, cluster_id, None, held, None)
     moved = total + round(
-        _wave(settings, f"{product.id}/{cluster_id}", at, settings.stock_wave_gpus)
+        draw_wave(settings, f"{product.id}/{cluster_id}", at, settings.stock_wave_gpus)
     )
     return Stock(product.id, cluster_id, total, held, max(0, moved - held))
 
@@ -71,7 +71,7 @@ def can_sell(product: Product, stock: Stock, gpu_num: int) -> bool:
 
 
 def is_shown_available(product: Product, stock: Stock, gpu_num: int, *, settings: Settings) -> bool:
-    """Say what ``availableDeploy`` shows, true or not."""
+    """Return the ``availableDeploy`` that is shown, true or not."""
     override = product.shown.get(stock.cluster_id)
     if override is not None:
         return override
@@ -89,19 +89,7 @@ def inventory_word(stock: Stock) -> str:
     return "low" if stock.free > 0 else "none"
 
 
-def compute_price(
-    product: Product, *, is_spot: bool, at: datetime, settings: Settings, calls: int = 0
-) -> int:
-    """Return the price per GPU and hour at ``at``, after so many ``calls``, in 1e-5 USD."""
-    price = product.spot_price if is_spot else product.price
-    percent = _wave(settings, product.id, at, settings.price_wave_percent)
-    if settings.price_step_percent:
-        step = Random(f"{settings.seed}/{product.id}/call {calls}")  # noqa: S311  # a draw, no secret
-        percent += step.uniform(-settings.price_step_percent, settings.price_step_percent)
-    return max(round(price * (1 + percent / 100)), min(price, 1))
-
-
-def _wave(settings: Settings, key: str, at: datetime, height: float) -> float:
+def draw_wave(settings: Settings, key: str, at: datetime, height: float) -> float:
     """Return a number between ±``height`` that depends on nothing but the seed and the time."""
     if not height:
         return 0.0

@@ -21,7 +21,7 @@ from gpukeeper.simulator.simulated_world import World
 
 
 def sell_machine(world: World, body: Mapping[str, Any], *, arrived_at: datetime) -> Machine:
-    """Sell what the body of a create call asks for; equal names are two machines and two bills.
+    """Sell the machine that a create call asks for; equal names are two machines and two bills.
 
     It costs what it did when the call arrived.  Raise :class:`Refusal`.
     """

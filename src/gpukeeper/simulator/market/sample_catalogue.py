@@ -1,6 +1,6 @@
 """The world as it is at the beginning: clusters, products, templates and credentials.
 
-Ids, names and prices look like Novita's; what is behind them is made up, traps included.
+Ids, names and prices look like Novita's; all else is made up, traps included.
 """
 
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class TemplatePorts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """What a console template holds; ``image_auth`` is the id of a credential."""
+    """A template of the console; ``image_auth`` is the id of a credential."""
 
     id: str
     name: str

@@ -1,1 +1,1 @@
-"""Novita's routes as the simulator answers them, truthfully or with faults."""
+"""Novita's routes as the simulator serves them, truthfully or with faults."""

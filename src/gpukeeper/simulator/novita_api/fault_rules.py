@@ -43,7 +43,7 @@ FaultKind = Literal[
 ]
 
 ROUTE_NAMES: tuple[str, ...] = get_args(RouteName)[1:]
-# What each kind does; the documentation repeats these sentences.
+# The documentation repeats these sentences.
 FAULT_KINDS: dict[str, str] = {
     "rate-limit": "429 `RATE_LIMIT_EXCEEDED`, with `Retry-After` if `retry_after` is given",
     "error": "`status` (500) as JSON with `reason` (UNKNOWN) and `message`",
@@ -62,7 +62,7 @@ FAULT_KINDS: dict[str, str] = {
     "short-list": "list only: the first `rows` rows of the page, `total` as it should be",
     "shift-pages": "list only: later pages skip `rows` rows, as if earlier ones had just gone",
 }
-# These spoil a true answer, so the request always takes effect.
+# These spoil a true response, so the request always takes effect.
 SPOILING = frozenset(
     {"cut", "truncated", "empty", "wrong-type", "empty-list", "short-list", "shift-pages"}
 )
@@ -107,7 +107,7 @@ class Fault:
 
 @dataclass(slots=True)
 class FaultRule:
-    """A fault that has been switched on, and what it has done so far."""
+    """A fault that is switched on, and how often it struck so far."""
 
     id: int
     fault: Fault

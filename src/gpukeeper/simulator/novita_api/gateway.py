@@ -53,7 +53,7 @@ class NovitaEndpoint:
     handler: Handler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or fail in the way that is wanted."""
+        """Respond to one request, or fail in the way that is wanted."""
         request = Request(scope, receive)
         world = self.world
         # Read to the end even if it will be reset: a client that is still writing when the reset

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 
 class Refusal(Exception):
-    """An answer that is not a success: HTTP status, reason, message and metadata."""
+    """A response that is no success: HTTP status, reason, message and metadata."""
 
     def __init__(
         self, status: int, reason: str, message: str, *, metadata: Mapping[str, str] | None = None

@@ -1,4 +1,4 @@
-"""What is for sale, templates, credentials and money in Novita's JSON (Novita API notes §3)."""
+"""Products, templates, credentials and money in Novita's JSON (Novita API notes §3)."""
 
 from collections.abc import Mapping
 from decimal import Decimal

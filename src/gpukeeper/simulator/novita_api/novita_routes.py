@@ -1,4 +1,4 @@
-"""Novita's v1 routes: path, name and what each answers (Novita API notes §3)."""
+"""Novita's v1 routes: path, name and response of each (Novita API notes §3)."""
 
 from starlette.routing import Route
 
@@ -104,7 +104,7 @@ def _auths(world: World, _: NovitaCall) -> object:
 
 
 def _save_auth(world: World, call: NovitaCall) -> None:
-    """Keep a credential; its id is not told, as at Novita."""
+    """Keep a credential; the response has no id, as at Novita."""
     name, username, password = (
         str(call.body.get(field) or "") for field in ("name", "username", "password")
     )

@@ -19,7 +19,7 @@ _TITLES = {502: "502 Bad Gateway", 503: "503 Service Unavailable", 504: "504 Gat
 
 @dataclass(frozen=True, slots=True)
 class RawResponse:
-    """What leaves: bytes, the seconds they wait, and how the connection ends.
+    """The bytes that leave, the seconds they wait, and how the connection ends.
 
     Without a status nothing is sent.
     """
@@ -45,7 +45,7 @@ def encode_refusal(refusal: Refusal) -> RawResponse:
 
 
 def make_faulty_response(fault: Fault, now: datetime) -> RawResponse:
-    """Return what a fault says in place of the true response."""
+    """Return the response of a fault in place of the true one."""
     headers = _retry_after(fault, now)
     match fault.kind:
         case "rate-limit":
@@ -73,7 +73,7 @@ def make_faulty_response(fault: Fault, now: datetime) -> RawResponse:
 
 
 def spoil_response(fault: Fault, response: RawResponse, now: datetime) -> RawResponse:
-    """Return what is left of the true ``response`` once the fault has met it."""
+    """Return the true ``response`` as the fault spoils it."""
     match fault.kind:
         case "slow":
             return replace(response, wait_seconds=fault.seconds if fault.when == "after" else 0.0)

@@ -11,7 +11,7 @@ MAX_REQUESTS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """One request; ``status`` is ``None`` where no answer was given, ``fault`` names the reason.
+    """One request; ``status`` is ``None`` without a response, ``fault`` names the reason.
 
     ``machine`` is the machine that the request named or created.
     """

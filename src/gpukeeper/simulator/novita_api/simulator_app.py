@@ -28,7 +28,7 @@ def build_app(
     world = World(settings, wall=wall)
 
     def unknown_path(request: Request, error: Exception) -> Response:
-        """Answer what no route answers: as the settings say, and in JSON to the admin."""
+        """Respond to a path without a route: as the settings say, and in JSON to the admin."""
         assert isinstance(error, HTTPException)
         if not request.url.path.startswith(PREFIX):
             with world.lock:

@@ -20,7 +20,7 @@ from gpukeeper.simulator.simulated_clock import utc_now
 from gpukeeper.simulator.simulated_world import World
 from gpukeeper.simulator.simulator_settings import Settings
 
-# A slow answer may take minutes; whoever stops the server does not want to wait for it.
+# A slow response may take minutes; a stop does not wait for it.
 STOP_SECONDS = 1
 # linger on, for zero seconds: closing such a socket sends a reset and not a farewell.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -102,7 +102,7 @@ class Simulator:
 
     async def _serve(self) -> None:
         await self._server.serve(sockets=[self._socket])
-        # Whoever still waits for a slow answer is cut off: a stop does not wait for faults.
+        # A client that waits for a slow response is cut off: a stop does not wait for faults.
         for connection in list(self._server.server_state.connections):
             connection.transport.abort()
 
