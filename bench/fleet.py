@@ -11,8 +11,9 @@ from bench.history import SECRET_KEY
 from bench.novita import DEPLOYMENT, FIRST_WORD, machine, machine_id, machine_name
 from gpukeeper.domain import ids
 from gpukeeper.domain.instances import DesiredState, Instance, Order, Purchase, Status
-from gpukeeper.domain.lifecycle.decide import Limits, schedule
+from gpukeeper.domain.lifecycle.decide import schedule
 from gpukeeper.domain.lifecycle.observations import observe
+from gpukeeper.domain.lifecycle.transitions import Limits
 from gpukeeper.domain.machines import Machine
 from gpukeeper.novita import mapping, models
 from gpukeeper.store import facts, instance_record, migrations, tables

@@ -13,7 +13,7 @@ from sqlalchemy import func, insert, select
 from gpukeeper.domain import ids
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instances import DesiredState, Instance, Order, Status
-from gpukeeper.domain.lifecycle.decide import change_status
+from gpukeeper.domain.lifecycle.transitions import change_status
 from gpukeeper.domain.machines import Machine
 from gpukeeper.store import instances, migrations, tables
 from gpukeeper.store.db.database import Connection, Database, sqlite_url

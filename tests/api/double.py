@@ -9,7 +9,7 @@ from gpukeeper.contract.orphans import Orphan
 from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidOrder, KeyReused, NotFound
 from gpukeeper.domain.events import DeliveryStatus, Event, EventType
 from gpukeeper.domain.instances import Command, Instance, Order, Status
-from gpukeeper.domain.lifecycle.decide import request_command
+from gpukeeper.domain.lifecycle.commands import request_command
 from gpukeeper.domain.machines import ConnectionDetails
 from gpukeeper.domain.products import BillingMode, Cluster, Offer, Template
 from gpukeeper.service import Census, DeliveryView, Health, Page, Queues, View

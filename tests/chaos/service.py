@@ -15,7 +15,7 @@ from sqlalchemy import event
 
 from gpukeeper.config import load as load_settings
 from gpukeeper.domain.events import Change
-from gpukeeper.domain.lifecycle.decide import Limits
+from gpukeeper.domain.lifecycle.transitions import Limits
 from gpukeeper.novita.catalog import Catalog
 from gpukeeper.novita.client import CallReport, NovitaClient
 from gpukeeper.novita.quotes import Quotes

@@ -10,7 +10,7 @@ from itertools import pairwise
 from sqlalchemy import Connection, func, select
 
 from gpukeeper.domain.instances import Command, DesiredState, Instance, OnFailure, Status
-from gpukeeper.domain.lifecycle.decide import IN_TRANSIT
+from gpukeeper.domain.lifecycle.transitions import IN_TRANSIT
 from gpukeeper.domain.products import BillingMode
 from gpukeeper.simulator.billing import PRICES_PER_USD
 from gpukeeper.simulator.machines.machine import GONE, Machine

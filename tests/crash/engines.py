@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from sqlalchemy import event
 
 from gpukeeper.config import load as load_settings
-from gpukeeper.domain.lifecycle.decide import Limits
+from gpukeeper.domain.lifecycle.transitions import Limits
 from gpukeeper.novita.catalog import Catalog
 from gpukeeper.novita.client import NovitaClient
 from gpukeeper.novita.quotes import Quotes

@@ -10,7 +10,8 @@ from sqlalchemy import bindparam, select, update
 from gpukeeper.contract.instances import describe_instance
 from gpukeeper.domain.instances import Instance, PurchaseIntent, Status
 from gpukeeper.domain.lifecycle import purchases
-from gpukeeper.domain.lifecycle.decide import Step, decide
+from gpukeeper.domain.lifecycle.decide import decide
+from gpukeeper.domain.lifecycle.steps import Step
 from gpukeeper.engine import reconcile
 from gpukeeper.engine.leases import HeldLeases
 from gpukeeper.simulator.novita_api.fault_rules import Fault

@@ -4,7 +4,7 @@ import re
 
 from gpukeeper.domain.errors import WrongStatus
 from gpukeeper.domain.instances import Command, Status
-from gpukeeper.domain.lifecycle.decide import request_command
+from gpukeeper.domain.lifecycle.commands import request_command
 from tests.docs.pages import DOCS, examples
 from tests.domain.builders import NOW, instance
 

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import settings
 
 from gpukeeper.domain.instances import Attempt, DesiredState, Instance, Order, Status
-from gpukeeper.domain.lifecycle.decide import Limits
+from gpukeeper.domain.lifecycle.transitions import Limits
 from gpukeeper.domain.machines import Observation, Phase
 from gpukeeper.domain.products import BillingMode, Cluster, Offer, Port, Product, Template
 from tests.instances import build, edit

@@ -16,7 +16,7 @@ from gpukeeper.config import Settings
 from gpukeeper.config import load as load_settings
 from gpukeeper.domain.events import DeliveryStatus, EventType
 from gpukeeper.domain.instances import Instance, Order, Status
-from gpukeeper.domain.lifecycle.decide import Limits
+from gpukeeper.domain.lifecycle.transitions import Limits
 from gpukeeper.novita.catalog import Catalog
 from gpukeeper.novita.client import NovitaClient
 from gpukeeper.novita.quotes import Quotes

@@ -7,8 +7,8 @@ import pytest
 
 from gpukeeper.domain.errors import WrongStatus
 from gpukeeper.domain.instances import Command, Status
-from gpukeeper.domain.lifecycle.decide import Limits
 from gpukeeper.domain.lifecycle.observations import observe
+from gpukeeper.domain.lifecycle.transitions import Limits
 from gpukeeper.domain.machines import Phase
 from gpukeeper.store import instances
 from tests.engine.rig import Rig

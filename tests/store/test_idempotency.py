@@ -6,7 +6,7 @@ import pytest
 
 from gpukeeper.domain.errors import KeyReused
 from gpukeeper.domain.instances import Status
-from gpukeeper.domain.lifecycle.decide import fail
+from gpukeeper.domain.lifecycle.transitions import fail
 from gpukeeper.store import idempotency, instances
 from gpukeeper.store.db.database import Connection, Database, StoreError
 from tests.store.rows import NOW, SEAL, SILENT, an_instance, changed

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from gpukeeper.domain.events import ANNOUNCED, Change
 from gpukeeper.domain.instances import Status
-from gpukeeper.domain.lifecycle.decide import IN_TRANSIT
+from gpukeeper.domain.lifecycle.transitions import IN_TRANSIT
 
 # A loop at rest wakes this often by itself; what is due sooner is worth a nudge.
 _SOON = timedelta(seconds=5)

@@ -10,7 +10,8 @@ from gpukeeper.domain.errors import NovitaError
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instances import Instance
 from gpukeeper.domain.lifecycle import purchases
-from gpukeeper.domain.lifecycle.decide import Limits, schedule
+from gpukeeper.domain.lifecycle.decide import schedule
+from gpukeeper.domain.lifecycle.transitions import Limits
 from gpukeeper.engine.leases import HeldLeases
 from gpukeeper.engine.loop import Clock
 from gpukeeper.novita.client import NovitaClient

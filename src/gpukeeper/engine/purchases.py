@@ -8,7 +8,8 @@ from gpukeeper.domain.errors import GpuKeeperError, NothingForSale, NovitaError,
 from gpukeeper.domain.ids import may_be_altered
 from gpukeeper.domain.instances import Instance
 from gpukeeper.domain.lifecycle import purchases
-from gpukeeper.domain.lifecycle.decide import Limits, schedule
+from gpukeeper.domain.lifecycle.decide import schedule
+from gpukeeper.domain.lifecycle.transitions import Limits
 from gpukeeper.domain.machines import Listing, Observation, Phase
 from gpukeeper.domain.products import Offer, PurchaseRequest
 from gpukeeper.engine.applying import Applying, Fold
@@ -25,7 +26,7 @@ from gpukeeper.telemetry import Logger
 _SKEW = timedelta(minutes=5)
 
 # Takes the token of the lease, and returns what came of it.
-Step = Callable[[str], Awaitable[Fold]]
+FirstStep = Callable[[str], Awaitable[Fold]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Beginning:
     """How a new order begins: its row as it is to be stored, and what is done with it then."""
 
     row: Instance
-    step: Step
+    step: FirstStep
 
 
 @dataclass(frozen=True, slots=True)

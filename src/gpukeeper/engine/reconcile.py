@@ -8,30 +8,31 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import assert_never
 
 from gpukeeper.domain.backoff import exponential_delay
 from gpukeeper.domain.errors import LeaseLost, NovitaError, NovitaNotFound
 from gpukeeper.domain.instances import Command, Instance
 from gpukeeper.domain.lifecycle import duplicates, observations
 from gpukeeper.domain.lifecycle.command_results import apply_command_result
-from gpukeeper.domain.lifecycle.decide import (
+from gpukeeper.domain.lifecycle.decide import decide, settle
+from gpukeeper.domain.lifecycle.steps import (
     ChangeStatus,
     ChooseOffer,
     Confirm,
     DeleteDuplicate,
-    Limits,
     LookUp,
     SendCommand,
+    Step,
     Wait,
-    decide,
-    is_coming_up,
 )
+from gpukeeper.domain.lifecycle.transitions import Limits
 from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.engine.applying import Applying, Fold
 from gpukeeper.engine.duplicates import delete_duplicate
 from gpukeeper.engine.leases import HeldLeases, new_lease
 from gpukeeper.engine.loop import Clock, Workers
-from gpukeeper.engine.purchases import Beginning, Purchaser, Step
+from gpukeeper.engine.purchases import Beginning, FirstStep, Purchaser
 from gpukeeper.novita.client import NovitaClient
 from gpukeeper.novita.quotes import Quotation
 from gpukeeper.store import facts, instances
@@ -132,14 +133,16 @@ class Reconciler:
         """Work on a row that has been stored as the claim says; returns at once."""
         self._start(claim.row, claim.lease, claim.beginning.step)
 
-    def _start(self, row: Instance, lease: Lease, first: Step | None = None) -> None:
+    def _start(self, row: Instance, lease: Lease, first: FirstStep | None = None) -> None:
         self.leasing.hold(lease)
         self.workers.start(self.work(row, lease.token, first), row.id, lease.token)
 
     def _unreadable(self, instance_id: str, error: str) -> None:
         self.log.error("row_unreadable", instance_id=instance_id, error=error)
 
-    async def work(self, instance: Instance, lease_token: str, first: Step | None = None) -> None:
+    async def work(
+        self, instance: Instance, lease_token: str, first: FirstStep | None = None
+    ) -> None:
         """Take one leased instance as far as it goes now; give up quietly if the lease is lost.
 
         ``first`` is what to begin with, if that is decided.
@@ -154,7 +157,7 @@ class Reconciler:
             except LeaseLost:
                 self.log.info("lease_lost", instance_id=instance.id)
 
-    async def _work(self, instance: Instance, lease_token: str, first: Step | None) -> None:
+    async def _work(self, instance: Instance, lease_token: str, first: FirstStep | None) -> None:
         is_due = True
         while is_due:
             if first is not None:
@@ -166,17 +169,16 @@ class Reconciler:
             change, is_due = await self.applying.apply(instance.id, fold, lease_token)
             instance = change.after
 
-    async def _perform(self, instance: Instance, step: object, lease_token: str) -> Fold:
+    async def _perform(self, instance: Instance, step: Step, lease_token: str) -> Fold:
         match step:
             case Wait():
                 return lambda row: row
-            case ChangeStatus() if is_coming_up(instance) and instance.is_watched:
-                # The last look may be long ago: ask before giving up what may be running.  Where
-                # Novita cannot be asked, the row moves only if a listing has shown it since.
+            case ChangeStatus(is_confirmed_first=True):
+                # Where Novita cannot be asked, it changes only if a listing has shown it since.
                 seen = await self._confirm(instance)
-                return lambda row: self._move(seen(row))
+                return lambda row: settle(seen(row), self.clock(), self.limits)
             case ChangeStatus():
-                return self._move
+                return lambda row: settle(row, self.clock(), self.limits)
             case ChooseOffer():
                 return await self.purchasing.choose_and_buy(instance, lease_token)
             case LookUp():
@@ -187,11 +189,7 @@ class Reconciler:
                 return await self._ask(instance, verb, lease_token)
             case DeleteDuplicate(novita_id=novita_id):
                 return await self._discard(instance, novita_id)
-        raise AssertionError(f"unknown step {step!r}")
-
-    def _move(self, row: Instance) -> Instance:
-        step = decide(row, self.clock(), self.limits)
-        return step.instance if isinstance(step, ChangeStatus) else row
+        assert_never(step)
 
     async def _confirm(self, instance: Instance) -> Fold:
         assert instance.machine.novita_id is not None

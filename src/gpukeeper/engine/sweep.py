@@ -12,7 +12,8 @@ from gpukeeper.domain.errors import LeaseLost, NovitaError, NovitaUnavailable
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instances import Instance, Status
 from gpukeeper.domain.lifecycle import clock_rollback, duplicates, observations, purchases
-from gpukeeper.domain.lifecycle.decide import IN_TRANSIT, Limits, schedule
+from gpukeeper.domain.lifecycle.decide import schedule
+from gpukeeper.domain.lifecycle.transitions import IN_TRANSIT, Limits
 from gpukeeper.domain.machines import Listing, Observation, Phase
 from gpukeeper.domain.orphans import orphans_among
 from gpukeeper.domain.wakeups import LoopName
@@ -30,8 +31,7 @@ from gpukeeper.store.leases import Lease
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.telemetry import Logger, tracing
 
-# So many rows that differ from what Novita says are written in one transaction: few at first, so
-# that whoever is to be told is told at once, and then more, which costs each of them less.
+# Rows written in one transaction: few at first, to be announced at once, then more, at less cost.
 _FIRST_GROUP = 25
 _LARGEST_GROUP = 100
 # An absence of this many machines at once is an incident at Novita, not their end, when it is

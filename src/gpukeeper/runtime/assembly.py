@@ -14,7 +14,7 @@ from gpukeeper import __version__
 from gpukeeper.config import Secrets, Settings, prepare_data_dir
 from gpukeeper.domain import ids
 from gpukeeper.domain.errors import NovitaError
-from gpukeeper.domain.lifecycle.decide import Limits
+from gpukeeper.domain.lifecycle.transitions import Limits
 from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.engine.loop import Loop
 from gpukeeper.novita.catalog import Catalog

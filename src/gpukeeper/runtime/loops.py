@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from gpukeeper.config import Settings
 from gpukeeper.domain.deliveries import RetryPolicy
-from gpukeeper.domain.lifecycle.decide import Limits
+from gpukeeper.domain.lifecycle.transitions import Limits
 from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.engine.applying import Applying
 from gpukeeper.engine.deliver import Deliverer

@@ -12,7 +12,8 @@ from gpukeeper.domain import ids
 from gpukeeper.domain.errors import KeyReused
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instances import Instance
-from gpukeeper.domain.lifecycle.decide import Limits, schedule
+from gpukeeper.domain.lifecycle.decide import schedule
+from gpukeeper.domain.lifecycle.transitions import Limits
 from gpukeeper.domain.machines import Observation
 from gpukeeper.service import placing
 from gpukeeper.store import instances, orphans

@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 from gpukeeper.domain.errors import InvalidOrder, NotFound, NothingForSale, NovitaError
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instances import Instance, Order, Status
-from gpukeeper.domain.lifecycle.decide import Limits
 from gpukeeper.domain.lifecycle.purchases import is_safe_to_repeat
+from gpukeeper.domain.lifecycle.transitions import Limits
 from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.novita.quotes import Quotation, Quotes
 from gpukeeper.nudges import Nudges

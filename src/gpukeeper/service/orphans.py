@@ -7,7 +7,8 @@ from datetime import datetime
 from gpukeeper.domain.errors import NotFound, NovitaNotFound
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instances import Instance
-from gpukeeper.domain.lifecycle.decide import Limits, schedule
+from gpukeeper.domain.lifecycle.decide import schedule
+from gpukeeper.domain.lifecycle.transitions import Limits
 from gpukeeper.novita.client import NovitaClient
 from gpukeeper.service import placing
 from gpukeeper.store import instances, orphans

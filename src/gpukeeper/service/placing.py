@@ -9,7 +9,7 @@ from gpukeeper.domain import ids
 from gpukeeper.domain.errors import ForeignMachine, NotFound
 from gpukeeper.domain.instances import DesiredState, Instance, Order, Status
 from gpukeeper.domain.lifecycle import observations
-from gpukeeper.domain.lifecycle.decide import Limits, change_status
+from gpukeeper.domain.lifecycle.transitions import Limits, change_status
 from gpukeeper.domain.machines import Observation, Phase
 from gpukeeper.domain.products import BillingMode
 from gpukeeper.store import orphans

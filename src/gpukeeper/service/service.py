@@ -20,7 +20,9 @@ from gpukeeper.domain.errors import (
 from gpukeeper.domain.events import Change, DeliveryStatus, Event
 from gpukeeper.domain.instances import Command, Instance, Order, Status
 from gpukeeper.domain.lifecycle import observations
-from gpukeeper.domain.lifecycle.decide import Limits, request_command, schedule
+from gpukeeper.domain.lifecycle.commands import request_command
+from gpukeeper.domain.lifecycle.decide import schedule
+from gpukeeper.domain.lifecycle.transitions import Limits
 from gpukeeper.domain.machines import ConnectionDetails as Access
 from gpukeeper.domain.products import BillingMode, Cluster, Offer, Template
 from gpukeeper.domain.wakeups import LoopName

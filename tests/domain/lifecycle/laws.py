@@ -5,7 +5,8 @@ from datetime import datetime
 
 from gpukeeper.domain.events import Change, EventType
 from gpukeeper.domain.instances import Command, Instance, OnFailure, Status
-from gpukeeper.domain.lifecycle.decide import IN_TRANSIT, schedule
+from gpukeeper.domain.lifecycle.decide import schedule
+from gpukeeper.domain.lifecycle.transitions import IN_TRANSIT
 from gpukeeper.domain.machines import Phase
 from tests.domain.builders import LIMITS
 from tests.domain.lifecycle.world import Machine

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gpukeeper.domain.instances import Command, DesiredState, Instance, LastCommand, Status
-from gpukeeper.domain.lifecycle.decide import COMING_UP, Confirm, decide, schedule
+from gpukeeper.domain.lifecycle.decide import decide, schedule
 from gpukeeper.domain.lifecycle.observations import (
     confirm_missing,
     observe,
@@ -14,6 +14,8 @@ from gpukeeper.domain.lifecycle.observations import (
     record_reappearance,
     suspect_missing,
 )
+from gpukeeper.domain.lifecycle.steps import Confirm
+from gpukeeper.domain.lifecycle.transitions import COMING_UP
 from gpukeeper.domain.machines import Endpoint, Phase, SpotSignal
 from tests.domain.builders import LIMITS, NOW, SECOND, instance, requested, seen
 from tests.instances import edit

@@ -17,8 +17,11 @@ from gpukeeper.domain.errors import (
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instances import Command, DesiredState, Instance, OnFailure, Reason, Status
 from gpukeeper.domain.lifecycle.command_results import apply_command_result
-from gpukeeper.domain.lifecycle.decide import Confirm, decide, fail, request_command, schedule
+from gpukeeper.domain.lifecycle.commands import request_command
+from gpukeeper.domain.lifecycle.decide import decide, schedule, settle
 from gpukeeper.domain.lifecycle.observations import observe
+from gpukeeper.domain.lifecycle.steps import Confirm
+from gpukeeper.domain.lifecycle.transitions import fail
 from gpukeeper.domain.machines import Phase
 from tests.domain.builders import LIMITS, MINUTE, NOW, ORDER, SECOND, instance, requested, seen
 from tests.instances import edit
@@ -167,8 +170,7 @@ def test_a_start_without_a_gpu_or_money_fails_with_that_and_never_replaces_a_fai
 def test_the_deadline_of_a_stop_does_not_replace_what_the_machine_failed_of() -> None:
     stopping = request_command(instance(Status.FAILED, phase=None, reason=WHY), Command.STOP, NOW)
     rising = observe(stopping, seen(Phase.STARTING), NOW, LIMITS)
-    step = decide(rising, rising.deadline_at + SECOND, LIMITS)
-    assert getattr(step, "instance").reason == WHY  # noqa: B009 - the step is a Move
+    assert settle(rising, rising.deadline_at + SECOND, LIMITS).reason == WHY
 
 
 def test_a_machine_that_is_to_be_stopped_once_it_is_up_fails_as_soon_as_it_cannot_come_up() -> None:

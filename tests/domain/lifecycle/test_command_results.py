@@ -18,14 +18,10 @@ from gpukeeper.domain.errors import (
 )
 from gpukeeper.domain.instances import Command, Instance, LastCommand, Reason, Status
 from gpukeeper.domain.lifecycle.command_results import CONFIRM_DELETE_AFTER, apply_command_result
-from gpukeeper.domain.lifecycle.decide import (
-    Confirm,
-    SendCommand,
-    Wait,
-    decide,
-    mark_deleted,
-    request_command,
-)
+from gpukeeper.domain.lifecycle.commands import request_command
+from gpukeeper.domain.lifecycle.decide import decide
+from gpukeeper.domain.lifecycle.steps import Confirm, SendCommand, Wait
+from gpukeeper.domain.lifecycle.transitions import mark_deleted
 from gpukeeper.domain.machines import Phase
 from tests.domain.builders import LIMITS, NOW, SECOND, instance
 from tests.instances import edit

@@ -13,9 +13,10 @@ from gpukeeper.domain.instances import (
     Status,
 )
 from gpukeeper.domain.lifecycle.command_results import apply_command_result
-from gpukeeper.domain.lifecycle.commands import is_allowed
-from gpukeeper.domain.lifecycle.decide import SendCommand, Wait, decide, request_command
+from gpukeeper.domain.lifecycle.commands import is_allowed, request_command
+from gpukeeper.domain.lifecycle.decide import decide
 from gpukeeper.domain.lifecycle.observations import observe
+from gpukeeper.domain.lifecycle.steps import SendCommand, Wait
 from gpukeeper.domain.machines import Endpoint, Phase, SpotSignal
 from tests.domain.builders import LIMITS, MINUTE, NOW, instance, offer, requested, seen
 from tests.instances import edit

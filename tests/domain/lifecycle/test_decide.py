@@ -16,21 +16,19 @@ from gpukeeper.domain.instances import (
     Reason,
     Status,
 )
-from gpukeeper.domain.lifecycle.decide import (
+from gpukeeper.domain.lifecycle.commands import request_command
+from gpukeeper.domain.lifecycle.decide import decide, schedule, settle
+from gpukeeper.domain.lifecycle.observations import postpone_confirmation
+from gpukeeper.domain.lifecycle.steps import (
     ChangeStatus,
     ChooseOffer,
     Confirm,
-    Limits,
     LookUp,
     SendCommand,
     Step,
     Wait,
-    decide,
-    fail,
-    request_command,
-    schedule,
 )
-from gpukeeper.domain.lifecycle.observations import postpone_confirmation
+from gpukeeper.domain.lifecycle.transitions import Limits, fail
 from gpukeeper.domain.machines import Endpoint, Phase
 from tests.domain.builders import LIMITS, MINUTE, NOW, ORDER, SECOND, instance, offer, requested
 from tests.instances import edit
@@ -42,9 +40,8 @@ LATER = NOW + MINUTE
 
 def moved(row: Instance, now: datetime = NOW) -> Instance:
     """Return what a row becomes that changes without anyone being asked."""
-    step = decide(row, now, LIMITS)
-    assert isinstance(step, ChangeStatus)
-    return step.instance
+    assert isinstance(decide(row, now, LIMITS), ChangeStatus)
+    return settle(row, now, LIMITS)
 
 
 @pytest.mark.parametrize(

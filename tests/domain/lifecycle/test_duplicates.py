@@ -13,15 +13,14 @@ from gpukeeper.domain.errors import NovitaRejected, OutcomeUnknown
 from gpukeeper.domain.events import Change, EventType
 from gpukeeper.domain.instances import Command, Duplicate, Instance, PurchaseIntent, Status
 from gpukeeper.domain.lifecycle import duplicates, purchases
-from gpukeeper.domain.lifecycle.decide import (
+from gpukeeper.domain.lifecycle.commands import request_command
+from gpukeeper.domain.lifecycle.decide import decide, schedule, settle
+from gpukeeper.domain.lifecycle.steps import (
     ChangeStatus,
     ChooseOffer,
     DeleteDuplicate,
     LookUp,
     Wait,
-    decide,
-    request_command,
-    schedule,
 )
 from gpukeeper.domain.machines import Phase
 from tests.domain.builders import (
@@ -248,8 +247,8 @@ def _step(shop: Shop, row: Instance, unanswered: list[timedelta | None]) -> Inst
     """Do what is decided, and what a look does when nothing is."""
     now, ours = shop.now, shop.alive()
     match decide(row, now, LIMITS):
-        case ChangeStatus(instance=moved):
-            return moved
+        case ChangeStatus():
+            return settle(row, now, LIMITS)
         case ChooseOffer():
             asking = purchases.record_choice(row, OFFER, TEMPLATE, now)
             if not unanswered:

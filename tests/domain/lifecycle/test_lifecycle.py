@@ -12,20 +12,18 @@ from gpukeeper.domain.errors import NothingForSale, NovitaError, WrongStatus
 from gpukeeper.domain.instances import Command, DesiredState, Instance, OnFailure, Status
 from gpukeeper.domain.lifecycle import observations, purchases
 from gpukeeper.domain.lifecycle.command_results import apply_command_result
-from gpukeeper.domain.lifecycle.decide import (
-    IN_TRANSIT,
+from gpukeeper.domain.lifecycle.commands import request_command
+from gpukeeper.domain.lifecycle.decide import decide, schedule, settle
+from gpukeeper.domain.lifecycle.steps import (
     ChangeStatus,
     ChooseOffer,
     Confirm,
     DeleteDuplicate,
     LookUp,
     SendCommand,
-    Step,
     Wait,
-    decide,
-    request_command,
-    schedule,
 )
+from gpukeeper.domain.lifecycle.transitions import IN_TRANSIT
 from gpukeeper.domain.machines import Phase, SpotSignal
 from gpukeeper.domain.products import BillingMode
 from tests.domain.builders import LIMITS, NOW, ORDER, REPEATABLE, SECOND, TEMPLATE, offer, requested
@@ -205,13 +203,13 @@ class Life(RuleBasedStateMachine):
     def move(self) -> None:
         """Follow the changes that need nobody until something else is to be done."""
         for _ in range(STEPS_AT_ONCE):
-            step: Step = decide(self.row, self.now, LIMITS)
-            if not isinstance(step, ChangeStatus):
+            if not isinstance(decide(self.row, self.now, LIMITS), ChangeStatus):
                 return
-            if step.instance.status is Status.DELETING:
+            settled = settle(self.row, self.now, LIMITS)
+            if settled.status is Status.DELETING:
                 assert self.row.running_at is None
                 assert self.row.order.on_failure is OnFailure.DELETE
-            self.fold(constantly(step.instance))
+            self.fold(constantly(settled))
         raise AssertionError(f"moves for ever: {self.row}")
 
     def buy(self, fate: Fate, lag: timedelta) -> Fold | None:

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from gpukeeper.domain.instances import Command, DesiredState, Instance, LastCommand, Reason, Status
+from gpukeeper.domain.lifecycle.commands import request_command
 from gpukeeper.domain.lifecycle.connection_details import SSH_QUERY_AFTER
-from gpukeeper.domain.lifecycle.decide import Confirm, decide, request_command
+from gpukeeper.domain.lifecycle.decide import decide
 from gpukeeper.domain.lifecycle.observations import fingerprint, observe
+from gpukeeper.domain.lifecycle.steps import Confirm
 from gpukeeper.domain.machines import Endpoint, Observation, Phase, SpotSignal
 from tests.domain.builders import LIMITS, MINUTE, NOW, ON_DEMAND, SECOND, instance, requested, seen
 from tests.instances import edit

@@ -26,7 +26,8 @@ from gpukeeper.domain.instances import (
     Reason,
     Status,
 )
-from gpukeeper.domain.lifecycle.decide import ChooseOffer, Wait, decide, fail, request_command
+from gpukeeper.domain.lifecycle.commands import request_command
+from gpukeeper.domain.lifecycle.decide import decide
 from gpukeeper.domain.lifecycle.purchases import (
     choose_offer,
     compose_request,
@@ -41,6 +42,8 @@ from gpukeeper.domain.lifecycle.purchases import (
     record_purchase,
     record_refusal,
 )
+from gpukeeper.domain.lifecycle.steps import ChooseOffer, Wait
+from gpukeeper.domain.lifecycle.transitions import fail
 from gpukeeper.domain.machines import Phase
 from gpukeeper.domain.products import Port
 from tests.domain.builders import (

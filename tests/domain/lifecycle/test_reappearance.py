@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from gpukeeper.domain.instances import Command, Instance, LastCommand, Reason, Status
-from gpukeeper.domain.lifecycle.decide import SendCommand, decide
+from gpukeeper.domain.lifecycle.decide import decide
 from gpukeeper.domain.lifecycle.observations import observe, record_reappearance
+from gpukeeper.domain.lifecycle.steps import SendCommand
 from gpukeeper.domain.machines import Phase
 from tests.domain.builders import LIMITS, MINUTE, NOW, ON_DEMAND, SECOND, instance, seen
 

@@ -7,7 +7,7 @@ import pytest
 
 from gpukeeper.domain.events import Change, EventType
 from gpukeeper.domain.instances import Command, DesiredState, Instance, Reason, Status
-from gpukeeper.domain.lifecycle.decide import request_command
+from gpukeeper.domain.lifecycle.commands import request_command
 from gpukeeper.domain.lifecycle.observations import observe
 from gpukeeper.domain.machines import Phase, SpotSignal
 from tests.domain.builders import LIMITS, MINUTE, NOW, ON_DEMAND, instance, seen

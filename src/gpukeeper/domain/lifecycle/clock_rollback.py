@@ -8,7 +8,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from gpukeeper.domain.instances import Duplicate, Instance, PurchaseIntent
-from gpukeeper.domain.lifecycle.decide import Limits, schedule
+from gpukeeper.domain.lifecycle.decide import schedule
+from gpukeeper.domain.lifecycle.transitions import Limits
 
 
 def correct_times(instance: Instance, now: datetime, limits: Limits) -> Instance:

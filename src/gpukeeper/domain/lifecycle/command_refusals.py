@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from gpukeeper.domain.instances import Command, Instance, Reason, Status
-from gpukeeper.domain.lifecycle.decide import REFUSAL_CODES, RISING, change_status
+from gpukeeper.domain.lifecycle.transitions import REFUSAL_CODES, RISING, change_status
 from gpukeeper.domain.machines import Phase
 
 # Where a machine stays that a verb did not reach.

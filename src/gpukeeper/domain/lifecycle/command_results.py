@@ -21,7 +21,13 @@ from gpukeeper.domain.errors import (
 )
 from gpukeeper.domain.instances import Command, Instance, LastCommand, Reason, Status
 from gpukeeper.domain.lifecycle.command_refusals import revert_command
-from gpukeeper.domain.lifecycle.decide import COMING_UP, REFUSAL_CODES, Limits, drop_refusal, fail
+from gpukeeper.domain.lifecycle.transitions import (
+    COMING_UP,
+    REFUSAL_CODES,
+    Limits,
+    drop_refusal,
+    fail,
+)
 from gpukeeper.domain.machines import Phase
 
 # A deleted machine is usually gone after 2 s (API notes §4), so it is asked about soon after.

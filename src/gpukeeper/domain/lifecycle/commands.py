@@ -1,10 +1,14 @@
-"""Which wishes of its owner's an instance's status allows, and what to say to the others."""
+"""What the owner may ask of an instance, and what the row says from then on."""
 
 from collections.abc import Mapping, Set
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
 
 from gpukeeper.domain.errors import WrongStatus
-from gpukeeper.domain.instances import Command, DesiredState, Instance, Status
-from gpukeeper.domain.machines import Phase
+from gpukeeper.domain.instances import Command, DesiredState, Instance, PriorState, Status
+from gpukeeper.domain.lifecycle.transitions import change_status, drop_refusal
+from gpukeeper.domain.machines import Machine, Phase, SpotSignal
 
 _ALLOWED_IN: Mapping[Command, Set[Status]] = {
     Command.START: frozenset({Status.STOPPED, Status.RECLAIMED, Status.FAILED}),
@@ -45,6 +49,54 @@ def check_allowed(instance: Instance, verb: Command) -> None:
     raise WrongStatus(f"{where} and has no machine to {verb.value}.")
 
 
+def request_command(instance: Instance, verb: Command, now: datetime) -> Instance:
+    """Return the instance with the owner's command stored; the engine carries it out.
+
+    Raises WrongStatus when the status does not allow the command.
+    """
+    if verb is Command.DELETE:
+        return request_deletion(instance, now)
+    check_allowed(instance, verb)
+    if verb is Command.STOP:
+        return change_status(
+            instance,
+            Status.STOPPING,
+            now,
+            desired_state=DesiredState.STOPPED,
+            deadline_at=now + instance.order.startup_timeout,
+            machine=_seen_before_a_start(instance),
+            **_afresh(instance),
+        )
+    machine = instance.machine.disconnect()
+    if verb is Command.START:
+        # What was said of the spot machine before it was down does not hold for its next life.
+        machine = replace(machine, spot_signal=SpotSignal.NONE, reclaim_at=None)
+    return change_status(
+        instance,
+        Status.STARTING,
+        now,
+        desired_state=DesiredState.RUNNING,
+        pending_command=verb,
+        deadline_at=now + instance.order.startup_timeout,
+        machine=machine,
+        **_afresh(instance),
+    )
+
+
+def request_deletion(instance: Instance, now: datetime) -> Instance:
+    """Return the instance to be deleted; deleting what is being deleted changes nothing."""
+    if instance.desired_state is DesiredState.DELETED:
+        return instance
+    return change_status(
+        instance,
+        Status.DELETING,
+        now,
+        reason=drop_refusal(instance.reason),
+        desired_state=DesiredState.DELETED,
+        **_afresh(instance),
+    )
+
+
 def _obstacle(instance: Instance, verb: Command) -> str | None:
     allowed_in = _ALLOWED_IN[verb]
     if instance.status not in allowed_in:
@@ -62,3 +114,19 @@ def _obstacle(instance: Instance, verb: Command) -> str | None:
 def _what_works(instance: Instance) -> str:
     works = [verb.value for verb in Command if is_allowed(instance, verb)]
     return f"What can be asked of it now: {', '.join(works)}." if works else "It is being deleted."
+
+
+def _afresh(instance: Instance) -> dict[str, Any]:
+    """Return what a command changes: answers to the one before it, and doubts, are wiped.
+
+    ``prior`` is what to go back to if Novita refuses; what was refused before is over.
+    """
+    prior = PriorState(instance.status, instance.desired_state, drop_refusal(instance.reason))
+    return {"prior": prior, "last_command": None, "watch": instance.watch.renew()}
+
+
+def _seen_before_a_start(instance: Instance) -> Machine:
+    """Return the machine; a start may have had its effect since it was seen down."""
+    machine = instance.machine
+    is_starting = instance.status in (Status.CREATING, Status.STARTING)
+    return replace(machine, phase=None) if is_starting and machine.phase is Phase.DOWN else machine

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from gpukeeper.domain.backoff import exponential_delay
 from gpukeeper.domain.instances import Duplicate, Instance, Status
-from gpukeeper.domain.lifecycle.decide import Limits
+from gpukeeper.domain.lifecycle.transitions import Limits
 
 # A deleted machine is usually gone after 2 s (API notes §4), so it is asked about soon after.
 _TRY_AGAIN_AFTER = timedelta(seconds=3)

@@ -15,7 +15,13 @@ from gpukeeper.domain.ids import is_adopted
 from gpukeeper.domain.instances import Command, DesiredState, Instance, Reason, Status, Watch
 from gpukeeper.domain.lifecycle import connection_details
 from gpukeeper.domain.lifecycle.command_refusals import is_refusal_proven, revert_command
-from gpukeeper.domain.lifecycle.decide import (
+from gpukeeper.domain.lifecycle.phases import (
+    BOOT_FAILED,
+    BY_PHASE,
+    is_command_recent,
+    reclaim_reason,
+)
+from gpukeeper.domain.lifecycle.transitions import (
     COMING_UP,
     RISING,
     Limits,
@@ -24,12 +30,6 @@ from gpukeeper.domain.lifecycle.decide import (
     is_coming_up,
     is_new,
     mark_deleted,
-)
-from gpukeeper.domain.lifecycle.phases import (
-    BOOT_FAILED,
-    BY_PHASE,
-    is_command_recent,
-    reclaim_reason,
 )
 from gpukeeper.domain.machines import Machine, Observation, Phase, SpotSignal
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from gpukeeper.domain.instances import Command, DesiredState, Instance, Reason, Status
 from gpukeeper.domain.lifecycle.connection_details import SSH_QUERY_AFTER
-from gpukeeper.domain.lifecycle.decide import Limits, change_status, fail
+from gpukeeper.domain.lifecycle.transitions import Limits, change_status, fail
 from gpukeeper.domain.machines import Phase, SpotSignal
 from gpukeeper.domain.products import BillingMode
 

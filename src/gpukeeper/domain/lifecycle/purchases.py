@@ -22,7 +22,7 @@ from gpukeeper.domain.errors import (
 )
 from gpukeeper.domain.instances import Attempt, Instance, PurchaseIntent, Reason, Status
 from gpukeeper.domain.lifecycle import duplicates, observations
-from gpukeeper.domain.lifecycle.decide import Limits, change_status, fail, mark_deleted
+from gpukeeper.domain.lifecycle.transitions import Limits, change_status, fail, mark_deleted
 from gpukeeper.domain.machines import Observation, Phase
 from gpukeeper.domain.products import Offer, PurchaseRequest, Template
 
