@@ -21,7 +21,7 @@ from gpukeeper.store import tables
 from tests import invariants
 from tests.chaos import outages
 from tests.chaos.owners import Account, People
-from tests.chaos.service import Stage, build_stage
+from tests.chaos.service import Stage, build_stage, log_to
 from tests.chaos.timeline import SimulatedLoop, pass_time
 from tests.chaos.verdict import doubled, limited, violations
 
@@ -50,6 +50,7 @@ async def _run(directory: Path, *, orders: int, hours: float, seed: int) -> Resu
     wild = max(hours * 3600 - _CALM_SECONDS, hours * 1800)
     people = People(stage, seed, orders, wild)
     async with AsyncExitStack() as stack:
+        stack.enter_context(log_to(directory / "chaos.log"))
         stack.callback(stage.database.close)
         stack.push_async_callback(stage.novita.aclose)
         loops = [asyncio.create_task(loop.run()) for loop in stage.engine.loops]
@@ -101,7 +102,7 @@ async def _end(stage: Stage, loops: Sequence["asyncio.Task[None]"]) -> None:
 
 
 def _figures(stage: Stage, account: Account) -> dict[str, object]:
-    counts = stage.witness.counts
+    counts = stage.counts
     with stage.database.engine.connect() as connection:
         rows = invariants.stored(connection)
         known = invariants.known_machines(connection, rows)

@@ -1,48 +1,38 @@
 """The whole service on simulated time: real engine and SQLite file, simulator, weather between."""
 
-import itertools
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar, cast
 
-from pydantic import SecretStr
 from sqlalchemy import event
 
 from gpukeeper.config import load as load_settings
 from gpukeeper.domain.events import Change
-from gpukeeper.domain.lifecycle.transitions import Limits
-from gpukeeper.novita.catalog import Catalog
 from gpukeeper.novita.client import CallReport, NovitaClient
-from gpukeeper.novita.quotes import Quotes
-from gpukeeper.nudges import Nudges
 from gpukeeper.reporter import Reporter
-from gpukeeper.runtime.loops import Engine, Tools, build_engine
+from gpukeeper.runtime import OpenStore, Role, assemble
+from gpukeeper.runtime.loops import Engine
 from gpukeeper.service import Service
-from gpukeeper.service.feed import Feed
-from gpukeeper.service.health import Vitals, examine_health
-from gpukeeper.service.ordering import Ordering
 from gpukeeper.simulator.novita_api.simulator_app import build_app as build_simulator
 from gpukeeper.simulator.simulated_world import World
 from gpukeeper.simulator.simulator_settings import Settings as SimulatorSettings
 from gpukeeper.store import facts, migrations
 from gpukeeper.store.db.database import Connection, Database
-from gpukeeper.store.encryption import EnvsCipher
-from gpukeeper.store.outbox import Outbox
-from gpukeeper.telemetry import create_metrics, get_logger
 from gpukeeper.webhooks.sender import Sender
 from tests.chaos.network import Wire
 from tests.chaos.receiver import HOOKS, Receiver
 from tests.chaos.timeline import now
+from tests.engine.rig import SECRETS, tame
 
 T = TypeVar("T")
 
 DEPLOYMENT = "ch40"
-LOG = "chaos"
 
 
 class InlineDatabase(Database):
@@ -112,18 +102,17 @@ class Stage:
     service: Service
     engine: Engine
     receiver: Receiver
-    witness: Witness
+    counts: Counter[str]
     novita: NovitaClient
 
 
 def build_stage(directory: Path, *, seed: int, simulator: SimulatorSettings) -> Stage:
     """Return the service, its loops not yet running, on a loop with simulated time."""
     app = build_simulator(simulator, wall=now)
-    random = Random(f"{seed} engine")
-    counter = itertools.count(1)
     settings = load_settings(
         {
             "NOVITA_API_KEY": "test-key",
+            "NOVITA_BASE_URL": "http://novita.test",
             "GPUKEEPER_DATA_DIR": str(directory),
             "GPUKEEPER_WEBHOOK_URL": ",".join(HOOKS),
         },
@@ -133,79 +122,39 @@ def build_stage(directory: Path, *, seed: int, simulator: SimulatorSettings) -> 
     migrations.upgrade(database.engine)
     with database.engine.begin() as connection:
         facts.ensure_mark(connection, DEPLOYMENT)
-    log = get_logger(LOG)
-    _write_log(directory / "chaos.log")
-    witness = Witness(create_metrics(), log, now)
+    counts: Counter[str] = Counter()
     wire = Wire(app, Random(f"{seed} wire"), refused=0)
-    novita = NovitaClient(
-        base_url="http://novita.test",
-        api_key=SecretStr("key"),
-        connect=lambda: wire,
-        timeout_seconds=settings.novita_timeout.total_seconds(),
-        retries=settings.novita_retries,
-        rate_per_second=settings.novita_rate,
-        clock=now,
-        random=random.random,
-        on_call=witness.called,
-    )
     receiver = Receiver(Random(f"{seed} receiver"))
-    nudges = Nudges()
-    tools = Tools(
-        database=database,
-        novita=novita,
-        market=Quotes(Catalog(novita, clock=now), settings.region),
+    outside = tame(
+        now,
+        draw=Random(f"{seed} engine").random,
+        connect=lambda: wire,
         sender=cast(Sender, receiver),
-        outbox=Outbox(
-            settings.webhook_urls, settings.webhook_retries, lambda p, _: f"{p}_{next(counter):09}"
-        ),
-        seal=EnvsCipher("A" * 43 + "="),
-        limits=Limits(adoption_window=settings.adoption_window),
-        nudges=nudges,
-        reporter=witness,
-        deployment=DEPLOYMENT,
+        reporter=partial(Witness, counts=counts),
     )
-    engine = build_engine(settings, tools, clock=now, draw=random.random)
-    ordering = Ordering(
-        database=database,
-        market=tools.market,
-        outbox=tools.outbox,
-        seal=tools.seal,
-        deployment=DEPLOYMENT,
-        nudges=nudges,
-        clock=now,
-        random_bytes=random.randbytes,
-        on_change=witness.changed,
-        buyer=engine.buyer,
+    runtime = assemble(settings, Role.ALL, OpenStore(database, SECRETS, DEPLOYMENT), outside)
+    assert runtime.engine is not None
+    return Stage(
+        app.state.world,
+        wire,
+        database,
+        runtime.service,
+        runtime.engine,
+        receiver,
+        counts,
+        runtime.novita,
     )
-    service = Service(
-        ordering=ordering,
-        database=database,
-        novita=novita,
-        market=tools.market,
-        outbox=tools.outbox,
-        seal=tools.seal,
-        limits=tools.limits,
-        deployment=DEPLOYMENT,
-        nudges=nudges,
-        clock=now,
-        random_bytes=random.randbytes,
-        on_change=witness.changed,
-        examine=lambda is_brief: examine_health(
-            database, Vitals(), now(), about={}, is_brief=is_brief
-        ),
-        log=log,
-        patience=timedelta(seconds=150),
-        feed=Feed(database, nudges),
-    )
-    return Stage(app.state.world, wire, database, service, engine, receiver, witness, novita)
 
 
-def _write_log(path: Path) -> None:
+@contextmanager
+def log_to(path: Path) -> Iterator[None]:
     """Let warnings and errors go to a file: there are thousands, and none is surprising."""
-    logger = logging.getLogger(LOG)
-    for handler in list(logger.handlers):
-        logger.removeHandler(handler)
-        handler.close()
-    logger.addHandler(logging.FileHandler(path))
+    logger, handler = logging.getLogger("gpukeeper"), logging.FileHandler(path)
+    logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    yield
+    logger.removeHandler(handler)
+    logger.setLevel(logging.NOTSET)
+    logger.propagate = True
+    handler.close()

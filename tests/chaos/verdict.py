@@ -256,5 +256,5 @@ def _wrongly_received(connection: Connection, receiver: Receiver) -> list[str]:
 
 
 def _faults_of_ours(stage: Stage) -> list[str]:
-    count = stage.witness.counts["unhandled"]
+    count = stage.counts["unhandled"]
     return [f"{count} errors of our own were caught by the engine"] if count else []

@@ -1,6 +1,5 @@
 """Two engines on one store, held at every step, with one Novita, one receiver and one clock."""
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -10,48 +9,37 @@ from random import Random
 from typing import Any, cast
 
 from prometheus_client import generate_latest
-from pydantic import SecretStr
 from sqlalchemy import event
 
 from gpukeeper.config import load as load_settings
-from gpukeeper.domain.lifecycle.transitions import Limits
-from gpukeeper.novita.catalog import Catalog
-from gpukeeper.novita.client import NovitaClient
-from gpukeeper.novita.quotes import Quotes
-from gpukeeper.nudges import Nudges
-from gpukeeper.reporter import Reporter
-from gpukeeper.runtime.loops import Engine, Tools, build_engine
+from gpukeeper.runtime import OpenStore, Role, Runtime, assemble
+from gpukeeper.runtime.loops import Engine
 from gpukeeper.service import Service
-from gpukeeper.service.feed import Feed
-from gpukeeper.service.health import Vitals, examine_health
-from gpukeeper.service.ordering import Ordering
 from gpukeeper.simulator.novita_api.simulator_app import build_app as build_simulator
 from gpukeeper.simulator.simulator_settings import Settings as SimulatorSettings
 from gpukeeper.store import facts, leases, migrations, tables
 from gpukeeper.store.db.database import Database
-from gpukeeper.store.encryption import EnvsCipher
-from gpukeeper.store.outbox import Outbox
-from gpukeeper.telemetry import Metrics, create_metrics, get_logger
+from gpukeeper.telemetry import Metrics
 from gpukeeper.webhooks import sender
 from tests.crash.gates import Gates, Loop, Receiver, Sender, Store, Wire, as_database
-from tests.engine.rig import HOOK, QUICK, Clock
+from tests.engine.rig import HOOK, QUICK, SECRETS, Clock, tame
 
 DEPLOYMENT = "cra5"
 HOOKS = (HOOK, "https://hooks.example/other")
 WORLD = SimulatorSettings(
     spot_lifetime_seconds=0, phase_seconds=QUICK, balance_usd=1_000_000, clock="real"
 )
-LIMITS = Limits()
 _RETRIES = 3
 _SETTINGS = load_settings(
     {
         "NOVITA_API_KEY": "key",
+        "NOVITA_BASE_URL": "http://novita.test",
+        "GPUKEEPER_NOVITA_TIMEOUT": "3600",
         "GPUKEEPER_WEBHOOK_URL": ",".join(HOOKS),
         "GPUKEEPER_WEBHOOK_RETRIES": str(_RETRIES),
     },
     env_file=None,
-)
-_SEAL = EnvsCipher("A" * 43 + "=")
+).model_copy(update={"novita_rate": 0})
 
 
 @dataclass(slots=True)
@@ -74,8 +62,7 @@ class House:
         self.app = build_simulator(WORLD, wall=self.clock)
         self.world = self.app.state.world
         self.receiver = Receiver(self.clock)
-        self.random = Random(7)
-        self.numbers = itertools.count(1)
+        self.outside = tame(self.clock, draw=Random(7).random)
         self.is_swallowed = False
         path.write_bytes(empty)
         self.database = _open(path)
@@ -85,38 +72,16 @@ class House:
     def start(self) -> Process:
         """Start an engine with all its gates closed."""
         gates = Gates(self.clock)
-        metrics = create_metrics()
-        reporter = Reporter(metrics, get_logger("test"), self.clock)
-        novita = NovitaClient(
-            base_url="http://novita.test",
-            api_key=SecretStr("key"),
-            connect=lambda: Wire(self.app, gates, lambda: self.is_swallowed),
-            timeout_seconds=3600,
-            rate_per_second=0,
-            clock=self.clock,
-            sleep=partial(self._sleep, gates),
-            random=self.random.random,
-        )
-        tools = Tools(
-            database=as_database(Store(self.database, gates)),
-            novita=novita,
-            market=Quotes(Catalog(novita, clock=self.clock), _SETTINGS.region),
-            sender=cast(sender.Sender, Sender(self.receiver, gates)),
-            outbox=self._outbox(),
-            seal=_SEAL,
-            limits=LIMITS,
-            nudges=Nudges(),
-            reporter=reporter,
-            deployment=DEPLOYMENT,
-        )
-        engine = build_engine(_SETTINGS, tools, clock=self.clock, draw=self.random.random)
+        runtime = self._assemble(Role.ENGINE, gates)
+        engine = runtime.engine
+        assert engine is not None
         loops = {
             "buy": engine.buyer.turn,
             "reconcile": engine.reconciler.turn,
             "look": engine.sweep.turn,
             "deliver": engine.deliverer.turn,
         }
-        return Process(gates, engine, metrics, loops)
+        return Process(gates, engine, runtime.metrics, loops)
 
     def turn(self, process: Process, name: str) -> None:
         """Let a loop of a process begin its next turn, unless it is in one."""
@@ -239,48 +204,21 @@ class House:
         await gates.wait("sleep")
         self.clock.at = max(self.clock(), until)
 
-    def _outbox(self) -> Outbox:
-        return Outbox(HOOKS, _RETRIES, lambda prefix, _: f"{prefix}_{next(self.numbers):06}")
+    def _assemble(self, role: Role, gates: Gates) -> Runtime:
+        outside = replace(
+            self.outside,
+            sleep=partial(self._sleep, gates),
+            connect=lambda: Wire(self.app, gates, lambda: self.is_swallowed),
+            sender=cast(sender.Sender, Sender(self.receiver, gates)),
+        )
+        database = as_database(Store(self.database, gates))
+        return assemble(_SETTINGS, role, OpenStore(database, SECRETS, DEPLOYMENT), outside)
 
     def _service(self) -> Service:
-        gates = Gates(self.clock, is_open=True)
-        process = self.processes[0]
-        database = as_database(Store(self.database, gates))
-        nudges = Nudges()
-        market = Quotes(Catalog(process.engine.sweep.novita, clock=self.clock), "CN-HK-01")
-        outbox = self._outbox()
-        ordering = Ordering(
-            database=database,
-            market=market,
-            outbox=outbox,
-            seal=_SEAL,
-            deployment=DEPLOYMENT,
-            nudges=nudges,
-            clock=self.clock,
-            random_bytes=self.random.randbytes,
-            on_change=lambda change: None,
-            patience=timedelta(0),
-        )
-        return Service(
-            ordering=ordering,
-            database=database,
-            novita=process.engine.sweep.novita,
-            market=market,
-            outbox=outbox,
-            seal=_SEAL,
-            limits=LIMITS,
-            deployment=DEPLOYMENT,
-            nudges=nudges,
-            clock=self.clock,
-            random_bytes=self.random.randbytes,
-            on_change=lambda change: None,
-            examine=lambda is_brief: examine_health(
-                database, Vitals(), self.clock(), about={}, is_brief=is_brief
-            ),
-            log=get_logger("test"),
-            feed=Feed(database, nudges),
-            patience=None,
-        )
+        """Return the service, which is held nowhere and does not wait for an engine."""
+        runtime = self._assemble(Role.API, Gates(self.clock, is_open=True))
+        ordering = replace(runtime.service.ordering, patience=timedelta(0))
+        return replace(runtime.service, ordering=ordering)
 
 
 def build_empty(path: Path) -> bytes:

@@ -105,6 +105,10 @@ class Store:
 
     database: Database
     gates: Gates
+    is_shared: bool = False
+
+    def on_trouble(self, tell: object) -> None:
+        """Never be in trouble."""
 
     async def write(self, unit: Callable[[Connection], T]) -> T:
         """Do what the real one does."""

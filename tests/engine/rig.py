@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -12,21 +13,15 @@ from typing import Any, cast
 import httpx2
 from pydantic import SecretStr
 
-from gpukeeper.config import Settings
+from gpukeeper.config import Secrets, Settings
 from gpukeeper.config import load as load_settings
 from gpukeeper.domain.events import DeliveryStatus, EventType
 from gpukeeper.domain.instances import Instance, Order, Status
-from gpukeeper.domain.lifecycle.transitions import Limits
-from gpukeeper.novita.catalog import Catalog
 from gpukeeper.novita.client import NovitaClient
-from gpukeeper.novita.quotes import Quotes
-from gpukeeper.nudges import Nudges
-from gpukeeper.reporter import Reporter
-from gpukeeper.runtime.loops import Engine, Tools, build_engine
+from gpukeeper.runtime import OpenStore, Outside, Role, assemble
+from gpukeeper.runtime.loops import Engine
 from gpukeeper.service import Service
-from gpukeeper.service.feed import Feed
 from gpukeeper.service.health import Vitals, examine_health
-from gpukeeper.service.ordering import Ordering
 from gpukeeper.simulator.machines.interventions import ActionDetails, perform_action
 from gpukeeper.simulator.machines.scripted_fates import Fate
 from gpukeeper.simulator.novita_api.fault_rules import Fault
@@ -37,9 +32,6 @@ from gpukeeper.simulator.simulator_settings import Settings as SimulatorSettings
 from gpukeeper.store import deliveries, facts, instances, migrations
 from gpukeeper.store import events as history
 from gpukeeper.store.db.database import Database, sqlite_url
-from gpukeeper.store.encryption import EnvsCipher
-from gpukeeper.store.outbox import Outbox
-from gpukeeper.telemetry import create_metrics, get_logger
 from gpukeeper.webhooks.sender import Receipt, Sender
 from tests import invariants
 
@@ -48,6 +40,7 @@ STORE = "test.db"
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 HOOK = "https://hooks.example/all"
 ORDER = Order(name="trainer", product_name="RTX 4090 24GB", template_id="tpl-basic")
+SECRETS = Secrets((), SecretStr("A" * 43 + "="))
 # A boot of about a minute, the same for every machine.
 QUICK = {
     **PHASE_SECONDS,
@@ -270,13 +263,24 @@ class Rig:
         await asyncio.to_thread(self.database.close)
 
 
+def tame(clock: Callable[[], datetime], *, first: int = 1, **replaced: Any) -> Outside:
+    """Return an outside world whose time does not jump, and whose ids count up from ``first``."""
+    counter = itertools.count(first)
+    return Outside(
+        clock=clock,
+        steady=lambda: clock().timestamp(),
+        may_jump=False,
+        random_bytes=lambda size: next(counter).to_bytes(size),
+        **replaced,
+    )
+
+
 def build_rig(
     directory: Path,
     database_url: str | None = None,
     *,
     simulator: SimulatorSettings | None = None,
     environ: dict[str, str] | None = None,
-    limits: Limits | None = None,
     beside: "Rig | None" = None,
 ) -> Rig:
     """Return a rig; ``environ`` changes settings by their variables.
@@ -288,85 +292,40 @@ def build_rig(
     sim_settings = simulator or SimulatorSettings(spot_lifetime_seconds=0, phase_seconds=QUICK)
     app = beside.simulator if beside else build_simulator(sim_settings, wall=clock)
     settings = _settings(directory, environ or {})
-    # No two rigs of one store give the same id.
-    counter = itertools.count(int(clock().timestamp() * 1000) if beside else 1)
-    random = Random(f"{directory}" if beside else 7)
     database = Database(database_url or sqlite_url(directory / STORE))
     migrations.upgrade(database.engine)
     with database.engine.begin() as connection:
         deployment = facts.ensure_mark(connection, DEPLOYMENT)
-    reporter = Reporter(create_metrics(), get_logger("test"), clock)
+    receiver = Receiver(clock)
 
     async def sleep(seconds: float) -> None:
         clock.at += timedelta(seconds=seconds)
 
-    novita = NovitaClient(
-        base_url="http://novita.test",
-        api_key=SecretStr("key"),
-        connect=lambda: _Wire(app),
-        rate_per_second=0,
-        clock=clock,
+    outside = tame(
+        clock,
+        # No two rigs of one store give the same id.
+        first=int(clock().timestamp()) if beside else 1,
         sleep=sleep,
-        random=random.random,
-        on_call=reporter.called,
-    )
-    receiver = Receiver(clock)
-    tools = Tools(
-        database=database,
-        novita=novita,
-        market=Quotes(Catalog(novita, clock=clock), settings.region),
+        draw=Random(f"{directory}" if beside else 7).random,
+        connect=lambda: _Wire(app),
         sender=cast(Sender, receiver),
-        outbox=Outbox(
-            settings.webhook_urls, settings.webhook_retries, lambda p, _: f"{p}_{next(counter):06}"
-        ),
-        seal=EnvsCipher("A" * 43 + "="),
-        limits=limits or Limits(adoption_window=settings.adoption_window),
-        nudges=Nudges(),
-        reporter=reporter,
-        deployment=deployment,
     )
-    engine = build_engine(settings, tools, clock=clock, draw=random.random)
-    ordering = Ordering(
-        database=database,
-        market=tools.market,
-        outbox=tools.outbox,
-        seal=tools.seal,
-        deployment=tools.deployment,
-        nudges=tools.nudges,
-        clock=clock,
-        random_bytes=random.randbytes,
-        on_change=reporter.changed,
-        buyer=engine.buyer,
-        on_refusal=reporter.refused,
-    )
-    service = Service(
-        ordering=ordering,
-        database=database,
-        novita=novita,
-        market=tools.market,
-        outbox=tools.outbox,
-        seal=tools.seal,
-        limits=tools.limits,
-        deployment=tools.deployment,
-        nudges=tools.nudges,
-        feed=Feed(database, tools.nudges),
-        clock=clock,
-        random_bytes=random.randbytes,
-        on_change=reporter.changed,
-        examine=lambda is_brief: examine_health(
-            database, Vitals(), clock(), about={}, is_brief=is_brief
-        ),
-        log=get_logger("test"),
-        patience=timedelta(seconds=150),
+    store = OpenStore(database, SECRETS, deployment)
+    runtime = assemble(settings, Role.ALL, store, outside)
+    assert runtime.engine is not None
+    # Its loops do not run by themselves here.
+    examine = partial(examine_health, database, Vitals())
+    service = replace(
+        runtime.service, examine=lambda is_brief: examine(clock(), about={}, is_brief=is_brief)
     )
     return Rig(
         clock,
         app.state.world,
         app,
-        novita,
+        runtime.novita,
         database,
         service,
-        engine,
+        runtime.engine,
         receiver,
         settings,
         directory,
@@ -374,12 +333,15 @@ def build_rig(
 
 
 def _settings(directory: Path, environ: dict[str, str]) -> Settings:
-    return load_settings(
+    settings = load_settings(
         {
             "NOVITA_API_KEY": "test-key",
+            "NOVITA_BASE_URL": "http://novita.test",
             "GPUKEEPER_DATA_DIR": str(directory),
             "GPUKEEPER_WEBHOOK_URL": HOOK,
             **environ,
         },
         env_file=None,
     )
+    # Without pacing, which would move the clock.
+    return settings.model_copy(update={"novita_rate": 0})

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from gpukeeper.config import Settings
 from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.engine.loop import LONGEST_REST, Loop
-from gpukeeper.runtime import Runtime, assembly, build
-from gpukeeper.runtime import trusted_clock as clock_module
+from gpukeeper.runtime import Outside, Runtime, build, life_cycle
 from gpukeeper.runtime.loops import max_sweep_silence
 from gpukeeper.store.db import notify_listener
 from tests.postgres import Databases
@@ -47,13 +47,16 @@ class Hanging:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Give the clock of the services that are built; a drain waits for no loop."""
-    clock = Clock()
-    monkeypatch.setattr(assembly, "read_clock", clock)
-    monkeypatch.setattr(assembly, "read_steady_clock", lambda: clock.at.timestamp())
-    # Time passes in steps here, and no process was stopped.
-    monkeypatch.setattr(clock_module, "LONGEST_LAPSE", timedelta(days=1))
-    monkeypatch.setattr(assembly, "_LAST_TURN", timedelta(0))
-    return clock
+    monkeypatch.setattr(life_cycle, "_LAST_TURN", timedelta(0))
+    return Clock()
+
+
+def start(settings: Settings, clock: Clock) -> Runtime:
+    """Build a service by a clock that moves in steps, although no process was stopped."""
+    return build(
+        settings,
+        outside=Outside(clock=clock, steady=lambda: clock.at.timestamp(), may_jump=False),
+    )
 
 
 @asynccontextmanager
@@ -86,7 +89,7 @@ async def _end(name: str) -> None:
 async def test_a_loop_that_freezes_is_named_after_four_of_its_intervals(
     configure: Configure, clock: Clock, monkeypatch: pytest.MonkeyPatch, name: LoopName
 ) -> None:
-    runtime = build(configure())
+    runtime = start(configure(), clock)
     async with _running(runtime) as loops:
         hanging = Hanging()
         monkeypatch.setattr(loops[name], "_turn", hanging)
@@ -109,7 +112,7 @@ async def test_a_loop_that_freezes_is_named_after_four_of_its_intervals(
 async def test_a_loop_that_dies_is_named_at_once(
     configure: Configure, clock: Clock, name: LoopName
 ) -> None:
-    runtime = build(configure())
+    runtime = start(configure(), clock)
     async with _running(runtime):
         await _end(name)
         assert (await runtime.service.health()).problems == (f"the {name} loop has ended",)
@@ -136,9 +139,9 @@ async def test_a_listener_that_freezes_or_dies_is_named(
     configure: Configure, url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steady = Steady()
-    monkeypatch.setattr(assembly, "read_steady_clock", steady.monotonic)
     monkeypatch.setattr(notify_listener, "_HEARTBEAT_SECONDS", 0.01)
-    runtime = build(configure(GPUKEEPER_DATABASE_URL=url))
+    outside = Outside(steady=steady.monotonic, may_jump=False)
+    runtime = build(configure(GPUKEEPER_DATABASE_URL=url), outside=outside)
     listener = runtime.listener
     assert listener is not None
     async with _running(runtime) as loops:

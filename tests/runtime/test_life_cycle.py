@@ -11,7 +11,7 @@ import pytest
 
 from gpukeeper.domain.events import Delivery, DeliveryStatus
 from gpukeeper.domain.instances import Order, Status
-from gpukeeper.runtime import Role, Runtime, assembly, build
+from gpukeeper.runtime import Role, Runtime, build, life_cycle
 from gpukeeper.service import Health, OrderFailed
 from tests.runtime.conftest import NOWHERE, Configure
 
@@ -151,7 +151,7 @@ async def test_work_that_never_ends_is_cancelled(
             outcome.append("cancelled")
             raise
 
-    monkeypatch.setattr(assembly, "_LAST_WORK", timedelta(0))
+    monkeypatch.setattr(life_cycle, "_LAST_WORK", timedelta(0))
     async with runtime.running():
         runtime.engine.deliverer.workers.start(hang(), "dlv_1", "token")
         await asyncio.sleep(0)
@@ -172,7 +172,7 @@ async def test_a_look_that_takes_too_long_is_cancelled(
             outcome.append("cancelled")
             raise
 
-    monkeypatch.setattr(assembly, "_LAST_TURN", timedelta(0))
+    monkeypatch.setattr(life_cycle, "_LAST_TURN", timedelta(0))
     monkeypatch.setattr(runtime.engine.loops[0], "_turn", hang)
     async with runtime.running():
         await looking.wait()

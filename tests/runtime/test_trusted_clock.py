@@ -17,7 +17,7 @@ from gpukeeper.domain.instances import Status
 from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.engine.leases import LEASE_DURATION, HeldLeases
 from gpukeeper.engine.loop import Workers
-from gpukeeper.runtime import assembly, build
+from gpukeeper.runtime import Outside, build
 from gpukeeper.runtime import trusted_clock as clock_module
 from gpukeeper.runtime.trusted_clock import (
     TrustedClock,
@@ -215,12 +215,11 @@ def keep_look(settings: Settings, at: datetime) -> None:
 
 
 async def test_nothing_is_removed_and_nothing_ends_because_of_a_jump(
-    configure: Configure, monkeypatch: pytest.MonkeyPatch
+    configure: Configure,
 ) -> None:
     times = Times(wall=ROWS_NOW)
-    monkeypatch.setattr(assembly, "read_clock", lambda: times.wall)
-    monkeypatch.setattr(assembly, "read_steady_clock", lambda: times.seconds)
-    runtime = build(configure())
+    outside = Outside(clock=lambda: times.wall, steady=lambda: times.seconds)
+    runtime = build(configure(), outside=outside)
     engine = runtime.engine
     assert engine is not None
     retention = engine.retention

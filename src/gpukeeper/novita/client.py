@@ -34,6 +34,7 @@ from gpukeeper.novita.turns import LONGEST_WAIT, CallQueue, OnProgress
 T = TypeVar("T")
 Check = Callable[[], None]
 Confirm = Callable[[bool], Awaitable[None]]
+Connect = Callable[[], httpx2.AsyncBaseTransport]
 
 # More templates than these pages hold are no list to choose from.
 _TEMPLATE_PAGES = 5
@@ -102,7 +103,7 @@ class NovitaClient:
         *,
         base_url: str,
         api_key: SecretStr,
-        connect: Callable[[], httpx2.AsyncBaseTransport] | None = None,
+        connect: Connect | None = None,
         timeout_seconds: float = 30,
         retries: int = 3,
         rate_per_second: float = 10,

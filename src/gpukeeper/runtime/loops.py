@@ -1,10 +1,10 @@
 """Builds the engine: its loops and their workers, wired to wake each other."""
 
-import random
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from gpukeeper.config import Settings
 from gpukeeper.domain.deliveries import RetryPolicy
@@ -31,13 +31,16 @@ from gpukeeper.store.instances import DueQueue
 from gpukeeper.store.outbox import Outbox
 from gpukeeper.webhooks.sender import Sender
 
+if TYPE_CHECKING:
+    from gpukeeper.store.db.notify_listener import Listener
+
 # Tasks that wait for Novita or for receivers cost little; these bound what is under way at once.
 _RECONCILE_WORKERS = 64
 WEBHOOK_WORKERS = 512
 # A loop that is silent for so many of its intervals is frozen.
 _MAX_MISSED = 4
 # A loop turns that often even when nothing is due.
-MAX_SILENCE = _MAX_MISSED * LONGEST_REST
+_MAX_SILENCE = _MAX_MISSED * LONGEST_REST
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +77,12 @@ class Engine:
         return (self.buyer.workers, self.reconciler.workers, self.deliverer.workers)
 
 
-def read_clock() -> datetime:
-    """Return the time; the one place where the service reads the clock."""
-    return datetime.now(UTC)
-
-
 def build_engine(
     settings: Settings,
     tools: Tools,
     *,
-    clock: Callable[[], datetime] = read_clock,
-    draw: Callable[[], float] = random.random,
+    clock: Callable[[], datetime],
+    draw: Callable[[], float],
 ) -> Engine:
     """Return the engine, whose loops do not run yet; ``draw`` gives numbers from [0, 1)."""
     reporter = tools.reporter
@@ -152,7 +150,7 @@ def build_loop(
     turn: Callable[[], Awaitable[datetime | None]],
     reporter: Reporter,
     clock: Callable[[], datetime],
-    max_silence: timedelta = MAX_SILENCE,
+    max_silence: timedelta = _MAX_SILENCE,
 ) -> Loop:
     """Return a loop that does not run yet, whose beats and errors the reporter is told of."""
     return Loop(
@@ -166,12 +164,16 @@ def build_loop(
     )
 
 
-def list_heartbeats(loops: Sequence[Loop]) -> list[Heartbeat]:
+def list_heartbeats(loops: Sequence[Loop], listener: "Listener | None") -> list[Heartbeat]:
     """Return when each loop last turned."""
-    return [
+    beats = [
         Heartbeat(loop.name, loop.beat_at, loop.max_silence, is_running=loop.is_running)
         for loop in loops
     ]
+    if listener is not None:
+        is_running = listener.is_running
+        beats.append(Heartbeat(LoopName.LISTEN, listener.beat_at, _MAX_SILENCE, is_running))
+    return beats
 
 
 def _reconciler(

@@ -92,17 +92,23 @@ class TrustedClock:
 
 
 def open_clock(
-    database: Database, source: Callable[[], datetime], *, steady: Callable[[], float]
+    database: Database,
+    source: Callable[[], datetime],
+    *,
+    steady: Callable[[], float],
+    may_jump: bool = True,
 ) -> TrustedClock:
     """Return the clock of a service that starts on this database.  Raises StoreError."""
-    with database.engine.connect() as connection:
-        newest = newest_time(connection)
+    newest = None
+    if may_jump:
+        with database.engine.connect() as connection:
+            newest = newest_time(connection)
     return TrustedClock(
         source,
         steady=steady,
         newest=newest,
         # Where others share the database, their time has gone on while this process was stopped.
-        longest_lapse=None if database.is_shared else LONGEST_LAPSE,
+        longest_lapse=LONGEST_LAPSE if may_jump and not database.is_shared else None,
         on_change=_tell,
     )
 
