@@ -1,8 +1,8 @@
 """After the clock was set back no row waits for a time that nobody meant."""
 
-from dataclasses import replace
-from datetime import timedelta
-from typing import Any
+from dataclasses import fields, is_dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
@@ -14,7 +14,7 @@ from gpukeeper.domain.instances import (
     PurchaseIntent,
     Status,
 )
-from gpukeeper.domain.lifecycle.clock_rollback import correct_times
+from gpukeeper.domain.lifecycle.clock_rollback import KEPT, correct_times
 from gpukeeper.domain.lifecycle.decide import schedule
 from tests.domain.builders import LIMITS, MINUTE, NOW, SECOND, instance, offer, requested
 
@@ -41,18 +41,64 @@ def ahead(row: Instance) -> Instance:
     return schedule(_moved(row, STEP), NOW + STEP, LIMITS)
 
 
-def _moved(row: Any, by: timedelta) -> Any:
-    """Return a dataclass with every time in it moved, however deep."""
-    changes: dict[str, Any] = {}
-    for name in row.__slots__:
-        value = getattr(row, name)
-        if hasattr(value, "tzinfo"):
-            changes[name] = value + by
-        elif isinstance(value, LastCommand | PurchaseIntent):
-            changes[name] = _moved(value, by)
-        elif name == "surplus":
-            changes[name] = tuple(_moved(machine, by) for machine in value)
-    return replace(row, **changes)
+def _moved(value: Any, by: timedelta) -> Any:
+    """Return a noun with every time in it moved, however deep."""
+    if isinstance(value, datetime):
+        return value + by
+    if isinstance(value, tuple):
+        return tuple(_moved(each, by) for each in value)
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    moved = {field.name: _moved(getattr(value, field.name), by) for field in fields(value)}
+    return replace(value, **moved)
+
+
+# Every time of an instance: one that is added needs its place here, and so a thought about clocks.
+PAST = {
+    "LastCommand.at",
+    "Purchase.try_at",
+    "Purchase.accepted_at",
+    "PurchaseIntent.since",
+    "PurchaseIntent.lookup_at",
+    "Machine.gpu_off_at",
+    "Machine.gone_at",
+    "Watch.observed_at",
+    "Watch.confirm_at",
+    "Watch.unlisted_at",
+    "Duplicate.found_at",
+    "Duplicate.try_at",
+    "Duplicate.gone_at",
+}
+MAY_LIE_AHEAD = {"Instance.deadline_at", "PurchaseIntent.lookup_until"}
+STAYS = {
+    "Instance.created_at",
+    "Instance.started_at",
+    "Instance.running_at",
+    "Instance.deleted_at",
+    "Instance.due_at",
+    "Machine.reclaim_at",
+    "Machine.last_start_at",
+    "Attempt.at",
+    "Reason.retry_at",
+}
+
+
+def _times(kind: Any) -> set[str]:
+    """Return the times that a noun has by its annotations, however deep."""
+    found: set[str] = set()
+    for name, hint in get_type_hints(kind).items():
+        for each in (hint, *get_args(hint)):
+            if each is datetime:
+                found.add(f"{kind.__name__}.{name}")
+            elif is_dataclass(each):
+                found |= _times(each)
+    return found
+
+
+def test_every_time_of_an_instance_has_its_place() -> None:
+    assert _times(Instance) == PAST | MAY_LIE_AHEAD | STAYS
+    kept = {name.partition(".")[2] for name in STAYS} - {"at"} | {"attempts"}
+    assert kept == KEPT
 
 
 @pytest.mark.parametrize("row", ROWS)
