@@ -179,7 +179,7 @@ class Crashes(RuleBasedStateMachine):
     def a_machine_that_is_known_has_an_accident(self, index: int, action: str) -> None:
         # One that vanishes before it is known was never there, as far as anybody can tell.
         instance_id = self.ordered[index % len(self.ordered)]
-        known = self.house.call(self.house.service.instance(instance_id)).instance.novita_id
+        known = self.house.call(self.house.service.instance(instance_id)).instance.machine.novita_id
         machine = self.house.world.machines.get(known or "")
         if machine is not None and machine.at(self.house.world.now()) is not None:
             seconds = 60.0 if action == "hang-delete" else None

@@ -107,7 +107,7 @@ async def test_an_order_that_novita_could_not_take_is_bought_once_when_it_is_sen
     assert len(await rows(rig)) == 1
     await rig.advance(minutes=3)
     again = await all_of(rig, [send(rig, "key") for _ in range(SENDERS)])
-    assert {view.instance.novita_id for view in again} == set(rig.machines())
+    assert {view.instance.machine.novita_id for view in again} == set(rig.machines())
     assert (len(await rows(rig)), rig.calls("create")) == (2, 1)
     await rig.advance(minutes=3)
     assert await rig.broken_at_rest() == []

@@ -14,7 +14,7 @@ from operator import attrgetter
 from gpukeeper.domain.ids import is_adopted
 from gpukeeper.domain.instances import Command, DesiredState, Instance, Reason, Status, Watch
 from gpukeeper.domain.lifecycle import connection_details
-from gpukeeper.domain.lifecycle.command_refusals import is_refusal_proven, revert_command
+from gpukeeper.domain.lifecycle.command_results import is_refusal_proven, revert_command
 from gpukeeper.domain.lifecycle.phases import (
     BOOT_FAILED,
     BY_PHASE,
