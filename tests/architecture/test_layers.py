@@ -20,7 +20,6 @@ _COMES_WITH = {
     "starlette": "fastapi",
     "pydantic_core": "pydantic",
     "markupsafe": "jinja2",
-    "dotenv": "pydantic_settings",
 }
 
 # Libraries of several packages: the one that is always installed, and the extra with the others.

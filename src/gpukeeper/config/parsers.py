@@ -20,7 +20,7 @@ from gpukeeper.webhooks.urls import parse_url
 # Shorter keys can be guessed by trying.
 MIN_API_KEY_CHARACTERS = 16
 
-# What Fernet needs: 16 bytes to sign with and 16 to encrypt with.
+# What AES-256-GCM is keyed with, by which stored values are encrypted.
 SECRET_KEY_BYTES = 32
 
 # Longer than anything is kept, and short enough to be counted back from any date.

@@ -7,9 +7,8 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PlainValidator, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SecretStr
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gpukeeper.config import parsers
 from gpukeeper.webhooks.guard import Allowance
@@ -54,13 +53,11 @@ def _text(default: Any) -> str:
 Seconds = Annotated[timedelta, PlainValidator(parsers.seconds())]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The whole configuration, checked; its repr shows no secret."""
 
-    # Validators turn text into values; the defaults are values already.
-    model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False
-    )
+    # Validators turn text into values; the defaults are values already, which pydantic believes.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     novita_api_key: Annotated[SecretStr, PlainValidator(parsers.token)] = _variable(
         "NOVITA_API_KEY", "The API key of the Novita account that pays for the machines. Required."
@@ -252,18 +249,6 @@ class Settings(BaseSettings):
     def log_dir(self) -> Path:
         """The directory of the log files."""
         return self.data_dir / "logs"
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values from :func:`gpukeeper.config.load` only, which reports all faults."""
-        return (init_settings,)
 
 
 def variables() -> tuple[Variable, ...]:
