@@ -18,7 +18,7 @@ from bench.figures import Figure, Report, Row, Spread, run
 from bench.order import ORDER
 from bench.processes import BenchFailed, Process, Stage
 from gpukeeper.domain import ids
-from gpukeeper.domain.events import DeliveryStatus
+from gpukeeper.domain.deliveries import DeliveryStatus
 from gpukeeper.store import migrations
 from gpukeeper.store.db.database import Connection, Database, sqlite_url
 from gpukeeper.store.outbox import Outbox

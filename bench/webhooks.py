@@ -22,7 +22,7 @@ from bench import load, receivers
 from bench.figures import Figure, Report, Row, Spread, run
 from bench.processes import BenchFailed, Process, Stage, free_port, patience, shell
 from gpukeeper.domain import ids
-from gpukeeper.domain.events import DeliveryStatus
+from gpukeeper.domain.deliveries import DeliveryStatus
 from gpukeeper.store import migrations
 from gpukeeper.store.db.database import Connection, Database, sqlite_url
 from gpukeeper.store.outbox import Outbox

@@ -20,7 +20,8 @@ from typing import Any
 from sqlalchemy import Connection, Table, select
 
 from gpukeeper.domain import ids
-from gpukeeper.domain.events import ANNOUNCED, DeliveryStatus, EventType
+from gpukeeper.domain.deliveries import DeliveryStatus
+from gpukeeper.domain.events import ANNOUNCED, EventType
 from gpukeeper.domain.instances import Instance, Status
 from gpukeeper.simulator.simulated_world import World
 from gpukeeper.store import instance_record, tables

@@ -5,14 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from gpukeeper.contract.serialization import format_money
-from gpukeeper.domain.events import (
-    Change,
-    Delivery,
-    DeliveryAttempt,
-    DeliveryStatus,
-    EventType,
-    find_new_refusal,
-)
+from gpukeeper.domain.deliveries import Delivery, DeliveryAttempt, DeliveryStatus
+from gpukeeper.domain.events import Change, EventType, find_new_refusal
 from gpukeeper.domain.instances import Instance, Status
 from gpukeeper.domain.lifecycle.purchases import NAME_ALTERED
 from gpukeeper.novita.client import CallReport

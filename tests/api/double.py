@@ -6,8 +6,9 @@ from decimal import Decimal
 from typing import Any
 
 from gpukeeper.contract.orphans import Orphan
+from gpukeeper.domain.deliveries import DeliveryStatus
 from gpukeeper.domain.errors import Fault, GpuKeeperError, InvalidOrder, KeyReused, NotFound
-from gpukeeper.domain.events import DeliveryStatus, Event, EventType
+from gpukeeper.domain.events import Event, EventType
 from gpukeeper.domain.instances import Command, Instance, Order, Status
 from gpukeeper.domain.lifecycle.commands import request_command
 from gpukeeper.domain.machines import ConnectionDetails

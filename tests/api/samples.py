@@ -6,14 +6,8 @@ from decimal import Decimal
 from gpukeeper.contract.events import describe_change
 from gpukeeper.contract.instances import CostPerHour
 from gpukeeper.contract.orphans import Orphan
-from gpukeeper.domain.events import (
-    Change,
-    Delivery,
-    DeliveryAttempt,
-    DeliveryStatus,
-    Event,
-    EventType,
-)
+from gpukeeper.domain.deliveries import Delivery, DeliveryAttempt, DeliveryStatus
+from gpukeeper.domain.events import Change, Event, EventType
 from gpukeeper.domain.instances import Attempt, DesiredState, Order, Reason, Status
 from gpukeeper.domain.machines import Endpoint
 from gpukeeper.domain.products import BillingMode, Offer

@@ -5,7 +5,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from gpukeeper.domain.events import DeliveryStatus
+from gpukeeper.domain.deliveries import DeliveryStatus
 from gpukeeper.domain.products import BillingMode
 from tests.api.double import ServiceDouble
 

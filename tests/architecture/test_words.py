@@ -4,7 +4,7 @@ import ast
 import re
 from pathlib import Path
 
-from gpukeeper.domain.events import DeliveryStatus
+from gpukeeper.domain.deliveries import DeliveryStatus
 from gpukeeper.domain.instances import Status
 
 # Put together from halves, so that this file does not contain what it looks for.

@@ -19,14 +19,8 @@ from gpukeeper.contract.instances import describe_instance
 from gpukeeper.contract.offers import describe_offer
 from gpukeeper.contract.orphans import describe_orphan
 from gpukeeper.contract.serialization import format_money, format_time, to_dict, to_json
-from gpukeeper.domain.events import (
-    Change,
-    Delivery,
-    DeliveryAttempt,
-    DeliveryStatus,
-    Event,
-    EventType,
-)
+from gpukeeper.domain.deliveries import Delivery, DeliveryAttempt, DeliveryStatus
+from gpukeeper.domain.events import Change, Event, EventType
 from gpukeeper.domain.instances import Duplicate, Instance, Reason, Status
 from gpukeeper.domain.machines import Endpoint, Observation, Phase
 from gpukeeper.domain.products import BillingMode, Offer

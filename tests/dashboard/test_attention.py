@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from gpukeeper.domain.events import DeliveryStatus
+from gpukeeper.domain.deliveries import DeliveryStatus
 from gpukeeper.domain.instances import Command, Instance, Status
 from gpukeeper.domain.machines import Phase, SpotSignal
 from gpukeeper.store.tables import deliveries

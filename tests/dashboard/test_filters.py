@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from gpukeeper.dashboard import filters
-from gpukeeper.domain.events import DeliveryStatus
+from gpukeeper.domain.deliveries import DeliveryStatus
 from gpukeeper.domain.instances import Command, PurchaseIntent, Status
 from tests.domain.builders import NOW, offer, requested
 

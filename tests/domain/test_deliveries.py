@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpukeeper.domain.deliveries import RetryPolicy, record_attempt
-from gpukeeper.domain.events import Delivery, DeliveryStatus, Event, EventType
+from gpukeeper.domain.deliveries import Delivery, DeliveryStatus, RetryPolicy, record_attempt
+from gpukeeper.domain.events import Event, EventType
 from tests.domain.builders import NOW, REPEATABLE, SECOND
 
 POLICY = RetryPolicy(first=2 * SECOND, ceiling=60 * SECOND)

@@ -15,7 +15,8 @@ from pydantic import SecretStr
 
 from gpukeeper.config import Secrets, Settings
 from gpukeeper.config import load as load_settings
-from gpukeeper.domain.events import DeliveryStatus, EventType
+from gpukeeper.domain.deliveries import DeliveryStatus
+from gpukeeper.domain.events import EventType
 from gpukeeper.domain.instances import Instance, Order, Status
 from gpukeeper.novita.client import NovitaClient
 from gpukeeper.runtime import OpenStore, Outside, Role, assemble

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from structlog.testing import capture_logs
 
-from gpukeeper.domain.events import Delivery, DeliveryStatus
+from gpukeeper.domain.deliveries import Delivery, DeliveryStatus
 from gpukeeper.domain.instances import Command
 from tests.engine.conftest import Build
 from tests.engine.rig import HOOK, Rig

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from gpukeeper.domain.errors import LeaseLost, StoreUnavailable
+from gpukeeper.domain.lifecycle import new_instance
 from gpukeeper.engine import leases as engine_leasing
 from gpukeeper.engine.leases import LEASE_DURATION, HeldLeases, new_lease
-from gpukeeper.service import placing
 from gpukeeper.store import instances, leases, tables
 from gpukeeper.store.db.database import Database
 from gpukeeper.store.leases import Lease
@@ -115,7 +115,7 @@ async def test_a_purchase_held_up_while_the_store_is_away_is_not_made_beside_ano
 
 
 async def _stored(rig: Rig, number: int) -> str:
-    row = placing.create_from_order(
+    row = new_instance.create_from_order(
         replace(ORDER, name=f"node-{number}"),
         rig.clock(),
         deployment="te5t",

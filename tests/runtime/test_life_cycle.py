@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gpukeeper.domain.events import Delivery, DeliveryStatus
+from gpukeeper.domain.deliveries import Delivery, DeliveryStatus
 from gpukeeper.domain.instances import Order, Status
 from gpukeeper.runtime import Role, Runtime, build, life_cycle
 from gpukeeper.service import Health, OrderFailed

@@ -8,14 +8,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from gpukeeper.domain.events import (
-    Change,
-    Delivery,
-    DeliveryAttempt,
-    DeliveryStatus,
-    Event,
-    EventType,
-)
+from gpukeeper.domain.deliveries import Delivery, DeliveryAttempt, DeliveryStatus
+from gpukeeper.domain.events import Change, Event, EventType
 from gpukeeper.domain.instances import Duplicate, Instance, Reason, Status
 from gpukeeper.novita.client import CallReport
 from gpukeeper.reporter import Reporter

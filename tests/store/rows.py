@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from gpukeeper.domain.deliveries import RetryPolicy, record_attempt
-from gpukeeper.domain.events import Change, Delivery, DeliveryAttempt
+from gpukeeper.domain.deliveries import Delivery, DeliveryAttempt, RetryPolicy, record_attempt
+from gpukeeper.domain.events import Change
 from gpukeeper.domain.fairness import Capacity
 from gpukeeper.domain.instances import DesiredState, Instance, Order, Status
 from gpukeeper.store import deliveries, instances

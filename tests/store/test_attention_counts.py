@@ -9,7 +9,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import text
 
-from gpukeeper.domain.events import DeliveryStatus
+from gpukeeper.domain.deliveries import DeliveryStatus
 from gpukeeper.domain.instances import Instance, Status
 from gpukeeper.domain.machines import SpotSignal
 from gpukeeper.store import deliveries, instances, migrations, pagination, tables

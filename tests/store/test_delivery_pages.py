@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 
-from gpukeeper.domain.events import DeliveryStatus
+from gpukeeper.domain.deliveries import DeliveryStatus
 from gpukeeper.domain.instances import Status
 from gpukeeper.store import deliveries
 from gpukeeper.store.db.database import Database

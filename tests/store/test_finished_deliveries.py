@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
+from gpukeeper.domain.deliveries import Delivery, DeliveryAttempt, DeliveryStatus
 from gpukeeper.domain.errors import LeaseLost
-from gpukeeper.domain.events import Delivery, DeliveryAttempt, DeliveryStatus
 from gpukeeper.domain.instances import Status
 from gpukeeper.store import deliveries
 from gpukeeper.store.db.database import Database

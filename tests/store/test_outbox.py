@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from gpukeeper.domain.events import ANNOUNCED, DeliveryStatus
+from gpukeeper.domain.deliveries import DeliveryStatus
+from gpukeeper.domain.events import ANNOUNCED
 from gpukeeper.domain.instances import Instance, Status
 from gpukeeper.domain.machines import SpotSignal
 from gpukeeper.store import events as history

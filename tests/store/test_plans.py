@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from gpukeeper.domain.deliveries import RetryPolicy, record_attempt
-from gpukeeper.domain.events import DeliveryAttempt, DeliveryStatus
+from gpukeeper.domain.deliveries import DeliveryAttempt, DeliveryStatus, RetryPolicy, record_attempt
 from gpukeeper.domain.fairness import Capacity
 from gpukeeper.domain.instances import Status
 from gpukeeper.store import (

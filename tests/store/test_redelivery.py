@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpukeeper.domain.events import Delivery
+from gpukeeper.domain.deliveries import Delivery
 from gpukeeper.domain.instances import Status
 from gpukeeper.store import deliveries
 from gpukeeper.store.db.database import Database

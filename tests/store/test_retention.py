@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from gpukeeper.domain import ids
-from gpukeeper.domain.events import Delivery
+from gpukeeper.domain.deliveries import Delivery
 from gpukeeper.domain.instances import Instance, Status
 from gpukeeper.store import deliveries, facts, retention, tables
 from gpukeeper.store import events as history

@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import Annotated
 
 from gpukeeper.contract.serialization import AlwaysSent, Body, OneOf, Time
-from gpukeeper.domain import events as domain
+from gpukeeper.domain import deliveries as domain
+from gpukeeper.domain.events import EventType
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class Delivery(Body):
 
     id: str
     event_id: str = ""
-    event_type: Annotated[str, OneOf(domain.EventType)] = ""
+    event_type: Annotated[str, OneOf(EventType)] = ""
     instance_id: str | None = None
     url: str = ""
     status: Annotated[str, OneOf(domain.DeliveryStatus)]

@@ -9,8 +9,8 @@ from gpukeeper.contract.events import describe_webhook
 from gpukeeper.dashboard.forms import read_form
 from gpukeeper.dashboard.site import check_id, site_of
 from gpukeeper.dashboard.template_engine import page
+from gpukeeper.domain.deliveries import DeliveryStatus
 from gpukeeper.domain.errors import GpuKeeperError
-from gpukeeper.domain.events import DeliveryStatus
 
 _ROWS = 100
 

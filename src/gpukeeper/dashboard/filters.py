@@ -9,7 +9,8 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from gpukeeper.domain.costs import describe_rate, dollars_per_hour, whole_dollars_per_hour
-from gpukeeper.domain.events import DeliveryStatus, EventType
+from gpukeeper.domain.deliveries import DeliveryStatus
+from gpukeeper.domain.events import EventType
 from gpukeeper.domain.instances import Command, Instance, Status
 from gpukeeper.domain.lifecycle.commands import is_allowed
 

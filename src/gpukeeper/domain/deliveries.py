@@ -1,10 +1,54 @@
-"""What comes of an attempt to deliver: done, try again later, or no more."""
+"""Deliveries of events to URLs, and what comes of an attempt: done, try again later, or no more."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from gpukeeper.domain.backoff import exponential_delay
-from gpukeeper.domain.events import Delivery, DeliveryStatus
+from gpukeeper.domain.events import Event
+
+
+class DeliveryStatus(StrEnum):
+    """Where a delivery is: ``ended`` means that the receiver said 410 Gone."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    EXHAUSTED = "exhausted"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryAttempt:
+    """One try to deliver: what the receiver answered (first 1 kB), or what went wrong."""
+
+    number: int
+    at: datetime
+    duration: timedelta
+    response_status: int | None
+    error: str | None
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The duty to tell one URL of one event.
+
+    ``is_trusted`` marks the operator's own URL, whose address is not vetted.  Deliveries of one
+    ``lane`` (a URL and an instance) leave one after the other, in the order of their events.
+    ``allowed_attempts`` is the number of tries after which it is exhausted.
+    """
+
+    id: str
+    event: Event
+    url: str
+    is_trusted: bool
+    lane: str
+    status: DeliveryStatus
+    created_at: datetime
+    due_at: datetime | None
+    finished_at: datetime | None = None
+    attempts: int = 0
+    allowed_attempts: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ stored has its event and a change that is not stored has none (:class:`Change`).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -75,15 +75,6 @@ STATUS_OF_TYPE = {event_type: status for status, event_type in _TYPE_OF_STATUS.i
 _ERRORS = frozenset({Status.FAILED, Status.RECLAIMED, Status.LOST})
 
 
-class DeliveryStatus(StrEnum):
-    """Where a delivery is: ``ended`` means that the receiver said 410 Gone."""
-
-    PENDING = "pending"
-    DELIVERED = "delivered"
-    EXHAUSTED = "exhausted"
-    ENDED = "ended"
-
-
 @dataclass(frozen=True, slots=True)
 class Event:
     """One thing that happened; ``data`` is the JSON that webhooks and histories show.
@@ -104,40 +95,6 @@ class Event:
     def is_announced(self) -> bool:
         """Whether webhooks are sent for it."""
         return self.type in ANNOUNCED
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryAttempt:
-    """One try to deliver: what the receiver answered (first 1 kB), or what went wrong."""
-
-    number: int
-    at: datetime
-    duration: timedelta
-    response_status: int | None
-    error: str | None
-    answer: str
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """The duty to tell one URL of one event.
-
-    ``is_trusted`` marks the operator's own URL, whose address is not vetted.  Deliveries of one
-    ``lane`` (a URL and an instance) leave one after the other, in the order of their events.
-    ``allowed_attempts`` is the number of tries after which it is exhausted.
-    """
-
-    id: str
-    event: Event
-    url: str
-    is_trusted: bool
-    lane: str
-    status: DeliveryStatus
-    created_at: datetime
-    due_at: datetime | None
-    finished_at: datetime | None = None
-    attempts: int = 0
-    allowed_attempts: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from gpukeeper.contract.events import encode_webhook
-from gpukeeper.domain.deliveries import RetryPolicy, record_attempt
-from gpukeeper.domain.errors import LeaseLost
-from gpukeeper.domain.events import (
+from gpukeeper.domain.deliveries import (
     Delivery,
     DeliveryAttempt,
     DeliveryStatus,
+    RetryPolicy,
+    record_attempt,
 )
+from gpukeeper.domain.errors import LeaseLost
 from gpukeeper.domain.fairness import Capacity
 from gpukeeper.engine.leases import HeldLeases, new_lease
 from gpukeeper.engine.loop import Clock, Workers

@@ -12,10 +12,10 @@ from gpukeeper.domain import ids
 from gpukeeper.domain.errors import KeyReused
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instances import Instance
+from gpukeeper.domain.lifecycle import new_instance
 from gpukeeper.domain.lifecycle.decide import schedule
 from gpukeeper.domain.lifecycle.transitions import Limits
 from gpukeeper.domain.machines import Observation
-from gpukeeper.service import placing
 from gpukeeper.store import instances, orphans
 from gpukeeper.store.db.database import Connection
 from gpukeeper.store.encryption import EnvsCipher
@@ -84,12 +84,14 @@ def recover_order(
     if machine.name not in names or not _fits(machine, placed):
         raise KeyReused
     orphans.remove(connection, machine.novita_id)
-    row = placing.attach_machine(placed, machine, now, is_name_free=machine.name not in rows)
+    row = new_instance.attach_machine(placed, machine, now, is_name_free=machine.name not in rows)
     instances.add(connection, row, seal, outbox)
     change = instances.change(
         connection,
         row.id,
-        lambda known: schedule(placing.settle_adopted(known, machine, now, limits), now, limits),
+        lambda known: schedule(
+            new_instance.settle_adopted(known, machine, now, limits), now, limits
+        ),
         now,
         outbox,
     )

@@ -10,12 +10,13 @@ from typing import Any, Protocol, TypeVar
 from gpukeeper.domain.errors import InvalidOrder, NotFound, NothingForSale, NovitaError
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instances import Instance, Order, Status
+from gpukeeper.domain.lifecycle import new_instance
 from gpukeeper.domain.lifecycle.purchases import is_safe_to_repeat
 from gpukeeper.domain.lifecycle.transitions import Limits
 from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.novita.quotes import Quotation, Quotes
 from gpukeeper.nudges import Nudges
-from gpukeeper.service import order_recovery, placing
+from gpukeeper.service import order_recovery
 from gpukeeper.service.failing import OrderFailed, OrderRefused
 from gpukeeper.service.order_recovery import Recovered
 from gpukeeper.store import facts, idempotency, instances
@@ -190,7 +191,7 @@ class Ordering:
             if names
             else None
         )
-        placed = placing.create_from_order(
+        placed = new_instance.create_from_order(
             order,
             now,
             novita_name=name,
@@ -249,7 +250,11 @@ class Ordering:
         loop = asyncio.get_running_loop()
         with self.nudges.watch(instance_id) as changed:
             found = placed or await self._find(instance_id)
-            while placing.is_open(found) and loop.time() < ends_at and not self.nudges.is_draining:
+            while (
+                new_instance.is_open(found)
+                and loop.time() < ends_at
+                and not self.nudges.is_draining
+            ):
                 try:
                     async with asyncio.timeout(_PEEK_EVERY_SECONDS):
                         told = await changed.get()

@@ -4,13 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from gpukeeper.domain.errors import NotFound, NovitaNotFound
+from gpukeeper.domain import ids
+from gpukeeper.domain.errors import ForeignMachine, NotFound, NovitaNotFound
 from gpukeeper.domain.events import Change
 from gpukeeper.domain.instances import Instance
+from gpukeeper.domain.lifecycle import new_instance
 from gpukeeper.domain.lifecycle.decide import schedule
 from gpukeeper.domain.lifecycle.transitions import Limits
+from gpukeeper.domain.machines import Observation
 from gpukeeper.novita.client import NovitaClient
-from gpukeeper.service import placing
 from gpukeeper.store import instances, orphans
 from gpukeeper.store.db.database import Connection, Database
 from gpukeeper.store.encryption import EnvsCipher
@@ -67,8 +69,8 @@ def adopt_orphan(
 
     Raises NotFound, and ForeignMachine when it does not carry the mark.
     """
-    machine = placing.take_orphan(connection, adoption.novita_id, adoption.mark)
-    adopted = placing.create_from_machine(
+    machine = _take_off_list(connection, adoption.novita_id, adoption.mark)
+    adopted = new_instance.create_from_machine(
         machine,
         now,
         is_name_free=not instances.find_by_novita_names(connection, [machine.name]),
@@ -79,7 +81,24 @@ def adopt_orphan(
     instances.add(connection, adopted, seal, outbox)
 
     def fold(row: Instance) -> Instance:
-        taken = placing.settle_adopted(row, machine, now, limits)
+        taken = new_instance.settle_adopted(row, machine, now, limits)
         return schedule(adoption.wish(taken), now, limits)
 
     return instances.change(connection, adopted.id, fold, now, outbox)
+
+
+def _take_off_list(connection: Connection, novita_id: str, deployment: str | None) -> Observation:
+    """Take a machine off the list of orphans and return it; with a deployment, only one of its own.
+
+    Raises NotFound and ForeignMachine.
+    """
+    orphan = orphans.remove(connection, novita_id)
+    if orphan is None:
+        raise NotFound(f"There is no orphan '{novita_id}'.")
+    name = orphan.machine.name
+    if deployment is not None and not ids.is_ours(name, deployment):
+        raise ForeignMachine(
+            f"'{name}' does not carry this deployment's mark, -gk{deployment}: it may be somebody "
+            "else's."
+        )
+    return orphan.machine

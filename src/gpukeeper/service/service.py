@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from gpukeeper.contract.orphans import Orphan, describe_orphan
 from gpukeeper.domain import ids
+from gpukeeper.domain.deliveries import DeliveryStatus
 from gpukeeper.domain.errors import (
     InvalidOrder,
     NotFound,
@@ -17,7 +18,7 @@ from gpukeeper.domain.errors import (
     NovitaNotFound,
     WrongStatus,
 )
-from gpukeeper.domain.events import Change, DeliveryStatus, Event
+from gpukeeper.domain.events import Change, Event
 from gpukeeper.domain.instances import Command, Instance, Order, Status
 from gpukeeper.domain.lifecycle import observations
 from gpukeeper.domain.lifecycle.commands import request_command

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from gpukeeper.domain.deliveries import Delivery, DeliveryAttempt
 from gpukeeper.domain.errors import Fault, InvalidOrder
-from gpukeeper.domain.events import Delivery, DeliveryAttempt
 from gpukeeper.domain.instances import Instance
 from gpukeeper.store.facts import SweepState
 

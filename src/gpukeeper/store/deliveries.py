@@ -23,14 +23,9 @@ from sqlalchemy import (
     update,
 )
 
+from gpukeeper.domain.deliveries import Delivery, DeliveryAttempt, DeliveryStatus
 from gpukeeper.domain.errors import LeaseLost
-from gpukeeper.domain.events import (
-    Delivery,
-    DeliveryAttempt,
-    DeliveryStatus,
-    Event,
-    EventType,
-)
+from gpukeeper.domain.events import Event, EventType
 from gpukeeper.domain.fairness import Capacity
 from gpukeeper.domain.wakeups import LoopName
 from gpukeeper.store import leases

@@ -10,12 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, insert, select
 
 from gpukeeper.contract.events import describe_change
-from gpukeeper.domain.events import (
-    Change,
-    DeliveryStatus,
-    Event,
-    EventType,
-)
+from gpukeeper.domain.deliveries import DeliveryStatus
+from gpukeeper.domain.events import Change, Event, EventType
 from gpukeeper.domain.fairness import receiver_of
 from gpukeeper.domain.instances import Instance
 from gpukeeper.domain.wakeups import LoopName

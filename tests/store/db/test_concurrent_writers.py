@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
+from gpukeeper.domain.deliveries import DeliveryStatus
 from gpukeeper.domain.errors import LeaseLost, StoreUnavailable
-from gpukeeper.domain.events import DeliveryStatus
 from gpukeeper.domain.instances import Instance, Status
 from gpukeeper.store import events, facts, instances, leases, tables
 from gpukeeper.store.db.database import Connection, Database

@@ -16,7 +16,8 @@ from pydantic_core import PydanticUseDefault
 
 from gpukeeper.api.params.fields import PRINTABLE
 from gpukeeper.api.params.validation_messages import fault_message
-from gpukeeper.domain.events import DeliveryStatus, EventType
+from gpukeeper.domain.deliveries import DeliveryStatus
+from gpukeeper.domain.events import EventType
 from gpukeeper.domain.instances import Status
 from gpukeeper.domain.products import BillingMode
 

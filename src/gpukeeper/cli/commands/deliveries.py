@@ -18,7 +18,7 @@ from gpukeeper.cli.terminal.output import (
 )
 from gpukeeper.cli.terminal.text_tables import Column, format_table, terminal_width
 from gpukeeper.client import Client, DeliveryAttemptInfo, DeliveryInfo
-from gpukeeper.domain.events import DeliveryStatus
+from gpukeeper.domain.deliveries import DeliveryStatus
 
 DeliveryId = Annotated[str, typer.Argument(metavar="ID", help="The delivery's id.")]
 

@@ -6,14 +6,11 @@ from dataclasses import replace
 from datetime import datetime
 
 from gpukeeper.domain import ids
-from gpukeeper.domain.errors import ForeignMachine, NotFound
 from gpukeeper.domain.instances import DesiredState, Instance, Order, Status
 from gpukeeper.domain.lifecycle import observations
 from gpukeeper.domain.lifecycle.transitions import Limits, change_status
 from gpukeeper.domain.machines import Observation, Phase
 from gpukeeper.domain.products import BillingMode
-from gpukeeper.store import orphans
-from gpukeeper.store.db.database import Connection
 
 # As much as the columns of these names hold; a machine may be called anything.
 _NAME_MAX_CHARS = 64
@@ -55,23 +52,6 @@ def is_open(instance: Instance) -> bool:
     intent = instance.purchase.intent
     is_looked_up = intent is not None and intent.lookup_at is not None
     return instance.status is Status.REQUESTED and not is_looked_up
-
-
-def take_orphan(connection: Connection, novita_id: str, deployment: str | None) -> Observation:
-    """Take a machine off the list of orphans and return it; with a deployment, only one of its own.
-
-    Raises NotFound and ForeignMachine.
-    """
-    orphan = orphans.remove(connection, novita_id)
-    if orphan is None:
-        raise NotFound(f"There is no orphan '{novita_id}'.")
-    name = orphan.machine.name
-    if deployment is not None and not ids.is_ours(name, deployment):
-        raise ForeignMachine(
-            f"'{name}' does not carry this deployment's mark, -gk{deployment}: it may be somebody "
-            "else's."
-        )
-    return orphan.machine
 
 
 def create_from_machine(
