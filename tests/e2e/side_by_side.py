@@ -7,8 +7,11 @@ worktree add SOURCE c378223``) and runs it with an interpreter that has what it 
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+
+import httpx2
 
 from tests.e2e.novita import simulating
 from tests.e2e.program import COMMAND, ROOT
@@ -58,6 +61,20 @@ def main(source: Path, python: str = sys.executable) -> None:
                 staying.wait_for(instance_id, "running")
             ending.start()
             ordered += handed
+        # A purchase whose response was lost with the one is looked up by the other.
+        for ending, staying in ((old, new), (new, old)):
+            name = f"killed-{len(ordered)}"
+            novita.fault("slow", "create", when="after", seconds=5, times=1)
+            with ThreadPoolExecutor() as pool:
+                order_in_vain = pool.submit(ending.try_order, name=name)
+                eventually(novita.have_struck, "the purchase")
+                ending.kill()
+                assert isinstance(order_in_vain.exception(), httpx2.TransportError)
+            novita.recover()
+            (found,) = staying.get("/api/instances", params={"name": name}).json()["instances"]
+            staying.wait_for(found["id"], "running")
+            ending.start()
+            ordered.append(found["id"])
         check_both(old, new, ordered)
 
         # Either does what is asked of it to machines that the other one has bought.

@@ -61,11 +61,11 @@ class CommandGroup(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
-            error.message = _reworded(error.message)
+            error.message = _reword(error.message)
             raise
 
 
-def _reworded(message: str) -> str:
+def _reword(message: str) -> str:
     """Return a fault of an option as people say it, with the word that may have been meant."""
     said = message.removeprefix("Value error, ")
     found = _NO_CHOICE.fullmatch(said)

@@ -122,7 +122,7 @@ def _ask_offer(
         default = "1" if shown else None
         numbers = f"1 to {len(shown)}, or a region" if shown else "a region"
         answer = prompt(f"Which one? {numbers}", default=default)
-        if (chosen := _numbered(shown, answer)) is not None:
+        if (chosen := _choose_by_number(shown, answer)) is not None:
             return chosen
         if answer.casefold() in names:
             shown = _show_offers(for_sale(names[answer.casefold()]))
@@ -161,7 +161,7 @@ def _ask_template(client: Client) -> str:
             if shown
             else "Template id (from Novita's console)"
         )
-        if (chosen := _numbered(shown, answer)) is not None:
+        if (chosen := _choose_by_number(shown, answer)) is not None:
             return chosen.id
         if shown and answer.isdecimal() and len(answer) < _SHORTEST_TEMPLATE_ID:
             note(f"'{answer}' is none of the numbers 1 to {len(shown)}.")
@@ -169,7 +169,7 @@ def _ask_template(client: Client) -> str:
             return answer
 
 
-def _numbered(shown: Sequence[Choice], answer: str) -> Choice | None:
+def _choose_by_number(shown: Sequence[Choice], answer: str) -> Choice | None:
     is_number = answer.isascii() and answer.isdecimal() and 1 <= int(answer) <= len(shown)
     return shown[int(answer) - 1] if is_number else None
 

@@ -56,7 +56,7 @@ def read_profile(name: str | None) -> Profile:
     if not isinstance(table, dict):
         known = ", ".join(each for each, value in tables.items() if isinstance(value, dict))
         raise _fault(path, f"has no profile '{name or DEFAULT_PROFILE}', but {known or 'none'}")
-    profile = _profile(path, table)
+    profile = _build_profile(path, table)
     if profile.api_key and mode & _OPEN_TO_OTHERS:
         note(f"Warning: others may read the key in {path}: chmod 600 {path}")
     return profile
@@ -72,7 +72,7 @@ def config_path() -> Path | None:
     return folder / "gpukeeper" / "config.toml"
 
 
-def _profile(path: Path, table: dict[str, Any]) -> Profile:
+def _build_profile(path: Path, table: dict[str, Any]) -> Profile:
     unknown = sorted(table.keys() - _KEYS)
     wrong = sorted(key for key in table.keys() & _KEYS if not isinstance(table[key], str))
     if unknown or wrong:
@@ -82,11 +82,11 @@ def _profile(path: Path, table: dict[str, Any]) -> Profile:
         url=table.get("url"),
         api_key=table.get("api_key"),
         # As the file's neighbours are meant, wherever the command runs.
-        api_key_file=_beside(path, key_file) if key_file else None,
+        api_key_file=_locate_key_file(path, key_file) if key_file else None,
     )
 
 
-def _beside(path: Path, key_file: str) -> Path:
+def _locate_key_file(path: Path, key_file: str) -> Path:
     try:
         return path.parent / Path(key_file).expanduser()
     except RuntimeError as error:

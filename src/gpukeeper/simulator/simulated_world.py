@@ -111,7 +111,9 @@ class World:
 
     def price(self, product: Product, *, is_spot: bool) -> int:
         """Return what a product costs now, in 1e-5 USD per GPU and hour."""
-        return self.prices.now(product, is_spot=is_spot, at=self.now(), settings=self.settings)
+        return self.prices.current_price(
+            product, is_spot=is_spot, at=self.now(), settings=self.settings
+        )
 
     def reprice(self, machine_id: str) -> None:
         """Let a machine cost what the market asks for its product now."""
@@ -119,7 +121,7 @@ class World:
         product = self.products.get(machine.order.product_id)
         if product is not None:
             price = self.price(product, is_spot=machine.order.billing_mode == "spot")
-            self.machines[machine_id] = machine.priced(price, self.now())
+            self.machines[machine_id] = machine.with_price(price, self.now())
 
     def is_out_of_money(self) -> bool:
         """Say whether the settled balance is used up."""

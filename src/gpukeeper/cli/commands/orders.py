@@ -92,11 +92,11 @@ def up(
     """
     faults: Faults = []
     if not has_person():
-        faults += _missing(name, product, template)
-    faults += _wrong(name, gpus, disk, startup_timeout)
-    limit = _dollars(max_price, faults)
-    envs = _envs(env_file, env or [], faults)
-    labels = _pairs(label, "--label", faults) if label else None
+        faults += _find_missing(name, product, template)
+    faults += _find_faults(name, gpus, disk, startup_timeout)
+    limit = _parse_dollars(max_price, faults)
+    envs = _read_envs(env_file, env or [], faults)
+    labels = _parse_pairs(label, "--label", faults) if label else None
     raise_faults(faults)
     with open_client(ctx) as client:
         is_asked = name is None or product is None or template is None
@@ -149,19 +149,19 @@ def up(
                 note(f"Next: 'gpukeeper wait {name}' waits until it runs.")
             return
         note(f"Ordered {ordered.id}.")
-        seconds = timeout or _wait_seconds(startup_timeout)
+        seconds = timeout or _longest_wait(startup_timeout)
         wait_and_show(ctx, client, ordered.id, until=Status.RUNNING, seconds=seconds, output=output)
         if has_person():
             note(f"Next: 'gpukeeper ssh {name}' tells the way in, 'gpukeeper rm {name}' ends it.")
 
 
-def _missing(name: str | None, product: str | None, template: str | None) -> Faults:
+def _find_missing(name: str | None, product: str | None, template: str | None) -> Faults:
     needed = (("NAME", name), ("--product", product), ("--template", template))
     missing = [each for each, value in needed if value is None]
     return [(", ".join(missing), "Needed, and not given.")] if missing else []
 
 
-def _wrong(
+def _find_faults(
     name: str | None, gpus: int | None, disk: int | None, startup_timeout: int | None
 ) -> Iterator[tuple[str, str]]:
     """Yield faults that the service would refuse as well, one at a time."""
@@ -177,7 +177,7 @@ def _wrong(
             yield option, f"{value} is not in the range {least} to {most}."
 
 
-def _dollars(text: str | None, faults: Faults) -> Decimal | None:
+def _parse_dollars(text: str | None, faults: Faults) -> Decimal | None:
     if text is None:
         return None
     try:
@@ -191,12 +191,12 @@ def _dollars(text: str | None, faults: Faults) -> Decimal | None:
     return amount
 
 
-def _wait_seconds(startup_timeout: int | None) -> int:
+def _longest_wait(startup_timeout: int | None) -> int:
     longest = (startup_timeout or 0) + _ROOM_FOR_LAST_LOOK_SECONDS
     return max(int(DEFAULT_WAIT.total_seconds()), longest)
 
 
-def _envs(path: Path | None, given: list[str], faults: Faults) -> dict[str, str] | None:
+def _read_envs(path: Path | None, given: list[str], faults: Faults) -> dict[str, str] | None:
     if path is None and not given:
         return None
     lines: list[str] = []
@@ -208,14 +208,14 @@ def _envs(path: Path | None, given: list[str], faults: Faults) -> dict[str, str]
         faults.append(("--env-file", f"'{path}' cannot be read: {error}."))
     stripped = (line.strip() for line in lines)
     from_file = [line for line in stripped if line and not line.startswith("#")]
-    envs = _pairs((line.removeprefix("export ") for line in from_file), "--env-file", faults)
-    from_shell = [_from_shell(text, faults) for text in given]
-    return {key: _unquoted(value) for key, value in envs.items()} | _pairs(
+    envs = _parse_pairs((line.removeprefix("export ") for line in from_file), "--env-file", faults)
+    from_shell = [_add_shell_value(text, faults) for text in given]
+    return {key: _unquote(value) for key, value in envs.items()} | _parse_pairs(
         filter(None, from_shell), "--env", faults
     )
 
 
-def _pairs(texts: Iterable[str], option: str, faults: Faults) -> dict[str, str]:
+def _parse_pairs(texts: Iterable[str], option: str, faults: Faults) -> dict[str, str]:
     """Split KEY=VALUE texts; a fault never shows the value, which may be a secret."""
     pairs = {}
     for text in texts:
@@ -226,7 +226,7 @@ def _pairs(texts: Iterable[str], option: str, faults: Faults) -> dict[str, str]:
     return pairs
 
 
-def _from_shell(text: str, faults: Faults) -> str | None:
+def _add_shell_value(text: str, faults: Faults) -> str | None:
     if "=" in text:
         return text
     if text not in os.environ:
@@ -235,7 +235,7 @@ def _from_shell(text: str, faults: Faults) -> str | None:
     return f"{text}={os.environ[text]}"
 
 
-def _unquoted(value: str) -> str:
+def _unquote(value: str) -> str:
     value = value.strip()
     is_quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'"
     return value[1:-1] if is_quoted else value

@@ -70,14 +70,14 @@ def listen(
     from gpukeeper.cli import webhook_receiver
     from gpukeeper.port_check import build_listen_error
 
-    directory = _directory(data_dir)
+    directory = _find_data_dir(data_dir)
     if secret_file is not None:
         verified_with, text = f"'{secret_file}'", read_secret(secret_file, "--secret-file")
     else:
-        verified_with, text = _secret_to_come(secret, directory, sleep=get_access(ctx).sleep)
+        verified_with, text = _await_secret(secret, directory, sleep=get_access(ctx).sleep)
     write = webhook_receiver.format_json if output is Format.JSON else webhook_receiver.format_line
     app = webhook_receiver.build_receiver(
-        secrets=_parsed(text),
+        secrets=_parse_secrets(text),
         clock=lambda: datetime.now(UTC),
         on_event=lambda event: print(write(event), flush=True),
         on_refused=lambda message: note(f"Refused: {message}"),
@@ -110,16 +110,16 @@ def print_secret(
         print(new_secret(secrets.token_bytes(_SECRET_BYTES)))
         note(f"This one is new and kept nowhere: put it into {_SECRET_VARIABLE}.")
         return
-    directory = _directory(data_dir)
-    in_use = _secret_in_use(None, directory)
+    directory = _find_data_dir(data_dir)
+    in_use = _find_secret(None, directory)
     if in_use is None:
-        note(f"Error: {_missing(directory)}")
+        note(f"Error: {_describe_missing(directory)}")
         raise typer.Exit(exit_status.FAILED)
     # While two are set, every webhook is signed with both.
     print(in_use[1].partition(",")[0].strip())
 
 
-def _directory(given: Path | None) -> Path:
+def _find_data_dir(given: Path | None) -> Path:
     from gpukeeper import config
     from gpukeeper.config import parsers
 
@@ -129,38 +129,38 @@ def _directory(given: Path | None) -> Path:
         raise typer.BadParameter(f"{error}.", param_hint="--data-dir") from error
 
 
-def _secret_in_use(given: str | None, directory: Path) -> tuple[str, str] | None:
+def _find_secret(given: str | None, directory: Path) -> tuple[str, str] | None:
     """Return where the service has its secret from, and the secret; None when there is none."""
     from gpukeeper import config
 
     text = given or config.value_of(_SECRET_VARIABLE)
     if text is not None:
         return _SECRET_VARIABLE, text
-    kept = _kept_secret(directory)
+    kept = _read_generated_secret(directory)
     return None if kept is None else (f"'{directory}'", kept)
 
 
-def _secret_to_come(
+def _await_secret(
     given: str | None, directory: Path, *, sleep: Callable[[float], None]
 ) -> tuple[str, str]:
     """Return the secret in use, after waiting for the service's first start if there is none."""
     is_told = False
-    while (in_use := _secret_in_use(given, directory)) is None:
+    while (in_use := _find_secret(given, directory)) is None:
         if not is_told:
-            note(f"Waiting: {_missing(directory)}")
+            note(f"Waiting: {_describe_missing(directory)}")
             is_told = True
         sleep(_LOOK_EVERY_SECONDS)
     return in_use
 
 
-def _missing(directory: Path) -> str:
+def _describe_missing(directory: Path) -> str:
     return (
         f"there is no webhook secret in '{directory}'. The service makes one when it starts: run "
         f"this where it runs, or say where with --data-dir or {_SECRET_VARIABLE}."
     )
 
 
-def _parsed(text: str) -> "tuple[SecretStr, ...]":
+def _parse_secrets(text: str) -> "tuple[SecretStr, ...]":
     from gpukeeper.config import parsers
 
     try:
@@ -169,7 +169,7 @@ def _parsed(text: str) -> "tuple[SecretStr, ...]":
         raise typer.BadParameter(str(error), param_hint="--secret") from error
 
 
-def _kept_secret(data_dir: Path) -> str | None:
+def _read_generated_secret(data_dir: Path) -> str | None:
     """Return the secret that the service generated, or None when it has not done so."""
     from gpukeeper.config.data_dir import WEBHOOK_SECRET_FILE
 

@@ -73,8 +73,8 @@ def lay_out(
     widths = [max(map(count_cells, cells)) for cells in zip(titles, *rows, strict=True)]
     shown = list(range(len(columns)))
     if width is not None:
-        shown = _with_room(columns, widths, width)
-        widths = _fitted(columns, widths, shown, width)
+        shown = _choose_columns(columns, widths, width)
+        widths = _fit_widths(columns, widths, shown, width)
     painted = paint if has_colours else lambda title, cell: cell
     lines = [_line(columns, titles, widths, shown, lambda title, cell: cell)]
     lines += [_line(columns, row, widths, shown, painted) for row in rows]
@@ -100,7 +100,7 @@ def cut(text: str, width: int) -> str:
     return kept + _ELLIPSIS if width > 0 else ""
 
 
-def _with_room(columns: Sequence[Column[Item]], widths: Sequence[int], room: int) -> list[int]:
+def _choose_columns(columns: Sequence[Column[Item]], widths: Sequence[int], room: int) -> list[int]:
     """Return the columns that there is room for, in their order; those of rank 0 at least.
 
     Once one had no room, a further one is there only if nothing is cut for it.
@@ -117,7 +117,7 @@ def _with_room(columns: Sequence[Column[Item]], widths: Sequence[int], room: int
     return sorted(shown)
 
 
-def _fitted(
+def _fit_widths(
     columns: Sequence[Column[Item]], widths: Sequence[int], shown: Sequence[int], room: int
 ) -> list[int]:
     """Return the widths, those that are shown cut as little as possible, the widest first."""

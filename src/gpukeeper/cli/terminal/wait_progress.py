@@ -67,7 +67,7 @@ def wait_and_show(
         raise
     show(output, instance.raw, lambda: format_instance(instance, now=access.now()))
     if instance.status != until:
-        _end(instance)
+        _exit_with_reason(instance)
 
 
 class Progress:
@@ -121,7 +121,7 @@ class Progress:
             print(line, file=sys.stderr, flush=True)
 
 
-def _end(instance: InstanceInfo) -> NoReturn:
+def _exit_with_reason(instance: InstanceInfo) -> NoReturn:
     """Say why the instance is not where it was waited for, and exit."""
     reason = instance.reason
     why = f": {reason.message} [{reason.code}]" if reason else "."

@@ -153,7 +153,7 @@ def _set(world: World, machine: Machine, details: ActionDetails) -> Machine:
 def _reprice(world: World, machine: Machine, details: ActionDetails) -> Machine:
     if details.price is None:
         raise BadInput("price: required")
-    return machine.priced(details.price, world.now())
+    return machine.with_price(details.price, world.now())
 
 
 def _seconds(number: float) -> timedelta:

@@ -77,7 +77,7 @@ class Machine:
         """The price of its sale."""
         return self.earlier[0][1] if self.earlier else self.price
 
-    def priced(self, price: int, at: datetime) -> "Machine":
+    def with_price(self, price: int, at: datetime) -> "Machine":
         """Return the machine with another price from a time on."""
         if price == self.price:
             return self

@@ -30,17 +30,17 @@ def start(world: World, machine_id: str) -> Machine:
     world.machines[machine_id] = plan_random_reclaim(world, started, now)
     if world.settings.machine_price == "start":
         world.reprice(machine_id)
-    return _done(world, world.machines[machine_id])
+    return _keep(world, world.machines[machine_id])
 
 
 def stop(world: World, machine_id: str) -> Machine:
     """Stop a machine that is `running`."""
-    return _when_running(world, machine_id, transitions.stop)
+    return _change_running(world, machine_id, transitions.stop)
 
 
 def restart(world: World, machine_id: str) -> Machine:
     """Restart a machine that is `running`."""
-    return _when_running(world, machine_id, transitions.restart)
+    return _change_running(world, machine_id, transitions.restart)
 
 
 def delete(world: World, machine_id: str) -> Machine:
@@ -57,7 +57,7 @@ def delete(world: World, machine_id: str) -> Machine:
     return deleted
 
 
-def _when_running(
+def _change_running(
     world: World,
     machine_id: str,
     change: Callable[..., Machine],
@@ -65,10 +65,10 @@ def _when_running(
     sight = world.find(machine_id)
     if sight.moment.status != "running":
         raise wrong_state()
-    return _done(world, change(sight.machine, world.now(), world.seconds))
+    return _keep(world, change(sight.machine, world.now(), world.seconds))
 
 
-def _done(world: World, machine: Machine) -> Machine:
+def _keep(world: World, machine: Machine) -> Machine:
     """Keep the change; by switch the response is a refusal all the same (notes §12.9)."""
     world.machines[machine.id] = machine
     if world.settings.state_change == "acts-and-refuses":

@@ -60,7 +60,7 @@ def boot_machine(
     phases, end = (_BOOT, "running") if starts else (_CREATION, "exited")
     if failure is not None:
         phases, end = _FAILED_BOOT, "exited" if exits else "pulling"
-    plan = _lay(origin, [*_legs(seconds, *phases), (end, 0)])
+    plan = _lay_moments(origin, [*_legs(seconds, *phases), (end, 0)])
     machine = Machine(machine_id, order, cluster_id, price, plan, plan)
     return machine if failure is None else fail(machine, plan[-1].at, failure, exits=exits)
 
@@ -70,7 +70,7 @@ def place_machine(
 ) -> Machine:
     """Return a machine that is simply there, in ``status``, and stays so."""
     spot_status = "running" if order.billing_mode == "spot" else ""
-    plan = _lay(Moment(at, status, Gpu.HELD, spot_status=spot_status), [(status, 0)])
+    plan = _lay_moments(Moment(at, status, Gpu.HELD, spot_status=spot_status), [(status, 0)])
     return Machine(machine_id, order, cluster_id, price, plan, plan)
 
 
@@ -85,7 +85,7 @@ def stop(machine: Machine, now: datetime, seconds: Seconds) -> Machine:
 def start(machine: Machine, now: datetime, seconds: Seconds) -> Machine:
     """Start it again, with new SSH credentials and without its old errors."""
     legs = _legs(seconds, "toStart", "starting")
-    return _follow(machine, now, [*legs, ("running", 0)], **_fresh(machine, now))
+    return _follow(machine, now, [*legs, ("running", 0)], **_start_changes(machine, now))
 
 
 def restart(machine: Machine, now: datetime, seconds: Seconds) -> Machine:
@@ -198,7 +198,7 @@ def _follow(
     past = tuple(moment for moment in machine.moments if moment.at <= at)
     last = past[-1] if past else machine.plan[0]
     still_planned = reclaim if reclaim is not None and reclaim.at > at else None
-    plan = past + _lay(replace(last, at=at, **changes), legs)
+    plan = past + _lay_moments(replace(last, at=at, **changes), legs)
     return replace(
         machine, plan=plan, reclaim=still_planned, moments=apply_reclaim(plan, still_planned)
     )
@@ -208,7 +208,7 @@ def _legs(seconds: Seconds, *phases: str) -> list[tuple[str, float]]:
     return [(phase, seconds(phase)) for phase in phases]
 
 
-def _lay(origin: Moment, legs: Iterable[tuple[str, float]]) -> tuple[Moment, ...]:
+def _lay_moments(origin: Moment, legs: Iterable[tuple[str, float]]) -> tuple[Moment, ...]:
     """Return the moments of ``legs``, one after the other from ``origin`` on."""
     moments: list[Moment] = []
     current = origin
@@ -221,7 +221,7 @@ def _lay(origin: Moment, legs: Iterable[tuple[str, float]]) -> tuple[Moment, ...
     return tuple(moments)
 
 
-def _fresh(machine: Machine, now: datetime) -> dict[str, Any]:
+def _start_changes(machine: Machine, now: datetime) -> dict[str, Any]:
     """Return what a start renews."""
     current = machine.at(now)
     return {

@@ -29,7 +29,9 @@ class Prices:
     waiting: list[tuple[int, PriceChange]] = field(default_factory=list)
     shown: dict[tuple[str, bool], list[tuple[datetime, int]]] = field(default_factory=dict)
 
-    def now(self, product: Product, *, is_spot: bool, at: datetime, settings: Settings) -> int:
+    def current_price(
+        self, product: Product, *, is_spot: bool, at: datetime, settings: Settings
+    ) -> int:
         """Return the price per GPU and hour in 1e-5 USD."""
         price = product.spot_price if is_spot else product.price
         percent = draw_wave(settings, product.id, at, settings.price_wave_percent)
@@ -38,24 +40,26 @@ class Prices:
             percent += step.uniform(-settings.price_step_percent, settings.price_step_percent)
         return max(round(price * (1 + percent / 100)), min(price, 1))
 
-    def of_sale(self, product: Product, *, is_spot: bool, at: datetime, settings: Settings) -> int:
+    def sale_price(
+        self, product: Product, *, is_spot: bool, at: datetime, settings: Settings
+    ) -> int:
         """Return the price of a machine that is sold now: one that was shown lately is honoured."""
         since = at - timedelta(seconds=settings.price_honoured_seconds)
         shown = self.shown.get((product.id, is_spot), []) if settings.price_honoured_seconds else []
-        now = self.now(product, is_spot=is_spot, at=at, settings=settings)
+        now = self.current_price(product, is_spot=is_spot, at=at, settings=settings)
         return min([now, *(price for when, price in shown if when >= since)])
 
     def begin_call(self) -> None:
         """Count a call for products, before its response."""
         self.calls += 1
 
-    def show(self, product: Product, at: datetime, settings: Settings) -> None:
+    def record_shown(self, product: Product, at: datetime, settings: Settings) -> None:
         """Keep the shown prices of a product, for as long as they are honoured."""
         if not settings.price_honoured_seconds:
             return
         since = at - timedelta(seconds=settings.price_honoured_seconds)
         for is_spot in (False, True):
-            price = self.now(product, is_spot=is_spot, at=at, settings=settings)
+            price = self.current_price(product, is_spot=is_spot, at=at, settings=settings)
             shown = self.shown.setdefault((product.id, is_spot), [])
             shown[:] = [*(each for each in shown if each[0] >= since), (at, price)]
 

@@ -25,22 +25,22 @@ def sell_machine(world: World, body: Mapping[str, Any], *, arrived_at: datetime)
 
     It costs what it did when the call arrived.  Raise :class:`Refusal`.
     """
-    order = _renamed(read_order(body), world)
-    product = _product(world, order)
+    order = _rename(read_order(body), world)
+    product = _find_product(world, order)
     fate = world.fates.take()
     refusal = None if fate is None else find_scripted_refusal(fate, world.settings.quota_refusal)
     if refusal is not None:
         raise refusal
     _check_account(world, order)
-    cluster_id = _place(world, order, product)
+    cluster_id = _choose_cluster(world, order, product)
     is_spot = order.billing_mode == "spot"
     now = world.now()
-    failure, exits = _failure(world, order, fate)
+    failure, exits = _plan_failure(world, order, fate)
     machine = transitions.boot_machine(
         machine_id=world.new_id(),
         order=order,
         cluster_id=cluster_id,
-        price=world.prices.of_sale(
+        price=world.prices.sale_price(
             product, is_spot=is_spot, at=arrived_at, settings=world.settings
         ),
         at=now,
@@ -51,7 +51,7 @@ def sell_machine(world: World, body: Mapping[str, Any], *, arrived_at: datetime)
     )
     machine = plan_random_reclaim(world, machine, now)
     if fate is not None:
-        machine = _befall(world, machine, fate)
+        machine = _apply_fate(world, machine, fate)
     world.add(machine)
     return machine
 
@@ -80,14 +80,14 @@ def make_reclaim(world: World, notice_at: datetime) -> Reclaim:
     )
 
 
-def _renamed(order: Order, world: World) -> Order:
+def _rename(order: Order, world: World) -> Order:
     """Return the order under the name that the settings make of the one that was sent."""
     name = order.name[: world.settings.name_max_chars or None]
     cases = {"lower": name.lower(), "upper": name.upper()}
     return replace(order, name=cases.get(world.settings.name_case, name))
 
 
-def _product(world: World, order: Order) -> Product:
+def _find_product(world: World, order: Order) -> Product:
     product = world.products.get(order.product_id)
     if product is None:
         raise invalid(f"productId: {order.product_id} is not sold")
@@ -98,7 +98,7 @@ def _product(world: World, order: Order) -> Product:
     has_no_spot = order.billing_mode == "spot" and product.spot_price == 0
     if order.billing_mode not in product.billing_modes or has_no_spot:
         raise Refusal(400, "UNSUPPORTED_BILLING_MODE", "billing mode not supported")
-    if _version(order.min_cuda) > _version(world.settings.cuda_version):
+    if _parse_version(order.min_cuda) > _parse_version(world.settings.cuda_version):
         raise Refusal(400, "CUDA_VERSION_INCOMPATIBLE", "no host with this CUDA version")
     return product
 
@@ -113,7 +113,7 @@ def _check_account(world: World, order: Order) -> None:
         raise over_quota(settings.quota_refusal, settings.quota_gpus)
 
 
-def _place(world: World, order: Order, product: Product) -> str:
+def _choose_cluster(world: World, order: Order, product: Product) -> str:
     """Return the cluster that takes the machine: the one asked for, or any with stock."""
     wanted = [order.cluster_id] if order.cluster_id else sorted(product.stock)
     able = [
@@ -126,7 +126,9 @@ def _place(world: World, order: Order, product: Product) -> str:
     return world.rng.choice(able)
 
 
-def _failure(world: World, order: Order, fate: Fate | None) -> tuple[tuple[str, str] | None, bool]:
+def _plan_failure(
+    world: World, order: Order, fate: Fate | None
+) -> tuple[tuple[str, str] | None, bool]:
     """Return how the boot fails, if it does, and whether the machine then exits."""
     exits = world.settings.boot_error_leaves == "exited"
     if fate is not None and fate.kind == "boot-error":
@@ -139,7 +141,7 @@ def _failure(world: World, order: Order, fate: Fate | None) -> tuple[tuple[str, 
     return None, False
 
 
-def _befall(world: World, machine: Machine, fate: Fate) -> Machine:
+def _apply_fate(world: World, machine: Machine, fate: Fate) -> Machine:
     """Let a scripted fate befall a machine that has just been bought."""
     after = timedelta(seconds=fate.after_seconds)
     now = world.now()
@@ -156,7 +158,7 @@ def _befall(world: World, machine: Machine, fate: Fate) -> Machine:
     return machine
 
 
-def _version(text: str) -> tuple[int, ...]:
+def _parse_version(text: str) -> tuple[int, ...]:
     """Return ``12.4`` as numbers; raise :class:`Refusal` for anything else."""
     parts = text.split(".") if text else []
     if not all(part.isdecimal() for part in parts):

@@ -91,7 +91,7 @@ class NovitaEndpoint:
         machine: str | None = None
         try:
             check_key(world, request.headers.get("authorization", ""))
-            call = _call(request, body, fault, arrived_at)
+            call = _read_call(request, body, fault, arrived_at)
             machine = call.query.get("instanceId") or call.body.get("instanceId")
             world.settle()
             answer = self.handler(world, call)
@@ -117,10 +117,10 @@ def check_key(world: World, authorization: str) -> None:
 async def send_response(response: RawResponse, scope: Scope, receive: Receive, send: Send) -> None:
     """Send the response, or end the connection in the way that it says."""
     if response.ending == "reset":
-        return await _end(scope, receive, is_reset=True)
+        return await _end_connection(scope, receive, is_reset=True)
     if response.ending == "timeout":
         await _wait_until_left(scope, receive, response.wait_seconds)
-        return await _end(scope, receive, is_reset=False)
+        return await _end_connection(scope, receive, is_reset=False)
     if response.wait_seconds:
         await asyncio.sleep(response.wait_seconds)
     headers = {"content-type": response.content_type, **response.headers}
@@ -136,7 +136,7 @@ async def send_response(response: RawResponse, scope: Scope, receive: Receive, s
     if response.ending == "cut":
         half = response.body[: len(response.body) // 2]
         await send({"type": "http.response.body", "body": half, "more_body": True})
-        return await _end(scope, receive, is_reset=False)
+        return await _end_connection(scope, receive, is_reset=False)
     await send({"type": "http.response.body", "body": response.body})
 
 
@@ -149,7 +149,9 @@ def _stamped(world: World, response: RawResponse) -> RawResponse:
     return replace(response, headers=headers)
 
 
-def _call(request: Request, body: bytes, fault: Fault | None, arrived_at: datetime) -> NovitaCall:
+def _read_call(
+    request: Request, body: bytes, fault: Fault | None, arrived_at: datetime
+) -> NovitaCall:
     """Read the request; raise :class:`Refusal` when the body is no JSON object."""
     try:
         data = json.loads(body or b"{}")
@@ -166,23 +168,23 @@ async def _wait_until_left(scope: Scope, receive: Receive, seconds: float) -> No
     if _hang_up(scope) is None:
         return
     try:
-        await asyncio.wait_for(_left(receive), seconds)
+        await asyncio.wait_for(_wait_for_leave(receive), seconds)
     except TimeoutError:
         return
 
 
-async def _left(receive: Receive) -> None:
+async def _wait_for_leave(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def _end(scope: Scope, receive: Receive, *, is_reset: bool) -> None:
+async def _end_connection(scope: Scope, receive: Receive, *, is_reset: bool) -> None:
     """End the connection; raise :class:`ConnectionResetError` where there is none, in process."""
     hang_up = _hang_up(scope)
     if hang_up is None:
         raise ConnectionResetError("the simulator ended the connection")
     hang_up(is_reset=is_reset)
-    await _left(receive)
+    await _wait_for_leave(receive)
 
 
 def _hang_up(scope: Scope) -> Callable[..., None] | None:

@@ -68,7 +68,7 @@ def _products(world: World, call: NovitaCall) -> object:
     """List what the filters leave, whether it can be had or not."""
     world.prices.begin_call()
     wanted = (product for product in world.products.values() if _is_wanted(product, call))
-    return {"data": [_product(world, product, call) for product in wanted]}
+    return {"data": [_describe_product(world, product, call) for product in wanted]}
 
 
 def _clusters(world: World, _: NovitaCall) -> object:
@@ -146,9 +146,9 @@ def _is_wanted(product: Product, call: NovitaCall) -> bool:
     )
 
 
-def _product(world: World, product: Product, call: NovitaCall) -> dict[str, object]:
+def _describe_product(world: World, product: Product, call: NovitaCall) -> dict[str, object]:
     """Return a product for the cluster asked for, or for every cluster that sells it."""
-    world.prices.show(product, world.now(), world.settings)
+    world.prices.record_shown(product, world.now(), world.settings)
     cluster_id = call.query.get("clusterId", "")
     return product_json(
         product,

@@ -88,13 +88,13 @@ def spoil_response(fault: Fault, response: RawResponse, now: datetime) -> RawRes
         case "empty-list":
             return encode_response({"instances": [], "total": "0"})
         case "short-list":
-            return _shortened(response, fault.rows)
+            return _shorten(response, fault.rows)
         case "shift-pages":
             return response
     return make_faulty_response(fault, now)
 
 
-def _shortened(response: RawResponse, rows: int) -> RawResponse:
+def _shorten(response: RawResponse, rows: int) -> RawResponse:
     page = json.loads(response.body)
     if not page.get("instances"):
         return response
