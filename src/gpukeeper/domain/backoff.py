@@ -18,7 +18,7 @@ def exponential_delay(
 
     It is ``first`` after attempt 1, doubles with each attempt up to ``ceiling``, and is then
     spread by the share ``jitter``: ``random`` from [0, 1) maps to -jitter…+jitter.  The spread
-    comes after the ceiling, so that those who wait longest do not come back in step.
+    comes after the ceiling, so that the longest waits do not end in step.
     """
     if first <= timedelta(0):
         return timedelta(0)

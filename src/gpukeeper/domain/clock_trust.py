@@ -1,6 +1,6 @@
 """Whether the clock is to be believed, and what time it is while it is not.
 
-A clock that jumps ahead would end whatever has a deadline and remove whatever is old, which nobody
+A clock that jumps ahead would end all that has a deadline and remove all that is old, which nobody
 can undo when it jumps back.  So a jump is not followed at once: time goes on as steady seconds pass
 until Novita's own time confirms the jump, or the clock has kept to it for long.  Everything that is
 done meanwhile is done in a time that cannot be too late.

@@ -2,7 +2,7 @@
 
 Novita bills GPUs by the second from the moment it pulls the image until the machine is stopped,
 and the container's disk above the free size for as long as the machine exists, stopped or not
-(API notes §7).  We see a status some seconds late: what is returned here is an estimate, never an
+(API notes §7).  We see a status some seconds late: the results here are estimates, never an
 invoice.
 """
 
@@ -86,7 +86,7 @@ def disk_per_hour(disk_gb: int) -> Decimal:
 def rate_of(instance: Instance) -> Rate:
     """Return what an instance costs now, with the machines that are still to be deleted beside it.
 
-    A machine that was just bought or started, and that no look has shown yet, counts as billed.
+    A machine that was just bought or started, and that no sweep has shown yet, counts as billed.
     """
     price = instance.machine.price_per_hour or _NOTHING
     disk = disk_per_hour(instance.order.rootfs_size_gb)
@@ -155,7 +155,7 @@ def _has_gpu(instance: Instance) -> bool:
 
 
 def _is_start_accepted(instance: Instance) -> bool:
-    """Whether Novita has accepted a start that no look has shown the effect of yet."""
+    """Whether Novita has accepted a start whose effect no sweep has shown yet."""
     asked, seen_at = instance.last_command, instance.watch.observed_at
     if asked is None or asked.verb is not Command.START or not asked.is_acknowledged:
         return False

@@ -1,7 +1,7 @@
 """How many deliveries may be under way to whom, so that a slow receiver delays nobody else.
 
-A receiver is a host and port, whatever number of URLs it has.  It is *prompt* when its last attempt
-was over quickly, whatever came of it; one that is unknown or was slow has a small share, and all of
+A receiver is a host and port with any number of URLs.  It is *prompt* when its last attempt was
+over quickly, delivered or not; one that is unknown or was slow has a small share, and all of
 those together have half of the workers at most.  The other half is there for prompt ones only.
 """
 
@@ -25,7 +25,7 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 def receiver_of(url: str) -> str:
-    """Return the host and port of a URL in its normal form; what is no URL stands for itself."""
+    """Return the host and port of a URL in its normal form; other texts stand for themselves."""
     place = _PLACE.match(url)
     if place is None:
         return url

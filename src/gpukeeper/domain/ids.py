@@ -34,7 +34,7 @@ def new_deployment(random_bytes: bytes) -> str:
 
 
 def derived_deployment(secret_key: str) -> str:
-    """Return the mark of the store that a secret key belongs to, for whoever has lost the store.
+    """Return the mark of the store that a secret key belongs to, even when the store is lost.
 
     20 bits of a keyed digest, which say nothing of the key.
     """
@@ -90,7 +90,7 @@ def ordered_name(machine_name: str) -> str:
 
 
 def adopted_name(machine_name: str, novita_id: str) -> str:
-    """Return the unique name of the row of a machine that was adopted, whatever it is called."""
+    """Return the unique name of the row of a machine that was adopted."""
     return f"{machine_name}{_ADOPTED}{novita_id}"
 
 

@@ -1,4 +1,4 @@
-"""The nouns: what was ordered, and what is known and wanted of it.
+"""An instance and its parts: the order, the purchase, the machine, the watch, the commands.
 
 Money is :class:`~decimal.Decimal` US dollars; ``price_per_hour`` is always for all GPUs together.
 Times are aware UTC datetimes ending in ``_at``.  Everything is frozen: a change is a new value.
@@ -107,8 +107,8 @@ class LastCommand:
     """The last change that Novita was asked to make, so that it is neither lost nor repeated.
 
     ``is_acknowledged`` says that Novita answered with a success.  ``objections`` counts the answers
-    "invalid state change", the last of which was ``objection``: a look is to show whether it was
-    done all the same.  ``refusal`` says that Novita refused it for good, and in which words.
+    "invalid state change", the last of which was ``objection``: an observation is to show whether
+    it was done all the same.  ``refusal`` says that Novita refused it for good, and in which words.
     """
 
     verb: Command
@@ -122,7 +122,7 @@ class LastCommand:
 
 @dataclass(frozen=True, slots=True)
 class PriorState:
-    """What an instance was before its owner's last wish, and is again if Novita refuses it."""
+    """What an instance was before its owner's last command, and is again if Novita refuses that."""
 
     status: Status
     desired_state: DesiredState

@@ -47,8 +47,8 @@ class Observation:
 
     ``word`` is Novita's status as written; ``phase`` is what it means.  ``price_per_hour`` is
     ``None`` where Novita does not say.  ``error`` is empty while all is well; ``started_at`` is the
-    last start, whoever asked for it.  It never holds a
-    secret: passwords and environment values stay in the Novita client.
+    last start.  It never holds a secret: passwords and environment values stay in the Novita
+    client.
     """
 
     novita_id: str
@@ -81,7 +81,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One look at every machine of the account; only a complete one can show an absence.
+    """Every machine of the account as listed; only a complete listing can show an absence.
 
     ``ids`` are Novita's of all machines; ``machines`` are those of them that were wanted.
     """

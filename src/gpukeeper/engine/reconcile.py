@@ -185,8 +185,8 @@ class Reconciler:
                 return await self.purchasing.look_up(instance)
             case Confirm():
                 return await self._confirm(instance)
-            case SendCommand(verb=verb):
-                return await self._ask(instance, verb, lease_token)
+            case SendCommand(command=command):
+                return await self._ask(instance, command, lease_token)
             case DeleteDuplicate(novita_id=novita_id):
                 return await self._discard(instance, novita_id)
         assert_never(step)

@@ -17,11 +17,11 @@ from gpukeeper.domain.errors import (
     RateLimited,
 )
 from gpukeeper.domain.instances import Command, Instance, LastCommand, Reason, Status
-from gpukeeper.domain.lifecycle.command_results import CONFIRM_DELETE_AFTER, apply_command_result
+from gpukeeper.domain.lifecycle.command_results import apply_command_result
 from gpukeeper.domain.lifecycle.commands import request_command
 from gpukeeper.domain.lifecycle.decide import decide
 from gpukeeper.domain.lifecycle.steps import Confirm, SendCommand, Wait
-from gpukeeper.domain.lifecycle.transitions import mark_deleted
+from gpukeeper.domain.lifecycle.transitions import CONFIRM_DELETION_AFTER, mark_deleted
 from gpukeeper.domain.machines import Phase
 from tests.domain.builders import LIMITS, NOW, SECOND, instance
 from tests.instances import edit
@@ -61,7 +61,7 @@ def test_an_accepted_verb_is_remembered_and_not_repeated_soon(row: Instance, ver
 def test_an_accepted_deletion_is_confirmed_soon() -> None:
     after = told(DELETING, Command.DELETE, None)
     assert after.watch.confirm_at == NOW + 3 * SECOND
-    assert decide(after, NOW + CONFIRM_DELETE_AFTER, LIMITS) == Confirm()
+    assert decide(after, NOW + CONFIRM_DELETION_AFTER, LIMITS) == Confirm()
 
 
 @pytest.mark.parametrize(("row", "verb"), ROWS)
@@ -98,7 +98,7 @@ def test_a_machine_that_is_not_found_is_asked_about_and_its_deletion_was_not_acc
     after = told(DELETING, Command.DELETE, NovitaNotFound())
     assert after.last_command is not None
     assert not after.last_command.is_acknowledged
-    assert after.watch.confirm_at == NOW + CONFIRM_DELETE_AFTER
+    assert after.watch.confirm_at == NOW + CONFIRM_DELETION_AFTER
 
 
 @pytest.mark.parametrize("error", [NovitaNotFound(), OutcomeUnknown(), InvalidStateChange()])

@@ -195,7 +195,7 @@ class Life(RuleBasedStateMachine):
                 return self.get(str(self.row.machine.novita_id))
             case DeleteDuplicate():
                 raise AssertionError("nobody here answers a purchase after its look-up")
-            case SendCommand(verb=verb):
+            case SendCommand(command=verb):
                 check_may_ask(self.row, verb, self.owner_wants)
                 answer = self.novita.change(str(self.row.machine.novita_id), verb, fate, now)
                 return lambda row: apply_command_result(row, verb, answer, self.now, LIMITS)

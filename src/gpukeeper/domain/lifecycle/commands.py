@@ -26,38 +26,38 @@ _NEVER_FROM: Mapping[Command, Set[Phase]] = {
 _NEEDED = {Command.START: "that has exited", Command.STOP: "that runs"}
 
 
-def is_allowed(instance: Instance, verb: Command) -> bool:
-    """Whether the owner's wish would be taken and change something."""
-    if verb is Command.DELETE:
+def is_allowed(instance: Instance, command: Command) -> bool:
+    """Whether the command would be taken and change something."""
+    if command is Command.DELETE:
         return instance.desired_state is not DesiredState.DELETED
-    return instance.is_watched and _obstacle(instance, verb) is None
+    return instance.is_watched and _obstacle(instance, command) is None
 
 
-def check_allowed(instance: Instance, verb: Command) -> None:
-    """Raise WrongStatus, which says what works instead, unless the verb can work now."""
+def check_allowed(instance: Instance, command: Command) -> None:
+    """Raise WrongStatus, which says what works instead, unless the command can work now."""
     where = f"'{instance.order.name}' is {instance.status.value}"
     if instance.is_watched:
-        obstacle = _obstacle(instance, verb)
+        obstacle = _obstacle(instance, command)
         if obstacle is None:
             return
         raise WrongStatus(f"{where}{obstacle}. {_what_works(instance)}")
     if instance.purchase.intent is not None:
         raise WrongStatus(
-            f"{where} and has no machine to {verb.value} that is known yet: Novita has not "
+            f"{where} and has no machine to {command.value} that is known yet: Novita has not "
             f"answered whether it sold one. {_what_works(instance)}"
         )
-    raise WrongStatus(f"{where} and has no machine to {verb.value}.")
+    raise WrongStatus(f"{where} and has no machine to {command.value}.")
 
 
-def request_command(instance: Instance, verb: Command, now: datetime) -> Instance:
+def request_command(instance: Instance, command: Command, now: datetime) -> Instance:
     """Return the instance with the owner's command stored; the engine carries it out.
 
     Raises WrongStatus when the status does not allow the command.
     """
-    if verb is Command.DELETE:
+    if command is Command.DELETE:
         return request_deletion(instance, now)
-    check_allowed(instance, verb)
-    if verb is Command.STOP:
+    check_allowed(instance, command)
+    if command is Command.STOP:
         return change_status(
             instance,
             Status.STOPPING,
@@ -68,7 +68,7 @@ def request_command(instance: Instance, verb: Command, now: datetime) -> Instanc
             **_afresh(instance),
         )
     machine = instance.machine.disconnect()
-    if verb is Command.START:
+    if command is Command.START:
         # What was said of the spot machine before it was down does not hold for its next life.
         machine = replace(machine, spot_signal=SpotSignal.NONE, reclaim_at=None)
     return change_status(
@@ -76,7 +76,7 @@ def request_command(instance: Instance, verb: Command, now: datetime) -> Instanc
         Status.STARTING,
         now,
         desired_state=DesiredState.RUNNING,
-        pending_command=verb,
+        pending_command=command,
         deadline_at=now + instance.order.startup_timeout,
         machine=machine,
         **_afresh(instance),
@@ -97,22 +97,22 @@ def request_deletion(instance: Instance, now: datetime) -> Instance:
     )
 
 
-def _obstacle(instance: Instance, verb: Command) -> str | None:
-    allowed_in = _ALLOWED_IN[verb]
+def _obstacle(instance: Instance, command: Command) -> str | None:
+    allowed_in = _ALLOWED_IN[command]
     if instance.status not in allowed_in:
         *others, last = sorted(status.value for status in allowed_in)
         allowed = f"{', '.join(others)} or {last}" if others else last
-        return f"; {verb.value} needs a machine that is {allowed}"
+        return f"; {command.value} needs a machine that is {allowed}"
     is_failed = instance.status is Status.FAILED
-    if is_failed and instance.machine.phase in _NEVER_FROM.get(verb, frozenset()):
+    if is_failed and instance.machine.phase in _NEVER_FROM.get(command, frozenset()):
         word = instance.machine.novita_status
         said = f"Novita says '{word}'" if word else "it is not"
-        return f"; {verb.value} needs a machine {_NEEDED[verb]}, and {said}"
+        return f"; {command.value} needs a machine {_NEEDED[command]}, and {said}"
     return None
 
 
 def _what_works(instance: Instance) -> str:
-    works = [verb.value for verb in Command if is_allowed(instance, verb)]
+    works = [command.value for command in Command if is_allowed(instance, command)]
     return f"What can be asked of it now: {', '.join(works)}." if works else "It is being deleted."
 
 

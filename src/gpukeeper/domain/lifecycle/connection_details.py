@@ -1,6 +1,6 @@
 """How a machine is reached, and when Novita is asked for it: listings leave the SSH command out.
 
-The SSH port and password are others after every start, whoever asked for it (API notes §3.3).
+The SSH port and password change with every start (API notes §3.3).
 """
 
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ def is_outdated(instance: Instance, seen: Observation) -> bool:
     """Whether a listing shows that a machine that is up was started anew since it was seen.
 
     Addresses are compared between two listings only: an answer about one machine that writes
-    them differently must not turn every look into a question.
+    them differently must not turn every sweep into a question.
     """
     if not instance.machine.phase is seen.phase is Phase.UP:
         return False

@@ -1,4 +1,4 @@
-"""What becomes of a machine that an order bought and does not need: it is deleted.
+"""Duplicates: machines that an order bought and does not need, which are deleted.
 
 Novita's create is not idempotent.  A purchase whose answer was lost may take effect after its
 look-up has ended and another machine was bought; then two machines carry the name that only one
@@ -9,14 +9,11 @@ been restored): it is left to a person, as an orphan.
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from gpukeeper.domain.backoff import exponential_delay
 from gpukeeper.domain.instances import Duplicate, Instance, Status
-from gpukeeper.domain.lifecycle.transitions import Limits
-
-# A deleted machine is usually gone after 2 s (API notes §4), so it is asked about soon after.
-_TRY_AGAIN_AFTER = timedelta(seconds=3)
+from gpukeeper.domain.lifecycle.transitions import CONFIRM_DELETION_AFTER, Limits
 
 
 def is_awaiting_machine(instance: Instance) -> bool:
@@ -56,7 +53,7 @@ def record_deletion_attempt(
     is_known: bool,
     is_accepted: bool,
 ) -> Instance:
-    """Return the instance after Novita was asked about a surplus machine, and to delete it.
+    """Return the instance after Novita was asked about a duplicate, and to delete it.
 
     One that Novita does not know is gone, unless it may be too new to be in every answer.
     """
@@ -79,7 +76,7 @@ def _tried(
         return replace(machine, gone_at=now)
     pause = exponential_delay(
         machine.tries + 1,
-        first=_TRY_AGAIN_AFTER,
+        first=CONFIRM_DELETION_AFTER,
         ceiling=limits.ask_again_ceiling,
         jitter=0,
         random=0,

@@ -65,7 +65,6 @@ def create_from_machine(
 ) -> Instance:
     """Return the row of a machine that Novita has and the store did not know."""
     mode = machine.billing_mode
-    region = machine.region
     order = Order(
         name=ids.ordered_name(machine.name)[:_NAME_MAX_CHARS],
         product_name=machine.product_name or "unknown",
@@ -75,10 +74,14 @@ def create_from_machine(
         billing_mode=BillingMode(mode) if mode in set(BillingMode) else BillingMode.SPOT,
     )
     row = create_from_order(
-        order, now, deployment=deployment, region=region, random_bytes=random_bytes
+        order,
+        now,
+        deployment=deployment,
+        region=machine.region,
+        random_bytes=random_bytes,
+        traceparent=traceparent,
     )
-    owner = attach_machine(row, machine, now, is_name_free=is_name_free)
-    return replace(owner, traceparent=traceparent, machine=replace(owner.machine, region=region))
+    return attach_machine(row, machine, now, is_name_free=is_name_free)
 
 
 def attach_machine(
@@ -88,6 +91,7 @@ def attach_machine(
     is_kept = is_name_free and len(machine.name) <= _UNIQUE_NAME_MAX_CHARS
     return replace(
         row,
+        # Its own name, where that can be: a repeated order finds the row by it.
         novita_name=machine.name if is_kept else _unique_name(machine),
         status=Status.CREATING,
         started_at=now,

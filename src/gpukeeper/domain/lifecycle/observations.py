@@ -1,9 +1,10 @@
-"""What a look at Novita does to an instance: one observation, or one absence, folded into its row.
+"""Observations and absences of a machine, folded into its instance.
 
-Answers of Novita's may be late, short, or go back once (API notes §3.2, §16.2).  So a look that
-contradicts the status without a cause is believed when the next look says the same, the end of a
-failure when Novita has said it of this machine alone, and an absence when Novita has confirmed it
-for this machine twice and a complete listing does not show it (once, if it took our deletion).
+Novita's listings may be late, short, or go back once (API notes §3.2, §16.2).  An observation that
+contradicts the status without a cause is believed when the next one says the same.  The end of a
+failure is believed when Novita has said it of this machine alone.  An absence is believed when
+Novita has confirmed it for this machine twice (once, if it took our deletion) and a complete
+listing does not show the machine.
 """
 
 import hashlib
@@ -58,7 +59,7 @@ def observe(
 
     ``is_single`` marks the answer to a question about this machine alone, which may leave out
     what only listings say (spot signals, API notes §3.3).  An observation made before the last
-    verb was answered says nothing about what the verb did, and changes nothing.
+    command was answered says nothing about its effect, and changes nothing.
     """
     if not instance.is_watched:
         return instance
@@ -135,7 +136,7 @@ def record_reappearance(
         return change_status(back, Status.DELETING, now, reason=instance.reason)
     if instance.status is not Status.LOST:
         return observe(back, seen, now, limits)
-    # What was lost is taken for whatever it is now, as if it had been on its way there.
+    # A lost machine takes the status that it is shown in, as if it had been on its way there.
     moving = replace(
         back,
         status=Status.STOPPING,
@@ -164,7 +165,7 @@ def fingerprint(seen: Observation) -> str:
     return hashlib.blake2b(said.encode(), digest_size=12).hexdigest()
 
 
-# Built once: a look at a large fleet does this for every machine.
+# Built once: the sweep of a large fleet does this for every machine.
 _what_is_said = attrgetter(*(each.name for each in fields(Observation) if each.name != "at"))
 
 
@@ -192,7 +193,7 @@ def _was_not_up(instance: Instance) -> bool:
 
 
 def _may_precede_a_start(instance: Instance, seen: Observation) -> bool:
-    """Whether Novita may show what was before a start that was followed by the wish to stop.
+    """Whether Novita may show what was before a start that was followed by a stop.
 
     Such a machine has to be stopped, and is down when Novita has taken the stop, or has refused
     it twice because there is nothing to stop.

@@ -17,7 +17,7 @@ BOOT_FAILED = "boot_failed"
 
 
 def is_command_recent(instance: Instance, now: datetime, limits: Limits) -> bool:
-    """Whether Novita may still show what was before the last verb."""
+    """Whether Novita may still show how it was before the last command."""
     last = instance.last_command
     return last is not None and now < last.at + limits.ask_again_after
 
@@ -41,7 +41,7 @@ def _rising(instance: Instance, now: datetime, limits: Limits) -> Instance:
         case Status.CREATING if instance.machine.phase is Phase.STARTING:
             return change_status(instance, Status.STARTING, now)
         case Status.STARTING if instance.last_command is not None:
-            # What was wanted has begun, whatever Novita answered to it.
+            # The command has begun to take effect, even if Novita refused it.
             return replace(instance, pending_command=None)
         case Status.RUNNING | Status.STOPPED | Status.RECLAIMED:
             return _started_elsewhere(instance, now)
@@ -72,7 +72,7 @@ def _up(instance: Instance, now: datetime, limits: Limits) -> Instance:
             # It was to be stopped and could not be, because it was not up yet.
             return change_status(instance, Status.STOPPING, now)
     # Coming up late, or started elsewhere, is running all the same.  What listings leave out
-    # (the SSH command) is asked for once, when those who wait for the news have it.
+    # (the SSH command) is asked for once, after the news is out.
     confirm_at = None if instance.machine.ssh_command else now + SSH_QUERY_AFTER
     watch = replace(instance.watch, confirm_at=confirm_at)
     return change_status(
@@ -106,7 +106,7 @@ def _down_while_starting(instance: Instance, now: datetime, limits: Limits) -> I
     """A machine found exited is started (contract 2.1), unless it failed or was taken back.
 
     Until a start has been accepted, and just after it, Novita may show what was before it: then
-    nothing is concluded, and the next look is taken in even if it says the same.
+    nothing is concluded, and the next observation is taken in even if it says the same.
     """
     if instance.pending_command is not None or is_command_recent(instance, now, limits):
         return replace(instance, reason=None, watch=instance.watch.look_again())

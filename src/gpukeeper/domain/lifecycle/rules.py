@@ -35,7 +35,7 @@ def fail_at_deadline(instance: Instance, now: datetime, limits: Limits) -> Next:
     if not is_coming_up(instance):
         return None
     gives_up_at = _gives_up_at(instance)
-    # The last look may be long ago: what may be running is asked about before it is given up.
+    # The last observation may be old: a machine that may be running is asked about first.
     is_late = now >= gives_up_at
     return (
         ChangeStatus(_give_up, is_confirmed_first=instance.is_watched) if is_late else gives_up_at
@@ -132,7 +132,7 @@ def _due(step: Step, at: datetime | None, now: datetime) -> Next:
 def _gives_up_at(instance: Instance) -> datetime:
     """Return when a start has failed: at the deadline, unless Novita could not be asked since.
 
-    An outage changes nothing but the time of the next look (contract 2.5): what is due to be
+    An outage changes nothing but the time of the next sweep (contract 2.5): what is due to be
     asked about may well be running.
     """
     deadline_at, confirm_at = instance.deadline_at, instance.watch.confirm_at

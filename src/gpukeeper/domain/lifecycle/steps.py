@@ -41,7 +41,7 @@ class Confirm:
 class SendCommand:
     """Ask Novita to change the machine."""
 
-    verb: Command
+    command: Command
 
 
 @dataclass(frozen=True, slots=True)

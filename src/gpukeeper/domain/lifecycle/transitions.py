@@ -14,8 +14,11 @@ IN_TRANSIT = COMING_UP | {Status.STOPPING, Status.DELETING}
 # What Novita says of a machine on its way up.
 RISING = frozenset({Phase.PREPARING, Phase.STARTING})
 
-# What is said when Novita refuses for good what the owner wanted.
-REFUSAL_CODES = {verb: f"{verb.value}_refused" for verb in Command}
+# A deleted machine is usually gone after 2 s (API notes §4): Novita is asked about it soon after.
+CONFIRM_DELETION_AFTER = timedelta(seconds=3)
+
+# The reason when Novita refuses a command for good.
+REFUSAL_CODES = {command: f"{command.value}_refused" for command in Command}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class Limits:
 
     ``adoption_window`` is how long Novita may keep a new machine out of its answers;
     ``order_patience`` how long a caller waits for the answer to an order;
-    ``ask_again_after`` doubles with each repetition of a verb, and once more for a verb that
+    ``ask_again_after`` doubles with each repetition of a command, and once more for a command that
     Novita has accepted, up to ``ask_again_ceiling``.
     """
 
@@ -84,7 +87,7 @@ def is_coming_up(instance: Instance) -> bool:
 
 
 def drop_refusal(reason: Reason | None) -> Reason | None:
-    """Return a reason unless it is that Novita refuses a verb, which has come to its end."""
+    """Return a reason unless it is that Novita refuses a command, which has come to its end."""
     is_refusal = reason is not None and reason.code in REFUSAL_CODES.values()
     return None if is_refusal else reason
 
