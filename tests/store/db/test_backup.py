@@ -189,7 +189,7 @@ import sys, threading
 from pathlib import Path
 from typing import Any
 from gpukeeper import config, process
-from gpukeeper.store import backup
+from gpukeeper.store.db import backup
 backup._copy = lambda *_: (print("copying", flush=True), threading.Event().wait())
 settings = config.load({"NOVITA_API_KEY": "k", "GPUKEEPER_DATA_DIR": sys.argv[1]}, env_file=None)
 process.backup(settings, Path(sys.argv[2]))
