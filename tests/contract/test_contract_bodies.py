@@ -257,5 +257,5 @@ def a_full_row() -> Instance:
         reclaim_at=NOW + MINUTE,
         novita_status="running",
         observed_at=NOW,
-        surplus=(Duplicate("m2", NOW, NOW),),
+        duplicates=(Duplicate("m2", NOW, NOW),),
     )
