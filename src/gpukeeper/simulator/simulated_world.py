@@ -10,7 +10,7 @@ from decimal import Decimal
 from random import Random
 
 from gpukeeper.simulator.billing import Account, Bill, compute_bill
-from gpukeeper.simulator.machines import transitions
+from gpukeeper.simulator.machines import machine_life
 from gpukeeper.simulator.machines.machine import Gpu, Machine, Moment
 from gpukeeper.simulator.machines.scripted_fates import FateQueue
 from gpukeeper.simulator.market import sample_catalogue
@@ -107,7 +107,7 @@ class World:
         for machine in list(self.machines.values()):
             moment = machine.at(now)
             if moment is not None and moment.gpu is Gpu.BILLED:
-                self.machines[machine.id] = transitions.freeze(machine, now, self.seconds)
+                self.machines[machine.id] = machine_life.freeze(machine, now, self.seconds)
 
     def price(self, product: Product, *, is_spot: bool) -> int:
         """Return what a product costs now, in 1e-5 USD per GPU and hour."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 
 from gpukeeper.simulator.json_codec import BadInput
-from gpukeeper.simulator.machines import transitions
+from gpukeeper.simulator.machines import machine_life
 from gpukeeper.simulator.machines.machine import Machine, Reclaim
 from gpukeeper.simulator.market.create_request import Env, Order, Port
 from gpukeeper.simulator.market.sales import make_reclaim
@@ -65,7 +65,7 @@ def add_foreign_machines(world: World, foreign: ForeignMachines) -> list[Machine
     machines: list[Machine] = []
     for number in range(1, foreign.count + 1):
         name = foreign.name if foreign.count == 1 else f"{foreign.name}-{number}"
-        machine = transitions.place_machine(
+        machine = machine_life.place_machine(
             machine_id=world.new_id(),
             order=Order(**ordered | {"name": name}),
             cluster_id=foreign.cluster_id,
@@ -93,14 +93,14 @@ def perform_action(world: World, machine: Machine, action: str, details: ActionD
 
 
 def _by_person(
-    change: Callable[[Machine, datetime, transitions.Seconds], Machine],
+    change: Callable[[Machine, datetime, machine_life.Seconds], Machine],
 ) -> Callable[[World, Machine, ActionDetails], Machine]:
     return lambda world, machine, _: change(machine, world.now(), world.seconds)
 
 
 def _boot_error(world: World, machine: Machine, details: ActionDetails) -> Machine:
     exits = world.settings.boot_error_leaves == "exited"
-    return transitions.fail(
+    return machine_life.fail(
         machine,
         world.now(),
         (details.state, details.message),
@@ -112,8 +112,8 @@ def _hang_delete(world: World, machine: Machine, details: ActionDetails) -> Mach
     lasts = timedelta.max if details.for_seconds is None else _seconds(details.for_seconds)
     hanging = replace(machine, hang_delete=lasts)
     current = machine.at(world.now())
-    if current is not None and current.status in transitions.GOING:
-        return transitions.delete(hanging, world.now(), world.seconds)
+    if current is not None and current.status in machine_life.GOING:
+        return machine_life.delete(hanging, world.now(), world.seconds)
     return hanging
 
 
@@ -123,7 +123,7 @@ def _spot_notice(world: World, machine: Machine, details: ActionDetails) -> Mach
     usual = make_reclaim(world, now)
     is_told = details.in_seconds is not None
     reclaim_at = now + _seconds(details.in_seconds) if details.in_seconds is not None else usual.at
-    return transitions.plan_reclaim(
+    return machine_life.plan_reclaim(
         machine, now, replace(usual, at=reclaim_at, notice_at=now, is_time_told=is_told)
     )
 
@@ -136,7 +136,7 @@ def _reclaim(world: World, machine: Machine, details: ActionDetails) -> Machine:
         takes=timedelta(seconds=world.seconds("reclaiming")),
         vanishes=details.vanish,
     )
-    return transitions.plan_reclaim(machine, now, reclaim)
+    return machine_life.plan_reclaim(machine, now, reclaim)
 
 
 def _stale_once(world: World, machine: Machine, _: ActionDetails) -> Machine:
@@ -147,7 +147,7 @@ def _stale_once(world: World, machine: Machine, _: ActionDetails) -> Machine:
 def _set(world: World, machine: Machine, details: ActionDetails) -> Machine:
     if not details.status:
         raise BadInput("status: required")
-    return transitions.stay(machine, world.now(), details.status)
+    return machine_life.stay(machine, world.now(), details.status)
 
 
 def _reprice(world: World, machine: Machine, details: ActionDetails) -> Machine:
@@ -164,34 +164,34 @@ def _seconds(number: float) -> timedelta:
 ACTIONS: Mapping[str, Action] = {
     "start": Action(
         "a person starts it in the console",
-        _by_person(transitions.start),
+        _by_person(machine_life.start),
     ),
     "stop": Action(
         "a person stops it in the console",
-        _by_person(transitions.stop),
+        _by_person(machine_life.stop),
     ),
     "restart": Action(
         "a person restarts it in the console",
-        _by_person(transitions.restart),
+        _by_person(machine_life.restart),
     ),
     "delete": Action(
         "a person deletes it in the console",
-        _by_person(transitions.delete),
+        _by_person(machine_life.delete),
     ),
     "boot-error": Action(
         "it fails with `state` and `message` in `statusError`; `exited` true or false", _boot_error
     ),
     "pull-forever": Action(
         "it pulls, and never ends",
-        lambda world, machine, _: transitions.stay(machine, world.now(), "pulling"),
+        lambda world, machine, _: machine_life.stay(machine, world.now(), "pulling"),
     ),
     "finish": Action(
         "it is at once where it is going: running, exited or gone",
-        lambda world, machine, _: transitions.finish(machine, world.now()),
+        lambda world, machine, _: machine_life.finish(machine, world.now()),
     ),
     "exit": Action(
         "its process ends; what shows is the setting `process_exit`",
-        lambda world, machine, _: transitions.end_process(
+        lambda world, machine, _: machine_life.end_process(
             machine, world.now(), behaviour=world.settings.process_exit
         ),
     ),
@@ -200,7 +200,7 @@ ACTIONS: Mapping[str, Action] = {
     ),
     "withdraw-notice": Action(
         "the planned reclaim is called off",
-        lambda world, machine, _: transitions.plan_reclaim(machine, world.now(), None),
+        lambda world, machine, _: machine_life.plan_reclaim(machine, world.now(), None),
     ),
     "reclaim": Action(
         "it is reclaimed now; `notice` false: no spot field says so; `vanish` true: it is gone",
@@ -211,7 +211,7 @@ ACTIONS: Mapping[str, Action] = {
     ),
     "vanish": Action(
         "Novita no longer knows it",
-        lambda world, machine, _: transitions.vanish(machine, world.now()),
+        lambda world, machine, _: machine_life.vanish(machine, world.now()),
     ),
     "set": Action("it shows `status`, any word, and stays so", _set),
     "reprice": Action("it costs `price` from now on, in 1e-5 USD per GPU and hour", _reprice),

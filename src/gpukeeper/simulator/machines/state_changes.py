@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from gpukeeper.simulator.machines import transitions
+from gpukeeper.simulator.machines import machine_life
 from gpukeeper.simulator.machines.machine import Machine, Moment
 from gpukeeper.simulator.market.product_stock import can_sell
 from gpukeeper.simulator.market.sales import plan_random_reclaim
@@ -26,7 +26,7 @@ def start(world: World, machine_id: str) -> Machine:
     if not _has_gpu_again(world, sight.machine, sight.moment):
         raise out_of_stock()
     now = world.now()
-    started = transitions.start(sight.machine, now, world.seconds)
+    started = machine_life.start(sight.machine, now, world.seconds)
     world.machines[machine_id] = plan_random_reclaim(world, started, now)
     if world.settings.machine_price == "start":
         world.reprice(machine_id)
@@ -35,12 +35,12 @@ def start(world: World, machine_id: str) -> Machine:
 
 def stop(world: World, machine_id: str) -> Machine:
     """Stop a machine that is `running`."""
-    return _change_running(world, machine_id, transitions.stop)
+    return _change_running(world, machine_id, machine_life.stop)
 
 
 def restart(world: World, machine_id: str) -> Machine:
     """Restart a machine that is `running`."""
-    return _change_running(world, machine_id, transitions.restart)
+    return _change_running(world, machine_id, machine_life.restart)
 
 
 def delete(world: World, machine_id: str) -> Machine:
@@ -48,11 +48,11 @@ def delete(world: World, machine_id: str) -> Machine:
     sight = world.find(machine_id)
     if sight.machine.order.billing_mode == "monthly":
         raise prepaid()
-    if sight.moment.status in transitions.GOING:
+    if sight.moment.status in machine_life.GOING:
         return _delete_again(world, sight.machine)
     if sight.moment.status == "removed":
         raise not_found(world.settings.not_found)
-    deleted = transitions.delete(sight.machine, world.now(), world.seconds)
+    deleted = machine_life.delete(sight.machine, world.now(), world.seconds)
     world.machines[machine_id] = deleted
     return deleted
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from gpukeeper.simulator.machines import transitions
+from gpukeeper.simulator.machines import machine_life
 from gpukeeper.simulator.machines.machine import Machine, Reclaim
 from gpukeeper.simulator.machines.scripted_fates import Fate, find_scripted_refusal
 from gpukeeper.simulator.market.create_request import Order, read_order
@@ -36,7 +36,7 @@ def sell_machine(world: World, body: Mapping[str, Any], *, arrived_at: datetime)
     is_spot = order.billing_mode == "spot"
     now = world.now()
     failure, exits = _plan_failure(world, order, fate)
-    machine = transitions.boot_machine(
+    machine = machine_life.boot_machine(
         machine_id=world.new_id(),
         order=order,
         cluster_id=cluster_id,
@@ -64,8 +64,8 @@ def plan_random_reclaim(world: World, machine: Machine, now: datetime) -> Machin
     lives = settings.spot_guaranteed_seconds + world.rng.expovariate(
         1 / settings.spot_lifetime_seconds
     )
-    notice_at = transitions.runs_at(machine, now) + timedelta(seconds=lives)
-    return transitions.plan_reclaim(machine, now, make_reclaim(world, notice_at))
+    notice_at = machine_life.runs_at(machine, now) + timedelta(seconds=lives)
+    return machine_life.plan_reclaim(machine, now, make_reclaim(world, notice_at))
 
 
 def make_reclaim(world: World, notice_at: datetime) -> Reclaim:
@@ -146,15 +146,15 @@ def _apply_fate(world: World, machine: Machine, fate: Fate) -> Machine:
     after = timedelta(seconds=fate.after_seconds)
     now = world.now()
     if fate.kind == "pull-forever":
-        return transitions.pull_for_ever(machine)
+        return machine_life.pull_for_ever(machine)
     if fate.kind == "vanish":
-        return transitions.vanish(machine, now + after)
+        return machine_life.vanish(machine, now + after)
     if fate.kind == "exit":
-        ends_at = transitions.runs_at(machine, now) + after
-        return transitions.end_process(machine, ends_at, behaviour=world.settings.process_exit)
+        ends_at = machine_life.runs_at(machine, now) + after
+        return machine_life.end_process(machine, ends_at, behaviour=world.settings.process_exit)
     if fate.kind == "reclaim":
-        reclaim = make_reclaim(world, transitions.runs_at(machine, now) + after)
-        return transitions.plan_reclaim(machine, now, reclaim)
+        reclaim = make_reclaim(world, machine_life.runs_at(machine, now) + after)
+        return machine_life.plan_reclaim(machine, now, reclaim)
     return machine
 
 
